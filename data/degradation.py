@@ -1,0 +1,193 @@
+"""Synthetic degradation of a face: blur -> down (linear) -> noise -> JPEG -> up (linear).
+
+Every draw comes from the `numpy.random.Generator` handed in, so a sample depends on its seed alone, never on the
+number of workers. The published ranges are defined for faces of 512 pixels. For another size, blur sigma, kernel size
+and down-sampling factor shrink by `size / 512`, so that the same information about the face remains (at 128 pixels
+`ffhq_ref_severe` blurs with sigma 2 to 4 and shrinks 2 to 8 times: 16 to 64 pixels across, as at 512). A factor that
+would fall below 1 becomes 1: such a face loses nothing by it. Noise and JPEG act per pixel and stay as they are.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+
+import cv2
+import numpy as np
+
+from ..errors import RefStarError
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """The degradation of one face. Ranges are closed intervals, drawn from uniformly, given at `reference_size`.
+
+    Args:
+        blur_sigma: Gaussian blur, standard deviation in pixels.
+        downsample_range: how many times smaller the image becomes; below 1 it is enlarged.
+        noise_range: standard deviation of Gaussian colour noise, of 255; None for no noise.
+        jpeg_range: JPEG quality, 1 to 100; None for no JPEG.
+        blur_kernel_size: side of the blur kernel in pixels, odd; a wide Gaussian is cut off by it, as published.
+        isotropic_prob: share of round kernels; the others are stretched ellipses at any angle.
+        reference_size: image side in pixels for which the ranges are meant.
+        size: image side in pixels on which this degradation acts.
+    """
+
+    blur_sigma: Range
+    downsample_range: Range
+    noise_range: Range | None
+    jpeg_range: Range | None
+    blur_kernel_size: int = 41
+    isotropic_prob: float = 0.5
+    reference_size: int = 512
+    size: int = 512
+
+    @classmethod
+    def from_option(cls, opt: str | Mapping, size: int) -> 'Degradation':
+        """Builds the degradation from an option value.
+
+        Args:
+            opt: the name of a preset, or a mapping of fields, optionally on top of `preset`. A range is `[low, high]`
+                or one number.
+            size: side of the images in pixels.
+
+        Raises:
+            RefStarError: unknown preset or key, or a value that makes no sense.
+        """
+        opt = {'preset': opt} if isinstance(opt, str) else opt
+        if not isinstance(opt, Mapping):
+            raise RefStarError(f'degradation: expected a preset name ({", ".join(PRESETS)}) or a mapping, got {opt!r}')
+        known = [f.name for f in fields(cls) if f.name != 'size']
+        for key in opt:
+            if key != 'preset' and key not in known:
+                near = get_close_matches(str(key), known, 1)
+                hint = f'did you mean {near[0]}?' if near else f'known: preset, {", ".join(known)}'
+                raise RefStarError(f'degradation: unknown key {key!r}; {hint}')
+        preset = opt.get('preset')
+        if preset is not None and preset not in PRESETS:
+            raise RefStarError(f'degradation: unknown preset {preset!r}; known: {", ".join(PRESETS)}')
+        values = {**PRESETS.get(preset, {}), **{k: v for k, v in opt.items() if k != 'preset'}}
+        for key in RANGES:
+            if key not in values:
+                raise RefStarError(f'degradation: {key} is missing; give it, or a preset ({", ".join(PRESETS)})')
+            values[key] = _range(key, values[key])
+        result = cls(**values, size=size)
+        result._check()
+        return result
+
+    def _check(self):
+        low_quality, high_quality = self.jpeg_range or (1, 100)
+        checks = {
+            'blur_sigma': self.blur_sigma[0] >= 0,
+            'downsample_range': self.downsample_range[0] > 0,
+            'noise_range': self.noise_range is None or self.noise_range[0] >= 0,
+            'jpeg_range': low_quality >= 1 and high_quality <= 100,
+            'blur_kernel_size': isinstance(self.blur_kernel_size, int) and self.blur_kernel_size % 2 == 1,
+            'isotropic_prob': 0 <= self.isotropic_prob <= 1,
+            'reference_size': isinstance(self.reference_size, int) and self.reference_size > 0,
+            'size': isinstance(self.size, int) and self.size > 0,
+        }
+        for key, fine in checks.items():
+            if not fine:
+                raise RefStarError(f'degradation: {key} = {getattr(self, key)!r} is out of range')
+
+    @property
+    def scale(self) -> float:
+        """Image side over the side for which the ranges are meant."""
+        return self.size / self.reference_size
+
+    @property
+    def max_factor(self) -> float:
+        """Strongest down-sampling factor at this size: the LQ holds nothing above 0.5 / max_factor cycles a pixel."""
+        return self._factor(self.downsample_range[1])
+
+    def _factor(self, published: float) -> float:
+        return max(min(published, 1.0), published * self.scale)
+
+    def at(self, size: int) -> 'Degradation':
+        """The same degradation for images of another size."""
+        return replace(self, size=size)
+
+    def __call__(self, img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Degrades one image.
+
+        Args:
+            img: shape (H, W, 3), RGB, float32 in [0, 1].
+            rng: source of every draw.
+
+        Returns:
+            The degraded image: same shape, order and range, on the grid of 8-bit values, as if read from a file.
+        """
+        height, width = img.shape[:2]
+        lq = self._blur(img, rng)
+        factor = self._factor(rng.uniform(*self.downsample_range))
+        small = max(1, int(width // factor)), max(1, int(height // factor))
+        lq = cv2.resize(lq, small, interpolation=cv2.INTER_LINEAR)
+        if self.noise_range is not None:
+            sigma = rng.uniform(*self.noise_range) / 255
+            lq = lq + np.float32(sigma) * rng.standard_normal(lq.shape, dtype=np.float32)
+        if self.jpeg_range is not None:
+            lq = jpeg(lq, int(rng.integers(math.ceil(self.jpeg_range[0]), int(self.jpeg_range[1]) + 1)))
+        lq = cv2.resize(lq, (width, height), interpolation=cv2.INTER_LINEAR)
+        return np.rint(lq * 255).clip(0, 255) / np.float32(255)
+
+    def _blur(self, img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        round_kernel = rng.random() < self.isotropic_prob
+        sigma_x, sigma_y = rng.uniform(*self.blur_sigma, size=2) * self.scale
+        theta = rng.uniform(-math.pi, math.pi)
+        full = 2 * round((self.blur_kernel_size * self.scale - 1) / 2) + 1
+        # beyond four standard deviations a Gaussian adds less than one 8-bit step
+        size = min(max(full, 3), 2 * math.ceil(4 * (sigma_x if round_kernel else max(sigma_x, sigma_y))) + 1)
+        if size < 3:
+            return img
+        if round_kernel:
+            return cv2.GaussianBlur(img, (size, size), sigma_x, borderType=cv2.BORDER_REFLECT_101)
+        kernel = anisotropic_kernel(size, sigma_x, sigma_y, theta)
+        return cv2.filter2D(img, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+
+
+RANGES = ('blur_sigma', 'downsample_range', 'noise_range', 'jpeg_range')
+
+# GFPGAN: options/train_gfpgan_v1.yml of TencentARC/GFPGAN. FFHQ-Ref: ReF-LDM (NeurIPS 2024), test sets and training.
+PRESETS = {
+    name: dict(zip(RANGES, ranges, strict=True))
+    for name, ranges in {
+        'gfpgan': ((0.1, 10), (0.8, 8), (0, 20), (60, 100)),
+        'ffhq_ref_moderate': ((0, 8), (1, 8), (0, 15), (60, 100)),
+        'ffhq_ref_severe': ((8, 16), (8, 32), (0, 20), (30, 100)),
+        'ffhq_ref_train': ((0, 16), (1, 32), (0, 20), (30, 100)),
+    }.items()
+}
+
+
+def anisotropic_kernel(size: int, sigma_x: float, sigma_y: float, theta: float) -> np.ndarray:
+    """A turned elliptic Gaussian that sums to 1, shape (size, size), float32; sigmas in pixels, theta in radians."""
+    axis = np.arange(size, dtype=np.float32) - size // 2
+    x, y = axis[None, :], axis[:, None]
+    cos, sin = math.cos(theta), math.sin(theta)
+    along, across = cos * x + sin * y, cos * y - sin * x
+    tiny = 1e-3  # a vanishing sigma is a line, not a division by zero
+    kernel = np.exp(-0.5 * ((along / max(sigma_x, tiny)) ** 2 + (across / max(sigma_y, tiny)) ** 2))
+    return kernel / kernel.sum()
+
+
+def jpeg(img: np.ndarray, quality: int) -> np.ndarray:
+    """Writes and reads a JPEG in memory. `img` (H, W, 3), RGB, float32; values outside [0, 1] are clipped."""
+    bgr = np.rint(img[..., ::-1] * 255).clip(0, 255).astype(np.uint8)
+    _, code = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255
+
+
+def _range(key: str, value) -> Range | None:
+    if value is None and key in ('noise_range', 'jpeg_range'):
+        return None
+    pair = (value, value) if isinstance(value, (int, float)) else value
+    try:
+        low, high = (float(v) for v in pair)
+    except (TypeError, ValueError):
+        raise RefStarError(f'degradation: {key} must be [low, high] or a number, got {value!r}') from None
+    if not low <= high:
+        raise RefStarError(f'degradation: {key} = {value!r}: the first number must not exceed the second')
+    return low, high

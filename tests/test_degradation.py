@@ -1,0 +1,86 @@
+"""Degradation: published ranges, scaling with the size, determinism, clear errors."""
+
+import numpy as np
+import pytest
+
+from refstar.data.degradation import PRESETS, Degradation, anisotropic_kernel, jpeg
+from refstar.errors import RefStarError
+
+# peers' option files at 512 pixels: sigma, down, noise, JPEG
+PUBLISHED = {
+    'gfpgan': ((0.1, 10), (0.8, 8), (0, 20), (60, 100)),
+    'ffhq_ref_moderate': ((0, 8), (1, 8), (0, 15), (60, 100)),
+    'ffhq_ref_severe': ((8, 16), (8, 32), (0, 20), (30, 100)),
+    'ffhq_ref_train': ((0, 16), (1, 32), (0, 20), (30, 100)),
+}
+
+
+def picture(size=64, seed=0):
+    return np.random.default_rng(seed).random((size, size, 3), dtype=np.float32)
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_preset_has_the_published_ranges(name):
+    d = Degradation.from_option(name, 512)
+    assert (d.blur_sigma, d.downsample_range, d.noise_range, d.jpeg_range) == PUBLISHED[name]
+    assert d.blur_kernel_size == 41 and d.isotropic_prob == 0.5 and d.scale == 1
+    assert d.max_factor == PUBLISHED[name][1][1]
+    assert set(PRESETS) == set(PUBLISHED)
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_output_contract_and_determinism(name):
+    d = Degradation.from_option(name, 64)
+    img = picture()
+    before = img.copy()
+    a, b = d(img, np.random.default_rng(3)), d(img, np.random.default_rng(3))
+    assert a.shape == img.shape and a.dtype == np.float32 and a.min() >= 0 and a.max() <= 1
+    assert np.array_equal(a, b) and np.array_equal(img, before)
+    assert not np.array_equal(a, d(img, np.random.default_rng(4)))
+
+
+def test_small_faces_keep_the_same_information():
+    """The number of pixels across the shrunken face does not depend on the size of the image."""
+    severe = Degradation.from_option('ffhq_ref_severe', 128)
+    assert severe.max_factor == 8 and severe.at(512).max_factor == 32
+    assert Degradation.from_option('ffhq_ref_moderate', 64).max_factor == 1
+    assert Degradation.from_option({'preset': 'ffhq_ref_severe', 'reference_size': 128}, 128).max_factor == 32
+
+
+def test_down_sampling_removes_what_is_above_nyquist():
+    stripes = np.tile(np.array([0.2, 0.8], np.float32), (64, 32))[..., None].repeat(3, 2)
+    option = {'blur_sigma': [4, 4], 'downsample_range': 8, 'noise_range': None, 'jpeg_range': None}
+    d = Degradation.from_option({**option, 'reference_size': 64}, 64)
+    assert d(stripes, np.random.default_rng(0))[8:-8, 8:-8].std() < 0.02
+
+
+def test_channel_order_survives_jpeg():
+    red = np.zeros((16, 16, 3), np.float32)
+    red[..., 0] = 1
+    out = jpeg(red, 95)
+    assert out[..., 0].min() > 0.9 and out[..., 1:].max() < 0.1
+
+
+def test_kernel_is_normalised_and_turned():
+    kernel = anisotropic_kernel(21, 4.0, 1.0, 0.0)
+    assert np.isclose(kernel.sum(), 1, atol=1e-5)
+    assert kernel[10, 14] > kernel[14, 10]
+    assert np.isfinite(anisotropic_kernel(5, 0.0, 1.0, 0.3)).all()
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('gfpgann', 'unknown preset'),
+        ({'preset': 'gfpgan', 'noise_rang': [0, 1]}, 'noise_range'),
+        ({'blur_sigma': [0, 1]}, 'downsample_range is missing'),
+        ({'preset': 'gfpgan', 'jpeg_range': [60, 101]}, 'jpeg_range'),
+        ({'preset': 'gfpgan', 'noise_range': [9, 1]}, 'noise_range'),
+        ({'preset': 'gfpgan', 'blur_sigma': 'strong'}, 'blur_sigma'),
+        ({'preset': 'gfpgan', 'blur_kernel_size': 40}, 'blur_kernel_size'),
+        (3, 'preset name'),
+    ],
+)
+def test_wrong_options_are_named(option, message):
+    with pytest.raises(RefStarError, match=message):
+        Degradation.from_option(option, 128)
