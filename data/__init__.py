@@ -1,0 +1,1 @@
+"""Datasets, degradation, manifests, synthetic identities."""

@@ -1,0 +1,1 @@
+"""BasicSR models: training step, validation, checkpoints."""

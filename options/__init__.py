@@ -1,0 +1,1 @@
+"""Option files, one per experiment a user would run (demo/, train/, test/)."""

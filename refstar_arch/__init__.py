@@ -1,0 +1,32 @@
+"""RefSTAR: reference-guided face restoration as a BasicSR plugin.
+
+`import refstar` is light (it imports no torch) and arranges that, as soon as BasicSR is imported, BasicSR works on
+current libraries and every network, dataset, loss, metric and model of this project is in BasicSR's registries.
+Registered classes and functions are attributes of this module: `from refstar import RefSTAR`.
+"""
+
+from typing import Any
+
+from . import compat
+from .errors import RefStarError
+
+__version__ = '0.1.0'
+__all__ = ['RefStarError', '__version__']
+
+# Public names that are in no registry: name -> module.
+_LAZY: dict[str, str] = {}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    if name[0].isupper() or name.startswith('calculate_'):
+        found = compat.registered(name)
+        if found is not None:
+            return found
+    raise AttributeError(f"module 'refstar' has no attribute {name!r}")
+
+
+compat.install()

@@ -1,0 +1,55 @@
+"""Packaging of RefSTAR: the repository's flat folders are mapped under one import root, `refstar`.
+
+Every folder that holds Python files or option files must be listed in FOLDERS (tests/test_package.py compares).
+"""
+
+from setuptools import setup
+
+VERSION = '0.1.0'
+
+FOLDERS = {
+    'refstar': 'refstar_arch',
+    'refstar.data': 'data',
+    'refstar.losses': 'losses',
+    'refstar.metrics': 'metrics',
+    'refstar.models': 'models',
+    'refstar.options': 'options',
+    'refstar.tools': 'tools',
+}
+
+REQUIRES = [
+    'torch',
+    'torchvision',
+    'basicsr>=1.4.2',
+    'gfpgan>=1.3.8',
+    'facexlib>=0.3.0',
+    'codeformer-pip>=0.0.4',
+    'opencv-python',
+    'lpips',
+    'einops',
+]
+
+EXTRAS = {
+    'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
+    'app': ['gradio'],
+    'dev': ['pytest', 'pytest-timeout', 'ruff', 'wheel', 'setuptools>=77'],
+}
+
+setup(
+    name='refstar',
+    version=VERSION,
+    description='Reference-guided face restoration for BasicSR: references in GFPGAN, CodeFormer or your own network',
+    license='Apache-2.0',
+    python_requires='>=3.10,<3.13',
+    packages=list(FOLDERS),
+    package_dir=FOLDERS,
+    package_data={'refstar.options': ['**/*.yml']},
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    entry_points={
+        'console_scripts': [
+            'basicsr = refstar.tools.basicsr_cli:main',
+            'refstar = refstar.tools.cli:main',
+        ]
+    },
+)

@@ -1,0 +1,1 @@
+"""The commands of `refstar` and `basicsr`, one file each."""
