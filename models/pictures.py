@@ -1,0 +1,31 @@
+"""Pictures for people: strips of captioned panels, masks drawn over a reference. All uint8 HWC BGR."""
+
+import cv2
+import numpy as np
+
+CAPTION = 18  # pixels
+SHORTEST = 160  # panels smaller than this are enlarged by a whole factor
+
+
+def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Tints what a mask selects green and darkens the rest.
+
+    Args:
+        image (ndarray): (H, W, 3) uint8 BGR.
+        mask (ndarray): (H, W) in [0, 1].
+    """
+    mask = mask[..., None].astype(np.float32)
+    dark, tint = 0.35 * image, 0.75 * image + 0.25 * np.array([80, 220, 80], np.float32)
+    return (dark * (1 - mask) + tint * mask).round().astype(np.uint8)
+
+
+def strip(panels: list[tuple[str, np.ndarray]]) -> np.ndarray:
+    """Puts captioned panels of one size side by side."""
+    scale = max(1, -(-SHORTEST // panels[0][1].shape[0]))
+    columns = []
+    for caption, image in panels:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        bar = np.full((CAPTION, image.shape[1], 3), 255, np.uint8)
+        cv2.putText(bar, caption, (3, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+        columns.append(np.vstack([bar, image]))
+    return np.hstack(columns)

@@ -1,0 +1,203 @@
+"""What every model with references shares: feeding data, named losses, the arms of an evaluation, pictures, figures.
+
+The training loop, the optimizers, EMA and checkpoints are BasicSR's ``SRModel``.
+"""
+
+import csv
+import inspect
+import json
+from collections import OrderedDict
+from os import path as osp
+from typing import Any
+
+import torch
+from basicsr.losses import build_loss
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils.registry import METRIC_REGISTRY
+from torch import Tensor, nn
+
+from ..errors import RefStarError
+from .pictures import strip
+
+
+class ReferenceModel(SRModel):
+    """Base of :class:`RefSelModel` and :class:`RefSTARModel`.
+
+    Subclasses define ``arms``, ``optimize_parameters`` and ``test_arm``.
+    """
+
+    arms: tuple[str, ...] = ()
+    option_keys = {
+        'train.freeze': 'list of module names of net_g whose weights stay as they are, e.g. [backbone, refsel]',
+        'train.grad_clip': 'largest norm of the gradient of net_g; 0 (default) does not clip',
+        'val.arms': 'arms to run, out of right, none, wrong (default: all)',
+        'path.pretrain_network_backbone': 'weights of the bare backbone, loaded into net_g.backbone',
+        'path.param_key_backbone': "key in that file (default 'params_ema')",
+        'path.pretrain_network_refsel': 'weights of a trained RefSel, loaded into net_g.refsel',
+    }
+
+    # ----------------------------------------------------------------- set-up
+    def init_training_settings(self) -> None:
+        train_opt = self.opt['train']
+        self.load_parts()
+        net = self.get_bare_model(self.net_g)
+        for name in train_opt.get('freeze') or []:
+            net.get_submodule(name).requires_grad_(False)
+        self.criteria = nn.ModuleDict(
+            {key[: -len('_opt')]: build_loss(opt) for key, opt in train_opt.items() if key.endswith('_opt') and opt}
+        ).to(self.device)
+        self.net_g.train()
+        self.init_ema()
+        self.setup_optimizers()
+        self.setup_schedulers()
+
+    def load_parts(self) -> None:
+        """Loads the weights of parts of net_g that are given apart; a full ``pretrain_network_g`` (resume) wins."""
+        path = self.opt['path']
+        if path.get('pretrain_network_g'):
+            return
+        net = self.get_bare_model(self.net_g)
+        for part in ('backbone', 'refsel'):
+            if path.get(f'pretrain_network_{part}'):
+                key = path.get(f'param_key_{part}', 'params_ema')
+                self.load_network(net.get_submodule(part), path[f'pretrain_network_{part}'], True, key)
+
+    def init_ema(self) -> None:
+        from basicsr.archs import build_network
+
+        self.ema_decay = self.opt['train'].get('ema_decay', 0)
+        if self.ema_decay <= 0:
+            return
+        self.net_g_ema = build_network(self.opt['network_g']).to(self.device).eval()
+        load_path = self.opt['path'].get('pretrain_network_g')
+        if load_path:
+            self.load_network(self.net_g_ema, load_path, self.opt['path'].get('strict_load_g', True), 'params_ema')
+        else:
+            self.model_ema(0)
+
+    @torch.no_grad()
+    def model_ema(self, decay: float = 0.999) -> None:
+        """EMA of the parameters; buffers are copied."""
+        net = self.get_bare_model(self.net_g)
+        ema, now = list(self.net_g_ema.parameters()), list(net.parameters())
+        torch._foreach_lerp_(ema, now, 1 - decay)
+        for mean, buffer in zip(self.net_g_ema.buffers(), net.buffers(), strict=True):
+            mean.copy_(buffer)
+
+    # ----------------------------------------------------------------- a step
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Keeps the batch: every tensor goes to the device (keys: see ``docs/training.md``)."""
+        self.data = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in data.items()}
+        self.lq, self.gt = self.data['lq'], self.data.get('gt')
+
+    def step(self, terms: dict[str, Tensor]) -> None:
+        """Sums named losses, updates net_g and its EMA, logs every term."""
+        self.optimizer_g.zero_grad()
+        total = sum(terms.values())
+        if not torch.isfinite(total):
+            bad = [name for name, value in terms.items() if not torch.isfinite(value)]
+            raise RefStarError(f'loss {", ".join(bad)} is not finite; lower the learning rate or its loss_weight')
+        total.backward()
+        clip = self.opt['train'].get('grad_clip', 0)
+        if clip:
+            nn.utils.clip_grad_norm_(self.net_g.parameters(), clip)
+        self.optimizer_g.step()
+        if self.ema_decay > 0:
+            self.model_ema(self.ema_decay)
+
+    @staticmethod
+    def named(prefix: str, terms: dict[str, Tensor] | Tensor) -> dict[str, Tensor]:
+        """Prefixes the terms of a loss with ``l_<prefix>``, BasicSR's convention for logged losses."""
+        if isinstance(terms, Tensor):
+            return {f'l_{prefix}': terms}
+        return {f'l_{prefix}_{name}': value for name, value in terms.items()}
+
+    # ----------------------------------------------------------------- evaluation
+    @property
+    def net_eval(self) -> nn.Module:
+        """The network to evaluate: EMA if there is one."""
+        return getattr(self, 'net_g_ema', None) or self.get_bare_model(self.net_g)
+
+    def test_arm(self, arm: str) -> dict[str, Tensor]:
+        """Runs one arm on the batch of one; returns at least ``result`` (1, c, H, W)."""
+        raise NotImplementedError
+
+    def metric_inputs(self, arm: str, out: dict[str, Tensor]) -> dict[str, Any]:
+        """What metrics may ask for by argument name: img, img2 (uint8 HWC BGR), mask, ref, ..."""
+        raise NotImplementedError
+
+    def panels(self, outs: dict[str, dict[str, Tensor]]) -> list[tuple[str, Any]]:
+        """Captioned pictures of one sample, for the strip."""
+        raise NotImplementedError
+
+    def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
+        """Runs every arm on every sample; averages, logs and writes figures and pictures."""
+        dataset, val = dataloader.dataset.opt['name'], self.opt['val']
+        arms = [a for a in self.arms if a in (val.get('arms') or self.arms)]
+        metrics, rows = val.get('metrics') or {}, []
+        training = self.net_eval.training
+        self.net_eval.eval()
+        for data in dataloader:
+            self.feed_data(data)
+            with torch.no_grad():
+                outs = {arm: self.test_arm(arm) for arm in arms}
+            name = osp.splitext(osp.basename(data['lq_path'][0]))[0]
+            for arm, out in outs.items():
+                inputs = self.metric_inputs(arm, out)
+                rows.append({'image': name, 'arm': arm, **{k: measure(inputs, o) for k, o in metrics.items()}})
+            if save_img:
+                self.save_pictures(dataset, name, current_iter, outs)
+        self.net_eval.train(training)
+        self.report(dataset, arms, list(metrics), rows, current_iter, tb_logger)
+
+    def save_pictures(self, dataset: str, name: str, current_iter: Any, outs: dict[str, dict[str, Tensor]]) -> None:
+        """BasicSR's places: ``visualization/<image>/`` in training, ``visualization/<dataset>/`` in a test."""
+        root, picture = self.opt['path']['visualization'], strip(self.panels(outs))
+        if self.opt['is_train']:
+            imwrite(picture, osp.join(root, name, f'{name}_{current_iter}.png'))
+            return
+        suffix = self.opt['val'].get('suffix') or self.opt['name']
+        imwrite(tensor2img(next(iter(outs.values()))['result'], min_max=(-1, 1)), osp.join(root, dataset, f'{name}_{suffix}.png'))
+        imwrite(picture, osp.join(root, f'{dataset}_arms', f'{name}.png'))
+
+    def report(self, dataset, arms, metrics, rows, current_iter, tb_logger) -> None:
+        """Means per arm to the log, TensorBoard, ``metrics_<dataset>.json`` and ``metrics_<dataset>.csv``."""
+        means = {arm: {m: mean([r[m] for r in rows if r['arm'] == arm]) for m in metrics} for arm in arms}
+        self.metric_results = OrderedDict((f'{arm}_{m}', v) for arm in arms for m, v in means[arm].items())
+        if self.opt['is_train'] and metrics:
+            self._initialize_best_metric_results(dataset)
+            for name, value in self.metric_results.items():
+                self._update_best_metric_result(dataset, name, value, current_iter)
+        self._log_validation_metric_values(current_iter, dataset, tb_logger)
+        stem = osp.join(self.opt['path']['log'], f'metrics_{dataset}')
+        count = len({r['image'] for r in rows})
+        with open(f'{stem}.json', 'w') as f:
+            json.dump({'dataset': dataset, 'iter': current_iter, 'images': count, 'arms': means}, f, indent=2)
+        with open(f'{stem}.csv', 'w', newline='') as f:
+            writer = csv.DictWriter(f, ['image', 'arm', *metrics])
+            writer.writeheader()
+            writer.writerows(rows)
+        get_root_logger().info(f'Figures of {count} images: {stem}.json')
+
+    def _initialize_best_metric_results(self, dataset_name: str) -> None:
+        best = self.__dict__.setdefault('best_metric_results', {})
+        if dataset_name in best:
+            return
+        best[dataset_name] = {}
+        for name in self.metric_results:
+            better = self.opt['val']['metrics'][name.split('_', 1)[1]].get('better', 'higher')
+            best[dataset_name][name] = {'better': better, 'val': float('-inf' if better == 'higher' else 'inf'), 'iter': -1}
+
+
+def measure(inputs: dict[str, Any], opt: dict[str, Any]) -> float:
+    """Calls a registered metric with those of ``inputs`` that it names."""
+    opt = {k: v for k, v in opt.items() if k != 'better'}
+    metric = METRIC_REGISTRY.get(opt.pop('type'))
+    wanted = inspect.signature(metric).parameters
+    return float(metric(**{k: v for k, v in inputs.items() if k in wanted}, **opt))
+
+
+def mean(values: list[float]) -> float:
+    """Arithmetic mean; NaN for no values."""
+    return sum(values) / len(values) if values else float('nan')

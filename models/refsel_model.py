@@ -1,0 +1,50 @@
+"""Training of RefSel: selection masks, and the correspondence where its truth is known."""
+
+from typing import Any
+
+from basicsr.utils import tensor2img
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor
+
+from .pictures import overlay
+from .reference_model import ReferenceModel
+from .supervision import supervise
+
+
+@MODEL_REGISTRY.register()
+class RefSelModel(ReferenceModel):
+    """Trains and tests ``RefSel`` (``network_g``) on samples with known masks.
+
+    Losses (option blocks of ``train``): ``selection_opt`` (needed), ``correspondence_opt``.
+    Arms: right (references of the person) and wrong (references of somebody else, whose true mask is empty).
+    """
+
+    arms = ('right', 'wrong')
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        data = self.data
+        _, aux = self.net_g(self.lq, data['refs'], data['ref_valid'], return_aux=True)
+        terms = supervise(self.criteria, aux, data)
+        self.step(terms)
+        self.log_dict = self.reduce_loss_dict(terms)
+
+    def test_arm(self, arm: str) -> dict[str, Tensor]:
+        refs, valid = ('refs', 'ref_valid') if arm == 'right' else ('wrong_refs', 'wrong_valid')
+        return {'result': self.net_eval(self.lq, self.data[refs], self.data[valid])[:, 0] * 2 - 1}
+
+    def truth(self, arm: str) -> Tensor:
+        mask = self.data['ref_mask'][0, 0, 0]
+        return mask if arm == 'right' else mask * 0
+
+    def metric_inputs(self, arm: str, out: dict[str, Tensor]) -> dict[str, Any]:
+        img2 = (self.truth(arm) * 255).byte().cpu().numpy()
+        return {'img': tensor2img(out['result'], min_max=(-1, 1)).squeeze(), 'img2': img2}
+
+    def panels(self, outs: dict[str, dict[str, Tensor]]) -> list[tuple[str, Any]]:
+        ref = tensor2img(self.data['refs'][:, 0], min_max=(-1, 1))
+        wrong = tensor2img(self.data['wrong_refs'][:, 0], min_max=(-1, 1))
+        masks = {arm: (out['result'][0, 0].cpu().numpy() + 1) / 2 for arm, out in outs.items()}
+        row = [('LQ', tensor2img(self.lq, min_max=(-1, 1))), ('GT', tensor2img(self.gt, min_max=(-1, 1))), ('reference', ref)]
+        row += [('truth', overlay(ref, self.truth('right').cpu().numpy()))]
+        row += [(f'RefSel, {arm}', overlay(ref if arm == 'right' else wrong, mask)) for arm, mask in masks.items()]
+        return row

@@ -1,0 +1,183 @@
+"""Training and testing of RefSTAR: GFPGAN's recipe, selection, transfer, and reconstruction by cycle consistency."""
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from basicsr.archs import build_network
+from basicsr.losses.gan_loss import r1_penalty
+from basicsr.utils import tensor2img
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from .cycle import degrade
+from .pictures import overlay
+from .reference_model import ReferenceModel
+from .supervision import supervise
+
+
+@MODEL_REGISTRY.register()
+class RefSTARModel(ReferenceModel):
+    """Trains and tests ``RefSTAR`` (``network_g``) on any backbone.
+
+    Losses (option blocks of ``train``, each may be absent): ``pixel_opt``, ``pyramid_opt``, ``perceptual_opt``,
+    ``lpips_opt``, ``identity_opt``, ``gan_opt`` with ``network_d``, ``cycle_opt``, ``selection_opt``,
+    ``correspondence_opt``. Arms of an evaluation: right, none, wrong.
+    """
+
+    arms = ('right', 'none', 'wrong')
+    option_keys = {
+        **ReferenceModel.option_keys,
+        'train.strength_warmup': 'iterations over which strength grows from 0 to 1 (default 0: 1 from the start)',
+        'train.backbone_kwargs': 'keyword arguments of the backbone in training, e.g. {return_rgb: true}',
+        'train.pyramid_until': 'last iteration of the pyramid loss (default: all)',
+        'train.cycle_every': 'the cycle pass runs every so many iterations (default 1)',
+        'train.cycle_start': 'first iteration with the cycle pass (default 0)',
+        'train.cycle_down': 'range of the down-sampling factor that degrades the reference (default [4, 8])',
+        'train.cycle_checkpoint': 'recompute the activations of the cycle pass to save memory (default false)',
+        'train.r1_reg_weight': 'weight of the R1 penalty of net_d (default 10)',
+        'train.net_d_reg_every': 'R1 every so many iterations (default 16)',
+        'train.net_d_start': 'first iteration of the adversarial loss (default 0)',
+        'val.backbone_kwargs': 'keyword arguments of the backbone in tests, e.g. {randomize_noise: false}',
+        'val.strength': 'strength in tests (default 1)',
+    }
+
+    # ----------------------------------------------------------------- set-up
+    def init_training_settings(self) -> None:
+        self.net_d = None
+        if self.opt.get('network_d'):
+            self.net_d = self.model_to_device(build_network(self.opt['network_d'])).train()
+            self.print_network(self.net_d)
+            load_path = self.opt['path'].get('pretrain_network_d')
+            if load_path:
+                self.load_network(self.net_d, load_path, self.opt['path'].get('strict_load_d', True))
+        super().init_training_settings()
+
+    def setup_optimizers(self) -> None:
+        super().setup_optimizers()
+        if self.net_d is not None:
+            opt = dict(self.opt['train']['optim_d'])
+            self.optimizer_d = self.get_optimizer(opt.pop('type'), self.net_d.parameters(), **opt)
+            self.optimizers.append(self.optimizer_d)
+
+    # ----------------------------------------------------------------- a step
+    def optimize_parameters(self, current_iter: int) -> None:
+        terms = self.generator_terms(current_iter)
+        self.step(terms)
+        if self.adversarial(current_iter):
+            terms |= self.discriminator_step(current_iter)
+        self.log_dict = self.reduce_loss_dict(OrderedDict(terms))
+
+    def adversarial(self, current_iter: int) -> bool:
+        return self.net_d is not None and current_iter > self.opt['train'].get('net_d_start', 0)
+
+    def generator_terms(self, current_iter: int) -> dict[str, Tensor]:
+        """One forward pass (and the cycle pass) and all losses of net_g by name."""
+        data, opt, cri = self.data, self.opt['train'], self.criteria
+        strength = min(1.0, current_iter / max(1, opt.get('strength_warmup', 0)))
+        out, aux = self.net_g(
+            self.lq,
+            data['refs'],
+            data['ref_valid'],
+            strength=strength,
+            return_aux=True,
+            **opt.get('backbone_kwargs') or {},
+        )
+        image, pyramid = (out, []) if isinstance(out, Tensor) else (out[0], out[1])
+        self.output = image
+        terms = {}
+        for name in ('pixel', 'lpips'):
+            if name in cri:
+                terms |= self.named(name, cri[name](image, self.gt))
+        if 'pyramid' in cri and current_iter <= opt.get('pyramid_until', current_iter):
+            levels = [cri['pyramid'](x, F.interpolate(self.gt, x.shape[-2:], mode='area')) for x in pyramid]
+            terms['l_pyramid'] = sum(levels)
+        if 'perceptual' in cri:
+            percep, style = cri['perceptual'](image, self.gt)
+            terms |= {k: v for k, v in {'l_percep': percep, 'l_style': style}.items() if v is not None}
+        if 'identity' in cri:
+            terms |= self.named('identity', cri['identity'](image, self.gt, data['refs'], self.same_person()))
+        terms |= supervise(cri, aux, data)
+        if 'cycle' in cri and current_iter >= opt.get('cycle_start', 0) and current_iter % opt.get('cycle_every', 1) == 0:
+            terms |= self.named('cycle', self.cycle(image, aux, strength))
+        if self.adversarial(current_iter):
+            self.net_d.requires_grad_(False)
+            terms['l_g_gan'] = cri['gan'](self.net_d(image), True, is_disc=False)
+        return terms
+
+    def same_person(self) -> Tensor:
+        """(b, n) bool: valid references that are not known to show somebody else."""
+        known_wrong = self.data['mask_known'] & (self.data['ref_mask'].flatten(2).amax(2) == 0)
+        return self.data['ref_valid'] & ~known_wrong
+
+    def cycle(self, image: Tensor, aux: dict[str, Any], strength: float) -> dict[str, Tensor]:
+        """Restores the degraded reference with our output as its reference; asks for the selected regions back."""
+        opt = self.opt['train']
+        ref, valid = self.data['refs'][:, 0], self.data['ref_valid'][:, :1]
+        degraded = degrade(ref, opt.get('cycle_down', [4, 8]))
+
+        def restore(output: Tensor) -> Tensor:
+            back = self.net_g(degraded, output[:, None], valid, strength=strength)
+            return back if isinstance(back, Tensor) else back[0]
+
+        use = opt.get('cycle_checkpoint', False)
+        back = checkpoint(restore, image, use_reentrant=False) if use else restore(image)
+        mask = aux['mask'][:, 0].detach() * valid[:, :, None, None]
+        return self.criteria['cycle'](back, ref, mask)
+
+    def discriminator_step(self, current_iter: int) -> dict[str, Tensor]:
+        """Updates net_d; R1 is lazy."""
+        opt, cri = self.opt['train'], self.criteria['gan']
+        self.net_d.requires_grad_(True)
+        self.optimizer_d.zero_grad()
+        fake, real = self.net_d(self.output.detach()), self.net_d(self.gt)
+        loss = cri(fake, False, is_disc=True) + cri(real, True, is_disc=True)
+        terms = {'l_d': loss.detach(), 'real_score': real.detach().mean(), 'fake_score': fake.detach().mean()}
+        every = opt.get('net_d_reg_every', 16)
+        if current_iter % every == 0:
+            gt = self.gt.detach().requires_grad_(True)
+            penalty = opt.get('r1_reg_weight', 10) / 2 * every * r1_penalty(self.net_d(gt), gt)
+            loss, terms['l_d_r1'] = loss + penalty, penalty.detach()
+        loss.backward()
+        self.optimizer_d.step()
+        return terms
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        if getattr(self, 'net_d', None) is not None:
+            self.save_network(self.net_d, 'net_d', current_iter)
+        super().save(epoch, current_iter)
+
+    # ----------------------------------------------------------------- evaluation
+    def test_arm(self, arm: str) -> dict[str, Tensor]:
+        """right: the person's references; none: the bare backbone; wrong: references of somebody else."""
+        refs, valid = {'right': ('refs', 'ref_valid'), 'wrong': ('wrong_refs', 'wrong_valid')}.get(arm, (None, None))
+        out, aux = self.net_eval(
+            self.lq,
+            refs and self.data[refs],
+            valid and self.data[valid],
+            strength=self.opt['val'].get('strength', 1.0),
+            return_aux=True,
+            **self.opt['val'].get('backbone_kwargs') or {},
+        )
+        result = {'result': out if isinstance(out, Tensor) else out[0]}
+        return result if aux is None else {**result, 'mask': aux['mask'], 'alpha': aux['alpha']}
+
+    def region(self) -> Any:
+        """(H, W) in {0, 1}: where references can help, the same in every arm: the union of the true selections."""
+        return self.data['gt_mask'][0].amax(0)[0].cpu().numpy()
+
+    def metric_inputs(self, arm: str, out: dict[str, Tensor]) -> dict[str, Any]:
+        image = tensor2img(out['result'], min_max=(-1, 1))
+        refs = [tensor2img(r, min_max=(-1, 1)) for r in self.data['refs'][0][self.data['ref_valid'][0]]]
+        return {'img': image, 'img2': tensor2img(self.gt, min_max=(-1, 1)), 'mask': self.region(), 'refs': refs}
+
+    def panels(self, outs: dict[str, dict[str, Tensor]]) -> list[tuple[str, Any]]:
+        row = [('LQ', tensor2img(self.lq, min_max=(-1, 1)))]
+        for arm, key in (('right', 'refs'), ('wrong', 'wrong_refs')):
+            if arm in outs:
+                ref = tensor2img(self.data[key][:, 0], min_max=(-1, 1))
+                row.append((f'{arm} reference', overlay(ref, outs[arm]['mask'][0, 0, 0].cpu().numpy())))
+        row += [(arm, tensor2img(out['result'], min_max=(-1, 1))) for arm, out in outs.items()]
+        return [*row, ('GT', tensor2img(self.gt, min_max=(-1, 1)))] if self.gt is not None else row

@@ -1,0 +1,138 @@
+"""Which point of a reference shows what a point of the degraded photo shows.
+
+A coarse attention over all positions gives a first guess (soft-argmax), small convolutions refine it where the features
+of both photos are compared after a warp. Features of a reference do not depend on the degraded photo, so that they can
+be kept in a reference bank. The design is this project's own.
+
+Axis letters: b batch, n references, m = b * n, c channels, h w feature size.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from .layers import ResBlock, act, identity_grid, resize, warp
+
+COARSE = 4  # stride of the attention grid
+FINE = 2  # stride of the finest flow
+
+
+class MatchEncoder(nn.Module):
+    """Features for matching, at strides 2 and 4.
+
+    Args:
+        channels (int): channels at stride 2; twice as many at stride 4.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        wide = 2 * channels
+        self.stem = nn.Conv2d(3 * FINE**2, channels, 3, padding=1)
+        self.fine = ResBlock(channels)
+        self.down = nn.Conv2d(channels, wide, 4, stride=2, padding=1)
+        self.place = nn.Conv2d(2, wide, 1)
+        self.coarse = nn.Sequential(*[ResBlock(wide, d) for d in (1, 2, 4, 1)])
+        self.out = nn.Conv2d(wide, wide, 1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(m, 3, H, W) RGB in [-1, 1] -> [(m, c, H/2, W/2), (m, 2c, H/4, W/4)]."""
+        fine = self.fine(self.stem(F.pixel_unshuffle(x, FINE)))
+        coarse = self.down(act(fine))
+        coarse = coarse + self.place(identity_grid(*coarse.shape[-2:], coarse))
+        return [fine, self.out(act(self.coarse(coarse)))]
+
+
+class FlowRefiner(nn.Module):
+    """One correction of a flow: compares features at the current position and shifts it by a few cells."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.inp = nn.Conv2d(2 * channels + 3, hidden, 3, padding=1)
+        self.body = nn.Sequential(ResBlock(hidden, 1), ResBlock(hidden, 2))
+        self.out = nn.Conv2d(hidden, 2, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, query: Tensor, key: Tensor, flow: Tensor, confidence: Tensor) -> Tensor:
+        h, w = query.shape[-2:]
+        offset = flow - identity_grid(h, w, flow)
+        x = torch.cat([query, warp(key, flow), 4 * offset, confidence], 1)
+        step = self.out(act(self.body(self.inp(x))))
+        return flow + step * (2 / w)
+
+
+@dataclass
+class Match:
+    """A correspondence between a degraded photo and its references.
+
+    Attributes:
+        logits (Tensor): coarse attention before the softmax, (b, n, h*w of the LQ, h*w of the reference).
+        flows (list[Tensor]): sampling positions in the reference for the LQ grid, coarse to fine, each (b, n, 2, h, w).
+        mass (Tensor): log of the attention mass of each reference at each LQ position, (b, n, 1, h, w).
+        back (Tensor): coarse sampling positions in the LQ for the reference grid, (b, n, 2, h, w).
+        likeness (Tensor): how sure ``back`` is: largest reverse attention weight, (b, n, 1, h, w).
+    """
+
+    logits: Tensor
+    flows: list[Tensor]
+    mass: Tensor
+    back: Tensor
+    likeness: Tensor
+
+    @property
+    def flow(self) -> Tensor:
+        """The finest flow, (b, n, 2, h, w)."""
+        return self.flows[-1]
+
+
+class Matcher(nn.Module):
+    """Attention and refinement on the features of :class:`MatchEncoder`.
+
+    Args:
+        channels (int): channels of the encoder at stride 2.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        wide = 2 * channels
+        self.query = nn.Conv2d(wide, wide, 1)
+        self.key = nn.Conv2d(wide, wide, 1)
+        self.log_scale = nn.Parameter(torch.tensor(2.5))
+        self.refine_coarse = FlowRefiner(wide, wide)
+        self.refine_fine = FlowRefiner(channels, channels)
+
+    def forward(self, lq: list[Tensor], ref: list[Tensor], n: int) -> Match:
+        """Matches b photos with n references each.
+
+        Args:
+            lq (list[Tensor]): features of the degraded photos, [(b, c, ...), (b, 2c, ...)].
+            ref (list[Tensor]): features of their references, [(b*n, c, ...), (b*n, 2c, ...)].
+            n (int): references of a photo.
+        """
+        fine, coarse = (x.repeat_interleave(n, 0) for x in lq)
+        h, w = coarse.shape[-2:]
+        q = F.normalize(self.query(coarse).flatten(2), dim=1)
+        k = F.normalize(self.key(ref[1]).flatten(2), dim=1)
+        logits = self.log_scale.exp() * torch.einsum('mcq,mck->mqk', q, k)
+
+        grid = identity_grid(h, w, coarse).flatten(2)[0]  # (2, h*w)
+        attention, reverse = logits.softmax(2), logits.softmax(1)
+        flow = rearrange(torch.einsum('mqk,dk->mdq', attention, grid), 'm d (h w) -> m d h w', h=h)
+        back = rearrange(torch.einsum('mqk,dq->mdk', reverse, grid), 'm d (h w) -> m d h w', h=h)
+        sure = rearrange(attention.amax(2), 'm (h w) -> m 1 h w', h=h)
+        likeness = rearrange(reverse.amax(1), 'm (h w) -> m 1 h w', h=h)
+        mass = rearrange(logits.logsumexp(2), 'm (h w) -> m 1 h w', h=h)
+
+        flows = [flow]
+        for _ in range(2):
+            flows.append(self.refine_coarse(coarse, ref[1], flows[-1], sure))
+        size = fine.shape[-2:]
+        flows.append(self.refine_fine(fine, ref[0], resize(flows[-1], size), resize(sure, size)))
+
+        def split(x: Tensor) -> Tensor:
+            return rearrange(x, '(b n) ... -> b n ...', n=n)
+
+        return Match(split(logits), [split(f) for f in flows], split(mass), split(back), split(likeness))

@@ -1,0 +1,67 @@
+"""Small building blocks shared by the networks of this package.
+
+Axis letters: b batch, n references, c channels, h w feature size, H W image size.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ResBlock(nn.Module):
+    """Residual block ``x + conv(act(conv(act(x))))`` that keeps the shape (b, c, h, w).
+
+    Args:
+        channels (int): channels in and out.
+        dilation (int): dilation of both convolutions. Default: 1.
+    """
+
+    def __init__(self, channels: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(act(self.conv1(act(x))))
+
+
+def act(x: Tensor) -> Tensor:
+    """Leaky ReLU with slope 0.2, the activation of every block here."""
+    return F.leaky_relu(x, 0.2)
+
+
+def identity_grid(h: int, w: int, like: Tensor) -> Tensor:
+    """Sampling positions that leave an image as it is.
+
+    Returns:
+        Tensor: shape (1, 2, h, w), the (x, y) of every pixel centre in [-1, 1]
+        (convention of ``grid_sample(align_corners=False)``), dtype and device of ``like``.
+    """
+    x = (torch.arange(w, device=like.device, dtype=like.dtype) + 0.5) * (2 / w) - 1
+    y = (torch.arange(h, device=like.device, dtype=like.dtype) + 0.5) * (2 / h) - 1
+    return torch.stack([x[None].expand(h, w), y[:, None].expand(h, w)])[None]
+
+
+def warp(x: Tensor, flow: Tensor, padding: str = 'border') -> Tensor:
+    """Fetches ``x`` at the positions ``flow``.
+
+    Args:
+        x (Tensor): shape (b, c, h, w).
+        flow (Tensor): sampling positions, shape (b, 2, h', w'), (x, y) in [-1, 1].
+        padding (str): ``grid_sample``'s padding mode. Default: 'border'.
+
+    Returns:
+        Tensor: shape (b, c, h', w').
+    """
+    return F.grid_sample(x, flow.permute(0, 2, 3, 1), padding_mode=padding, align_corners=False)
+
+
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resize of (b, c, h, w) to ``size``, area-averaged where it shrinks; the same tensor if it fits."""
+    if x.shape[-2:] == tuple(size):
+        return x
+    if x.shape[-2] > size[0]:
+        return F.interpolate(x, size, mode='area')
+    return F.interpolate(x, size, mode='bilinear', align_corners=False)

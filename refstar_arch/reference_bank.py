@@ -1,0 +1,73 @@
+"""Encoded references of one person: computed once, reused for every photo and frame, saved to a file.
+
+Axis letters: b batch, n references, c channels, h w feature size, H W image size.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .errors import RefStarError
+
+FORMAT = 'refstar.bank.1'
+
+
+@dataclass
+class ReferenceBank:
+    """What :class:`RefSTAR` needs to know of the references.
+
+    Attributes:
+        match (list[Tensor]): features for selection and correspondence, each (b, n, c, h, w).
+        taps (dict[int, Tensor]): features for the transfer by resolution, each (b, n, c, r, r).
+        valid (Tensor): bool, (b, n); False for padding slots.
+        mask (Tensor | None): the selection mask the bank was made with, (b, n, 1, H, W) in [0, 1]; None: RefSel decides.
+        network (str): fingerprint of the network that made it.
+    """
+
+    match: list[Tensor]
+    taps: dict[int, Tensor]
+    valid: Tensor
+    mask: Tensor | None
+    network: str
+
+    def expand(self, batch: int) -> 'ReferenceBank':
+        """The bank of one person for a batch of photos of that person (no copy)."""
+        if self.valid.shape[0] == batch:
+            return self
+        if self.valid.shape[0] != 1:
+            raise RefStarError(f'reference bank of {self.valid.shape[0]} people used for a batch of {batch} photos')
+
+        def grow(x: Tensor) -> Tensor:
+            return x.expand(batch, *x.shape[1:])
+
+        return ReferenceBank(
+            [grow(x) for x in self.match],
+            {r: grow(x) for r, x in self.taps.items()},
+            grow(self.valid),
+            None if self.mask is None else grow(self.mask),
+            self.network,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Writes the bank to a file that :meth:`load` reads without running any code."""
+        state = {'format': FORMAT, 'match': self.match, 'taps': self.taps, 'valid': self.valid, 'mask': self.mask}
+        torch.save({**state, 'network': self.network}, path)
+
+    @classmethod
+    def load(cls, path: str | Path, map_location: str | torch.device = 'cpu') -> 'ReferenceBank':
+        """Reads a bank.
+
+        Raises:
+            RefStarError: the file is not a reference bank.
+        """
+        try:
+            state = torch.load(path, map_location=map_location, weights_only=True)
+        except FileNotFoundError:
+            raise RefStarError(f'{path}: no such reference bank') from None
+        except Exception as e:  # noqa: BLE001 a broken file raises anything from EOFError to UnpicklingError
+            raise RefStarError(f'{path}: not a reference bank ({type(e).__name__})') from e
+        if not isinstance(state, dict) or state.pop('format', None) != FORMAT:
+            raise RefStarError(f'{path}: not a reference bank of format {FORMAT}; make it again from the photos')
+        return cls(**state)
