@@ -1,0 +1,166 @@
+"""Identity networks behind one interface: FFHQ-aligned faces in, unit embeddings out, differentiable.
+
+A cosine between two embeddings means something only together with the network's name (`NETWORKS`) and its file: always
+report both. Train with one network and report with another, otherwise the score shows the loss.
+
+Axis letters: b batch, c channels, H W image size, d length of an embedding.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from basicsr.utils.registry import ARCH_REGISTRY
+from einops import rearrange
+from torch import Tensor, nn
+
+from .errors import RefStarError
+from .mobilefacenet_arch import MobileFaceNet
+from .weights import load_strict, read_state_dict, sha256
+
+# Five points (left and right eye, nose, left and right corner of the mouth; x, y) in the crop of 512 pixels that FFHQ
+# and facexlib use, and in the crop of 112 pixels that ArcFace and its successors use.
+FFHQ_512 = ((192.98138, 239.94708), (318.90277, 240.1936), (256.63416, 314.01935), (201.26117, 371.41043),
+            (313.08905, 371.15118))  # fmt: skip
+ARCFACE_112 = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
+
+
+def arcface_crop(x: Tensor) -> Tensor:
+    """Cuts ArcFace's crop out of FFHQ-aligned faces: one fixed similarity transform, no detector.
+
+    Args:
+        x (Tensor): shape (b, c, H, H).
+
+    Returns:
+        Tensor: shape (b, c, 112, 112); area-averaged where the crop shrinks the image (H > 160).
+    """
+    # As complex numbers a similarity is z -> a z + t; least squares over the five points, from the crop to the image.
+    image = torch.tensor(FFHQ_512, dtype=torch.float64) * (x.shape[-1] / 512)
+    image, crop = torch.complex(*image.T), torch.complex(*torch.tensor(ARCFACE_112, dtype=torch.float64).T)
+    centred = crop - crop.mean()
+    a = (centred.conj() * (image - image.mean())).sum() / centred.abs().square().sum()
+    over = max(1, round(abs(a.item())))  # samples per output pixel and axis
+    pixel = (torch.arange(112 * over, dtype=torch.float64) + 0.5) / over - 0.5
+    z = a * (torch.complex(pixel[None, :], pixel[:, None]) - crop.mean()) + image.mean()
+    grid = (torch.stack([z.real, z.imag], -1) + 0.5) * (2 / x.shape[-1]) - 1
+    out = F.grid_sample(x, grid.to(x).expand(x.shape[0], -1, -1, -1), padding_mode='border', align_corners=False)
+    return F.avg_pool2d(out, over) if over > 1 else out
+
+
+def grey_128(x: Tensor) -> Tensor:
+    """GFPGAN's input of its ArcFace: the whole face as luminance at 128x128, (b, 3, H, W) -> (b, 1, 128, 128)."""
+    luma = torch.tensor([0.2989, 0.5870, 0.1140]).to(x)
+    return F.interpolate(
+        torch.einsum('bchw,c->bhw', x, luma)[:, None], (128, 128), mode='bilinear', align_corners=False
+    )
+
+
+def imagenet_112(x: Tensor) -> Tensor:
+    """ArcFace crop, RGB in [-1, 1] -> ImageNet's mean and deviation removed."""
+    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).to(x)
+    return ((arcface_crop(x) + 1) / 2 - rearrange(mean, 'c -> c 1 1')) / rearrange(std, 'c -> c 1 1')
+
+
+def _mobilefacenet(state: dict[str, Tensor], path: str | Path) -> nn.Module:
+    net = MobileFaceNet()
+    load_strict(net, state, path, 'identity network mobilefacenet')
+    return net
+
+
+def _arcface_resnet18(state: dict[str, Tensor], path: str | Path) -> nn.Module:
+    from gfpgan.archs.arcface_arch import ResNetArcFace
+
+    net = ResNetArcFace('IRBlock', [2, 2, 2, 2], use_se=False)
+    load_strict(net, state, path, 'identity network arcface_resnet18')
+    return net
+
+
+def _edgeface_xxs(state: dict[str, Tensor], path: str | Path) -> nn.Module:
+    """EdgeFace-XXS. Its quantised file keeps linear layers as int8; they become ordinary float layers."""
+    try:
+        import timm
+    except ImportError as error:
+        raise RefStarError('identity network edgeface_xxs needs the package timm: pip install timm') from error
+    net = timm.create_model('edgenext_xx_small', num_classes=512)
+    plain, packed = {}, '._packed_params._packed_params'
+    for key, value in state.items():
+        key = key.removeprefix('model.')
+        if key.endswith(packed):
+            weight, bias = value
+            plain[key.replace(packed, '.weight')] = weight.dequantize()
+            if bias is not None:
+                plain[key.replace(packed, '.bias')] = bias.detach()
+        elif not key.endswith(('.scale', '.zero_point', '._packed_params.dtype')):
+            plain[key] = value
+    load_strict(net, plain, path, 'identity network edgeface_xxs')
+    return net
+
+
+@dataclass(frozen=True)
+class IdentityNetwork:
+    """How a named network is built from its file and what it is fed.
+
+    Attributes:
+        build: (state dict, path) -> network.
+        prepare: FFHQ-aligned RGB in [-1, 1], (b, 3, H, H) -> the network's input.
+    """
+
+    build: Callable[[dict[str, Tensor], str | Path], nn.Module]
+    prepare: Callable[[Tensor], Tensor]
+
+
+NETWORKS = {
+    'mobilefacenet': IdentityNetwork(_mobilefacenet, imagenet_112),
+    'edgeface_xxs': IdentityNetwork(_edgeface_xxs, arcface_crop),
+    'arcface_resnet18': IdentityNetwork(_arcface_resnet18, grey_128),
+}
+
+
+@ARCH_REGISTRY.register()
+class IdentityEncoder(nn.Module):
+    """A frozen face-recognition network with its crop, normalisation and weights.
+
+    Args:
+        network (str): 'mobilefacenet' (112 px, 128-d), 'edgeface_xxs' (112 px, 512-d, needs timm) or
+            'arcface_resnet18' (GFPGAN's: whole face, grey, 128 px, 512-d).
+        weights (str): path of its file; nothing is downloaded.
+
+    Raises:
+        RefStarError: unknown network, missing or unreadable file, or the file of another network.
+    """
+
+    def __init__(self, network: str, weights: str) -> None:
+        super().__init__()
+        if network not in NETWORKS:
+            raise RefStarError(f'unknown identity network {network!r}; known are {", ".join(NETWORKS)}')
+        self.network, self.weights = network, weights
+        state = read_state_dict(weights, f'identity network {network} (key weights)')
+        with torch.random.fork_rng(devices=[]):  # the random initial weights are thrown away
+            self.net = NETWORKS[network].build(state, weights)
+        self.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'IdentityEncoder':
+        """Stays in evaluation mode: the network is frozen, batch statistics included."""
+        return super().train(False)
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal sha256 of the weights file."""
+        return sha256(self.weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embeds faces; gradients reach the images.
+
+        Args:
+            x (Tensor): FFHQ-aligned faces, shape (b, 3, H, H), RGB in [-1, 1].
+
+        Returns:
+            Tensor: embeddings of length 1, shape (b, d).
+        """
+        if x.ndim != 4 or x.shape[1] != 3 or x.shape[-1] != x.shape[-2]:
+            raise RefStarError(
+                f'identity network: expected square FFHQ-aligned faces (b, 3, H, H), got {tuple(x.shape)}'
+            )
+        return F.normalize(self.net(NETWORKS[self.network].prepare(x)), dim=1)
