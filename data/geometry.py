@@ -1,0 +1,96 @@
+"""Positions and warps on the pixel grid.
+
+A *position map* has shape (S, S, 2), float32: for every pixel of one image the (x, y) pixel position in another one;
+pixel centres are whole numbers. A *flow* is the same in the [-1, 1] of `grid_sample(align_corners=False)`.
+"""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+
+@lru_cache(maxsize=8)
+def pixel_grid(size: int) -> np.ndarray:
+    """Every pixel's own position, shape (size, size, 2); read-only."""
+    axis = np.arange(size, dtype=np.float32)
+    grid = np.stack(np.meshgrid(axis, axis), -1)
+    grid.flags.writeable = False
+    return grid
+
+
+@lru_cache(maxsize=8)
+def unit_grid(size: int) -> np.ndarray:
+    """Every pixel's own position in [-1, 1] (corners of the image, not pixel centres), (size, size, 2); read-only."""
+    grid = to_flow(pixel_grid(size))
+    grid.flags.writeable = False
+    return grid
+
+
+def to_flow(positions: np.ndarray) -> np.ndarray:
+    """Pixel positions (S, S, 2) -> `grid_sample(align_corners=False)` coordinates."""
+    return (2 * positions + 1) / np.float32(positions.shape[0]) - 1
+
+
+def to_positions(flow: np.ndarray) -> np.ndarray:
+    """The inverse of `to_flow`."""
+    return ((flow + 1) * np.float32(flow.shape[0]) - 1) / 2
+
+
+def warp(img: np.ndarray, positions: np.ndarray, smooth: bool = True) -> np.ndarray:
+    """Fetches `img` (S, S) or (S, S, c) at positions; outside the frame it is mirrored.
+
+    Args:
+        smooth: cubic interpolation, for pictures; else linear, for masks and maps.
+    """
+    mode = cv2.INTER_CUBIC if smooth else cv2.INTER_LINEAR
+    return cv2.remap(img, positions, None, mode, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def invert(positions: np.ndarray, steps: int = 12) -> np.ndarray:
+    """The position map of the way back, by fixed-point iteration: f(p) = p - d(f(p)) where positions = q + d(q).
+
+    Exact where the map is smooth and its displacement changes by less than a pixel per pixel; `returns` tells where.
+    """
+    grid = pixel_grid(positions.shape[0])
+    shift = positions - grid
+    back = grid - shift
+    for _ in range(steps - 1):
+        back = grid - cv2.remap(shift, back, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return back
+
+
+def inside(positions: np.ndarray) -> np.ndarray:
+    """Where positions lie within the frame, (S, S) bool."""
+    return ((positions >= -0.5) & (positions <= positions.shape[0] - 0.5)).all(-1)
+
+
+def returns(there: np.ndarray, back: np.ndarray, tolerance: float = 0.5) -> np.ndarray:
+    """Where going there and back ends within `tolerance` pixels of the start, inside the frame; (S, S) bool."""
+    trip = cv2.remap(back, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return inside(there) & (np.abs(trip - pixel_grid(there.shape[0])).max(-1) <= tolerance)
+
+
+def area_ratio(positions: np.ndarray) -> np.ndarray:
+    """Determinant of the Jacobian: how many pixels over there one pixel covers; negative where it folds. (S, S)."""
+    dy, dx = (np.gradient(positions, axis=axis) for axis in (0, 1))
+    return dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]
+
+
+def smooth_warp(size: int, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
+    """A random smooth map such as another photo of the same face would give, shape (size, size, 2).
+
+    Small turn, scale, shift and perspective; a bulge that moves the middle of the face against its border, as turning
+    the head does; and a low-frequency field for the expression. The bulge reaches 8 % of the side at strength 1.
+    """
+    xy = unit_grid(size)
+    angle, log_scale, shear = rng.uniform(-1, 1, 3) * (0.14, 0.08, 0.05) * strength
+    cos, sin, zoom = np.cos(angle), np.sin(angle), np.exp(log_scale)
+    matrix = (zoom * np.array([[cos, shear - sin], [sin, cos + shear]])).astype(np.float32)
+    tilt = rng.uniform(-0.06, 0.06, 2).astype(np.float32) * strength
+    move = rng.uniform(-0.08, 0.08, 2).astype(np.float32) * strength
+    turn = rng.uniform(-0.16, 0.16, 2).astype(np.float32) * strength
+    bulge = np.exp(-(xy**2).sum(-1, keepdims=True) / np.float32(2 * 0.5**2))
+    waves = rng.normal(0, 0.025 * strength, (5, 5, 2)).astype(np.float32)
+    waves = cv2.resize(waves, (size, size), interpolation=cv2.INTER_CUBIC)
+    return to_positions((xy @ matrix.T) / (1 + (xy @ tilt)[..., None]) + move + turn * bulge + waves)

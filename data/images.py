@@ -1,0 +1,76 @@
+"""Reading faces from files: square, of one size, RGB; with a memory of decoded images if wanted."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from ..errors import RefStarError
+
+
+class ImageStore:
+    """Reads images of one size.
+
+    Args:
+        size: side of the images in pixels.
+        resize: bring other sizes to `size` (averaging when shrinking, cubic when enlarging); else they are an error.
+        preload: files to decode now and keep in memory as uint8, shared by forked workers.
+
+    Raises:
+        RefStarError: a file is not a readable image, not square, or of another size.
+    """
+
+    def __init__(self, size: int, resize: bool = False, preload: Iterable[Path] = ()):
+        self.size = size
+        self.resize = resize
+        self._kept: dict[Path, np.ndarray] = {}
+        for path in dict.fromkeys(preload):
+            self._kept[path] = self.read(path)
+
+    def __call__(self, path: Path) -> np.ndarray:
+        """The image, shape (size, size, 3), RGB, float32 in [0, 1]; the caller may write into it."""
+        img = self._kept.get(path)
+        return np.divide(self.read(path) if img is None else img, 255, dtype=np.float32)
+
+    def read(self, path: Path) -> np.ndarray:
+        """The image as uint8, shape (size, size, 3), RGB."""
+        img = self._fit(decode(path, cv2.IMREAD_COLOR), path)
+        return np.ascontiguousarray(img[..., ::-1])
+
+    def read_mask(self, path: Path) -> np.ndarray:
+        """An 8-bit mask, shape (size, size), float32: 1 from the value 128 up, else 0."""
+        return (self._fit(decode(path, cv2.IMREAD_GRAYSCALE), path) >= 128).astype(np.float32)
+
+    def _fit(self, img: np.ndarray, path: Path) -> np.ndarray:
+        height, width = img.shape[:2]
+        if height != width:
+            raise RefStarError(f'{path}: {width}x{height} is not square; align the face first')
+        if height == self.size:
+            return img
+        if not self.resize:
+            raise RefStarError(f'{path}: is {width}x{height}, expected {self.size}x{self.size}; set resize: true')
+        shrink = height > self.size
+        return cv2.resize(img, (self.size, self.size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC)
+
+
+def decode(path: Path, mode: int) -> np.ndarray:
+    """Reads an image file with OpenCV, uint8.
+
+    Raises:
+        RefStarError: the file cannot be read or is no image.
+    """
+    try:
+        code = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise RefStarError(f'{path}: cannot be read ({error.strerror})') from None
+    img = cv2.imdecode(code, mode) if code.size else None
+    if img is None:
+        raise RefStarError(f'{path}: is not a readable image; replace or remove it')
+    return img
+
+
+def to_tensor(img: np.ndarray) -> torch.Tensor:
+    """(H, W, 3) float32 in [0, 1] -> (3, H, W) in [-1, 1], RGB both."""
+    return torch.from_numpy(np.ascontiguousarray(img.transpose(2, 0, 1))).mul_(2).sub_(1)
