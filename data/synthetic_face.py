@@ -1,0 +1,263 @@
+"""Geometry of the procedural head: photo pixels <-> canonical coordinates, exact in both directions.
+
+A head is a unit sphere, stretched to an ellipse and tapered to a jaw *on the screen* (a triangular, hence invertible
+map), with a second, larger sphere for the hair. A point of either sphere has **canonical coordinates** (U, V): its
+stereographic chart seen from the back of the head, scaled so that around the face's centre one unit is one unit of
+the frontal photo. Expressions and the nose's parallax are a smooth displacement ``p = q + D(q)`` of that plane.
+
+Screen coordinates are those of ``torch.nn.functional.grid_sample(align_corners=False)``: x to the right, y down,
+-1 and 1 at the outer edges of the picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+SCENE, FACE, HAIR = 0, 1, 2  # what a pixel shows; SCENE is everything that is not part of the static person
+CHART_HALF = (1.36, 1.5)  # half extent of the canonical plane that textures cover (U, V)
+WARP_CELLS = 72  # cells of the grid on which D and its inverse are kept
+GRAZING = 0.22  # surface seen at a steeper angle than this (cosine) counts as hidden
+
+
+@dataclass(frozen=True)
+class Head:
+    """Shape of a person's head, in units of the frontal photo (whose half side is 1)."""
+
+    half_width: float = 0.6
+    half_height: float = 0.8
+    jaw: float = 0.1  # how much narrower than an ellipse the lower face is
+    temple: float = 0.05  # the same for the forehead
+    hair_radius: float = 1.12
+    eye: tuple[float, float] = (0.26, -0.10)
+    eye_half: tuple[float, float] = (0.125, 0.062)
+    nose: tuple[float, float] = (0.15, 0.22)  # half width of the wings, V of the tip
+    mouth: tuple[float, float, float] = (0.2, 0.46, 0.065)  # half width, V, lip thickness
+    brow: tuple[float, float] = (0.26, -0.27)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """Everything that belongs to one photo and not to the person. Angles in radians, light in linear factors."""
+
+    yaw: float = 0.0
+    pitch: float = 0.0
+    roll: float = 0.0
+    scale: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.04)
+    mouth: float = 0.0  # 0 closed .. 1 open
+    smile: float = 0.0
+    eyes: float = 1.0  # 0 closed .. 1 open
+    brows: tuple[float, float] = (0.0, 0.0)
+    light: tuple[float, float, float] = (0.0, -0.3, 0.95)
+    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    contrast: float = 0.8
+    glasses: bool = False
+    occluder: bool = False
+    scene_seed: int = 0
+
+
+@dataclass
+class Photo:
+    """A rendered photo with its exact maps. All arrays (H, W, ...), float32 unless said otherwise."""
+
+    image: np.ndarray  # (H, W, 3) RGB in [0, 1]
+    albedo: np.ndarray  # (H, W, 3) RGB in [0, 1]: the static person without light, zero elsewhere
+    canon: np.ndarray  # (H, W, 2) canonical (U, V) of the top layer
+    layer: np.ndarray  # (H, W) uint8 SCENE / FACE / HAIR
+    shot: Shot
+    warp: Warp = field(repr=False)
+    head: Head = field(repr=False)
+
+
+@lru_cache(maxsize=8)
+def pixel_grid(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Screen coordinates (x, y) of the pixel centres, each (size, size) float32."""
+    axis = ((np.arange(size, dtype=np.float32) + 0.5) * (2.0 / size) - 1.0).astype(np.float32)
+    x, y = np.meshgrid(axis, axis)
+    x.flags.writeable = y.flags.writeable = False
+    return np.ascontiguousarray(x), np.ascontiguousarray(y)
+
+
+@lru_cache(maxsize=1)
+def _warp_axes() -> tuple[np.ndarray, np.ndarray]:
+    u = np.linspace(-CHART_HALF[0], CHART_HALF[0], WARP_CELLS, dtype=np.float32)
+    v = np.linspace(-CHART_HALF[1], CHART_HALF[1], WARP_CELLS, dtype=np.float32)
+    return u, v
+
+
+def _step(x: np.ndarray, low: float, high: float) -> np.ndarray:
+    t = np.clip((x - low) / (high - low), 0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)
+
+
+def _bump(x: np.ndarray, centre: float, half: float) -> np.ndarray:
+    t = np.clip(1.0 - ((x - centre) / half) ** 2, 0.0, None)
+    return t * t
+
+
+def warp_basis(head: Head) -> np.ndarray:
+    """Displacements (7, 2, cells, cells) of a person's expressions, for the weights of :func:`warp_weights`."""
+    u, v = _warp_axes()
+    (_eye_u, _), (brow_u, brow_v), (mouth_w, mouth_v, lip) = head.eye, head.brow, head.mouth
+    nose = np.outer(_bump(v, head.nose[1] - 0.08, 0.42), _bump(u, 0.0, 0.38))
+    drop = _step(v, mouth_v - 1.5 * lip, mouth_v + 1.6 * lip) * (1.0 - _step(v, mouth_v + 0.2, mouth_v + 0.85))
+    jaw = np.outer(drop, _bump(u, 0.0, 0.8))
+    corner = [np.outer(_bump(v, mouth_v, 0.28), _bump(u, side * mouth_w, 0.26)) for side in (-1, 1)]
+    brow = [np.outer(_bump(v, brow_v - 0.03, 0.19), _bump(u, side * brow_u, 0.3)) for side in (-1, 1)]
+    zero = np.zeros_like(nose)
+    basis = [
+        (0.16 * nose, zero),
+        (zero, 0.16 * nose),
+        (zero, 0.115 * jaw),
+        (-0.055 * corner[0], -0.05 * corner[0]),
+        (0.055 * corner[1], -0.05 * corner[1]),
+        (zero, -0.055 * brow[0]),
+        (zero, -0.055 * brow[1]),
+    ]
+    return np.asarray(basis, dtype=np.float32)
+
+
+def warp_weights(shot: Shot) -> np.ndarray:
+    """Weights (7,) of :func:`warp_basis` in a photo: nose parallax by yaw and pitch, mouth, smile, brows."""
+    return np.asarray(
+        [np.sin(shot.yaw), -np.sin(shot.pitch), shot.mouth, shot.smile, shot.smile, *shot.brows], dtype=np.float32
+    )
+
+
+class Warp:
+    """The displacement ``p = q + D(q)`` of the canonical plane in one photo, and its inverse."""
+
+    def __init__(self, basis: np.ndarray, shot: Shot, iterations: int = 9):
+        moved = np.tensordot(warp_weights(shot), basis, axes=1)
+        self._forward = np.ascontiguousarray(moved.transpose(1, 2, 0))
+        u, v = _warp_axes()
+        cell = np.asarray([u[1] - u[0], v[1] - v[0]], dtype=np.float32)
+        column, row = np.meshgrid(np.arange(WARP_CELLS, dtype=np.float32), np.arange(WARP_CELLS, dtype=np.float32))
+        rest = np.stack([column, row], axis=-1)
+        back = self._forward.copy()
+        for _ in range(iterations):  # q = p - E(p) with E(p) = D(p - E(p)); damped, so that steep openings converge
+            at = rest - back / cell
+            back += 0.7 * (_lookup(self._forward, at[..., 0], at[..., 1]) - back)
+        self._backward = back
+
+    def forward(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where a canonical point of the face is displaced to."""
+        moved = _lookup(self._forward, *_cells(u, v))
+        return u + moved[..., 0], v + moved[..., 1]
+
+    def backward(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The canonical point that is displaced to (u, v)."""
+        moved = _lookup(self._backward, *_cells(u, v))
+        return u - moved[..., 0], v - moved[..., 1]
+
+
+def _cells(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scale = [(WARP_CELLS - 1) / (2.0 * half) for half in CHART_HALF]
+    centre = (WARP_CELLS - 1) / 2.0
+    return u * np.float32(scale[0]) + np.float32(centre), v * np.float32(scale[1]) + np.float32(centre)
+
+
+def _lookup(grid: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarray:
+    return cv2.remap(grid, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+
+def _taper(head: Head, t: np.ndarray) -> np.ndarray:
+    below, above = np.maximum(t, 0), np.minimum(t, 0)
+    return 1.0 - np.float32(head.jaw) * below * below - np.float32(head.temple) * above * above
+
+
+def screen_to_head(head: Head, shot: Shot, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Screen points to the plane in which the head, seen from any side, is the unit disc."""
+    cos, sin = np.float32(np.cos(shot.roll) / shot.scale), np.float32(np.sin(shot.roll) / shot.scale)
+    x, y = x - np.float32(shot.shift[0]), y - np.float32(shot.shift[1])
+    t = (cos * y - sin * x) * np.float32(1.0 / head.half_height)
+    return (cos * x + sin * y) * np.float32(1.0 / head.half_width) / _taper(head, t), t
+
+
+def head_to_screen(head: Head, shot: Shot, s: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Inverse of :func:`screen_to_head`."""
+    cos, sin = np.float32(np.cos(shot.roll) * shot.scale), np.float32(np.sin(shot.roll) * shot.scale)
+    s = s * _taper(head, t) * np.float32(head.half_width)
+    t = t * np.float32(head.half_height)
+    return cos * s - sin * t + np.float32(shot.shift[0]), sin * s + cos * t + np.float32(shot.shift[1])
+
+
+def disc_to_chart(head: Head, shot: Shot, s: np.ndarray, t: np.ndarray, depth: np.ndarray, radius: float):
+    """Points (s, t, depth) of a sphere, in the camera's axes, to the displaced canonical plane (p)."""
+    cos_y, sin_y = np.float32(np.cos(shot.yaw)), np.float32(np.sin(shot.yaw))
+    cos_p, sin_p = np.float32(np.cos(shot.pitch)), np.float32(np.sin(shot.pitch))
+    y, z = cos_p * t - sin_p * depth, sin_p * t + cos_p * depth
+    x, z = cos_y * s - sin_y * z, sin_y * s + cos_y * z
+    scale = 2.0 / (np.float32(radius) + z)
+    return x * scale * np.float32(head.half_width), y * scale * np.float32(head.half_height)
+
+
+def chart_to_disc(head: Head, shot: Shot, u: np.ndarray, v: np.ndarray, radius: np.ndarray | float):
+    """Inverse of :func:`disc_to_chart`: (s, t) and the cosine of the viewing angle (negative: the far side)."""
+    u, v = u * np.float32(0.5 / head.half_width), v * np.float32(0.5 / head.half_height)
+    scale = 2.0 / (1.0 + u * u + v * v)
+    x, y, z = u * scale, v * scale, scale - 1.0
+    cos_y, sin_y = np.float32(np.cos(shot.yaw)), np.float32(np.sin(shot.yaw))
+    cos_p, sin_p = np.float32(np.cos(shot.pitch)), np.float32(np.sin(shot.pitch))
+    x, z = cos_y * x + sin_y * z, cos_y * z - sin_y * x
+    y, z = cos_p * y + sin_p * z, cos_p * z - sin_p * y
+    return x * radius, y * radius, z
+
+
+def eye_zone(head: Head, u: np.ndarray, v: np.ndarray, grow: float = 1.3) -> np.ndarray:
+    """Whether canonical points of the face belong to an eye (bool)."""
+    across = (np.abs(u) - np.float32(head.eye[0])) * np.float32(1.0 / (grow * head.eye_half[0]))
+    down = (v - np.float32(head.eye[1])) * np.float32(1.0 / (grow * head.eye_half[1]))
+    return across * across + down * down < 1.0
+
+
+def mouth_zone(head: Head, u: np.ndarray, v: np.ndarray, grow: float = 1.2) -> np.ndarray:
+    """Whether canonical points of the face belong to the lips (bool)."""
+    half, centre, lip = head.mouth
+    across, down = u * np.float32(1.0 / (grow * half)), (v - np.float32(centre)) * np.float32(1.0 / (1.9 * lip))
+    return across * across + down * down < 1.0
+
+
+def correspond(photo: Photo, other: Photo) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Exact correspondence from one photo to another photo of the same person.
+
+    Args:
+        photo: Whose pixels are asked about.
+        other: Where their content is looked for.
+
+    Returns:
+        flow: (H, W, 2) float32, sampling position (x, y) in ``other`` in grid_sample's convention
+            (align_corners=False); the pixel's own position where nothing is known.
+        visible: (H, W) bool, the pixel shows a point of the person that ``other`` shows too.
+        selected: (H, W) bool, ``visible`` without lips or eyes whose state differs.
+    """
+    head, shot = photo.head, other.shot
+    u, v = photo.canon[..., 0], photo.canon[..., 1]
+    face = photo.layer == FACE
+    moved_u, moved_v = other.warp.forward(u, v)
+    moved_u, moved_v = np.where(face, moved_u, u), np.where(face, moved_v, v)
+    radius = np.where(face, np.float32(1.0), np.float32(head.hair_radius))
+    s, t, cosine = chart_to_disc(head, shot, moved_u, moved_v, radius)
+    x, y = head_to_screen(head, shot, s, t)
+    half = np.float32(0.5 * other.layer.shape[1])
+    column, row = (x + 1.0) * half - np.float32(0.5), (y + 1.0) * half - np.float32(0.5)
+    shown = np.where(face, *(_seen(other.layer, kind, column, row) for kind in (FACE, HAIR)))
+    visible = (photo.layer != SCENE) & (cosine > GRAZING) & (shown > 0.7)
+    grid_x, grid_y = pixel_grid(photo.layer.shape[0])
+    flow = np.stack([np.where(visible, x, grid_x), np.where(visible, y, grid_y)], axis=-1)
+    selected = visible
+    ours, theirs = photo.shot, other.shot
+    if abs(ours.eyes - theirs.eyes) > 0.1:
+        selected = selected & ~(face & eye_zone(head, u, v))
+    if abs(ours.mouth - theirs.mouth) > 0.15 or abs(ours.smile - theirs.smile) > 0.5:
+        selected = selected & ~(face & mouth_zone(head, u, v))
+    return flow, visible, selected
+
+
+def _seen(layer: np.ndarray, kind: int, column: np.ndarray, row: np.ndarray) -> np.ndarray:
+    mask = (layer == kind).astype(np.float32)
+    return cv2.remap(mask, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
