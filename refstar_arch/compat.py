@@ -42,11 +42,17 @@ def _fix_basicsr(module: ModuleType) -> None:
     basicsr_fixes.apply()
 
 
-def _fix_awing(module: ModuleType) -> None:
-    """`calculate_points` uses `np.float`, gone since numpy 1.24."""
-    from .basicsr_fixes import NumpyWithFloat
+class _NumpyWithFloat:
+    """The numpy module with the alias `float`, which numpy 1.24 removed."""
 
-    module.np = NumpyWithFloat()
+    float = float
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module('numpy'), name)
+
+
+def _fix_awing(module: ModuleType) -> None:
+    module.np = _NumpyWithFloat()  # facexlib's landmark code uses np.float
 
 
 AFTER_IMPORT: dict[str, Callable[[ModuleType], None]] = {

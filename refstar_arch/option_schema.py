@@ -1,0 +1,279 @@
+"""Checks every key of an option file before anything is built, so that no misspelt key is silently ignored.
+
+Where the known keys come from:
+
+* blocks with a `type` (networks, losses, metrics, optimizers, schedulers): the parameters of that class;
+* datasets and models, which take the whole block `opt`: every key that the source of their classes and modules reads
+  (`opt['x']`, `opt.get('x')`, `'x' in opt`), and the class attribute `option_keys`, an iterable of names;
+* the rest: the tables below, which list what BasicSR's own pipelines read.
+
+A class whose parameters end in `**kwargs` accepts every key. A class attribute `option_blocks` maps a parameter of it
+to the class (or registered name) whose parameters the block under that key may have.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .errors import RefStarError
+
+TOP = 'name model_type num_gpu manual_seed scale datasets path train val logger dist_params find_unused_parameters'
+TRAIN = 'total_iter warmup_iter scheduler ema_decay'
+VAL = 'val_freq save_img suffix pbar metrics'
+LOGGER = 'print_freq save_checkpoint_freq use_tb_logger wandb'
+WANDB = 'project resume_id'
+DIST = 'backend port'
+PATH = 'resume_state ignore_resume_networks'
+DATASET = (
+    'name type phase scale io_backend num_worker_per_gpu batch_size_per_gpu use_shuffle dataset_enlarge_ratio '
+    'prefetch_mode pin_memory persistent_workers num_prefetch_queue'
+)
+# Keys of blocks in a model's source, `train_opt['x']` or `self.opt['train'].get('x')`, by block.
+BLOCKS = ('train', 'val', 'path', 'logger')
+SCHEDULERS = {'MultiStepLR': 'MultiStepRestartLR'}  # BasicSR's other name
+
+
+def unknown(key: str, known: Iterable[str], where: str, what: str = 'key') -> RefStarError:
+    """Returns the error for a name that is not among the known ones, with the nearest of them.
+
+    Args:
+        key: the unknown name.
+        known: names that would be right.
+        where: full path of the key in the option file, `train:optim_g:`; may be empty.
+        what: 'key', 'dataset' ...
+    """
+    near = get_close_matches(str(key), [str(name) for name in known], 3, 0.4)
+    hint = f'; nearest: {", ".join(near)}' if near else ''
+    return RefStarError(f'unknown {what} {key!r} ({where.rstrip(":")}){hint}')
+
+
+def check_keys(block: Any, known: Iterable[str], where: str) -> None:
+    """Raises RefStarError at the first key of `block` that is not in `known`."""
+    if not isinstance(block, dict):
+        raise RefStarError(f'{where.rstrip(":")}: expected a block of `key: value`, got {block!r}')
+    known = set(known)
+    for key in block:
+        if key not in known:
+            raise unknown(key, known, f'{where}{key}')
+
+
+def parameters(target: Any) -> set[str] | None:
+    """Names that a class or function takes by keyword; None if it takes every name (`**kwargs` all the way up)."""
+    if not inspect.isclass(target):
+        found, open_ended = _signature(target)
+        return None if open_ended else found
+    names: set[str] = set()
+    for kind in target.__mro__:
+        if '__init__' in vars(kind):
+            found, open_ended = _signature(kind.__init__)
+            names |= found
+            if not open_ended:
+                return names - {'self'}
+    return None
+
+
+def _signature(function: Any) -> tuple[set[str], bool]:
+    kinds = inspect.Parameter
+    listed = inspect.signature(function).parameters.values()
+    names = {p.name for p in listed if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)}
+    return names, any(p.kind is kinds.VAR_KEYWORD for p in listed)
+
+
+@cache
+def _source(target: type) -> str:
+    """Source of all modules that define the class and its bases, without those of Python and torch."""
+    modules = {kind.__module__ for kind in target.__mro__} - {'builtins'}
+    modules = [name for name in modules if not name.startswith('torch.')]
+    return '\n'.join(inspect.getsource(sys.modules[name]) for name in sorted(modules) if name in sys.modules)
+
+
+def keys_read(target: type, block: str | None = None) -> set[str]:
+    """Option keys that a class reads from `opt` (or from the block of that name), found in its source."""
+    if block is None:
+        holder = r'\w*opt\w*'
+    else:
+        holder = rf"""(?:{block}_opt|opt\[['"]{block}['"]\])"""
+    key = r"""['"](\w+)['"]"""
+    read = re.findall(rf'{holder}(?:\.get\(|\.pop\(|\.setdefault\(|\[)\s*{key}', _source(target))
+    asked = re.findall(rf'{key} (?:not )?in (?:self\.)?{holder}', _source(target))
+    return {*read, *asked}
+
+
+def option_keys(target: type, block: str | None = None) -> set[str]:
+    """All keys of a dataset or model class: those read in its source and those it lists in `option_keys`."""
+    listed = {key for kind in target.__mro__ for key in vars(kind).get('option_keys', ())}
+    return keys_read(target, block) | listed
+
+
+def find(registry: Any, name: Any, where: str, what: str) -> Any:
+    """Returns the registered object; an unknown name is a RefStarError with the nearest names."""
+    table = registry._obj_map
+    found = table.get(name, table.get(f'{name}_basicsr'))
+    if found is None:
+        raise unknown(name, table, where, what)
+    return found
+
+
+class _Checker:
+    """One option file on its way through the checks."""
+
+    def __init__(self, opt: dict, is_train: bool) -> None:
+        import torch
+        from basicsr.models import lr_scheduler
+        from basicsr.utils import registry
+
+        self.opt, self.is_train = opt, is_train
+        self.registry, self.optimizers, self.schedulers = registry, torch.optim, lr_scheduler
+
+    def run(self) -> None:
+        opt = self.opt
+        self.require(opt, 'name model_type datasets', '')
+        self.model = find(self.registry.MODEL_REGISTRY, opt['model_type'], 'model_type', 'model')
+        networks = {key for key in option_keys(self.model) if key.startswith('network_')}
+        check_keys(opt, {*TOP.split(), *networks, *option_keys(self.model)}, '')
+        for key, block in opt.items():
+            if key.startswith('network_') and block is not None:
+                self.network(block, f'{key}:')
+        self.datasets(opt['datasets'])
+        self.path(opt.get('path') or {}, networks)
+        if opt.get('val') is not None:
+            self.val(opt['val'])
+        if opt.get('dist_params'):
+            check_keys(opt['dist_params'], DIST.split(), 'dist_params:')
+        if opt.get('train') is not None:
+            self.train(opt['train'])
+        if opt.get('logger') is not None:
+            self.logger(opt['logger'])
+        self.required_blocks()
+
+    def required_blocks(self) -> None:
+        opt = self.opt
+        if self.is_train:
+            self.require(opt, 'train logger', '')
+            self.require(opt['datasets'], 'train', 'datasets:')
+            self.require(opt['train'], 'total_iter', 'train:')
+            self.require(opt['logger'], 'print_freq save_checkpoint_freq', 'logger:')
+            if opt.get('val') is not None:
+                self.require(opt['val'], 'val_freq save_img', 'val:')
+        else:
+            self.require(opt, 'val', '')
+            self.require(opt['val'], 'save_img', 'val:')
+
+    def require(self, block: dict, keys: str, where: str) -> None:
+        for key in keys.split():
+            if not isinstance(block, dict) or block.get(key) is None:
+                raise RefStarError(f'{where}{key} is missing in the option file')
+
+    def of_model(self, block: str) -> set[str]:
+        return keys_read(self.model, block) | {
+            k for kind in self.model.__mro__ for k in vars(kind).get('option_keys', ())
+        }
+
+    def call(self, block: dict, target: Any, where: str, extra: Iterable[str] = ()) -> None:
+        """Checks a block whose keys are the parameters of `target`."""
+        known = parameters(target)
+        if known is not None:
+            check_keys(block, {'type', *extra, *known}, where)
+        for key, inner in getattr(target, 'option_blocks', {}).items():
+            if isinstance(block.get(key), dict):
+                if isinstance(inner, str):
+                    inner = find(self.registry.ARCH_REGISTRY, inner, f'{where}{key}', 'network')
+                self.call(block[key], inner, f'{where}{key}:')
+
+    def network(self, block: Any, where: str) -> None:
+        self.require(block, 'type', where)
+        target = find(self.registry.ARCH_REGISTRY, block['type'], f'{where}type', 'network')
+        self.call(block, target, where)
+        for key, inner in block.items():
+            if isinstance(inner, dict) and 'type' in inner:
+                self.network(inner, f'{where}{key}:')
+
+    def datasets(self, blocks: Any) -> None:
+        if not isinstance(blocks, dict) or not blocks:
+            raise RefStarError('datasets: expected blocks train, val, test ...')
+        for phase, block in blocks.items():
+            where = f'datasets:{phase}:'
+            if phase.split('_')[0] not in ('train', 'val', 'test'):
+                raise unknown(phase, ['train', 'val', 'test'], where, 'phase')
+            self.require(block, 'name type', where)
+            target = find(self.registry.DATASET_REGISTRY, block['type'], f'{where}type', 'dataset')
+            check_keys(block, {*DATASET.split(), *option_keys(target)}, where)
+            if phase == 'train' and self.is_train:
+                self.require(block, 'batch_size_per_gpu', where)
+                if block.get('num_worker_per_gpu') is None:
+                    raise RefStarError(f'{where}num_worker_per_gpu is missing in the option file')
+            for key, value in block.items():
+                if key.startswith('dataroot'):
+                    self.existing(value, f'{where}{key}')
+
+    def existing(self, value: Any, where: str) -> None:
+        """Every path of `value` (a path, a list of paths or None) must exist."""
+        for path in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(path, str) and not Path(path).expanduser().exists():
+                raise RefStarError(f'{where}: {path} does not exist')
+
+    def path(self, block: dict, networks: set[str]) -> None:
+        named = {f'pretrain_{name}' for name in networks}
+        short = {name.removeprefix('network_') for name in networks}
+        keys = {f'{prefix}_{name}' for name in short for prefix in ('param_key', 'strict_load')}
+        check_keys(block, {*PATH.split(), *named, *keys, *self.of_model('path')}, 'path:')
+        resumed = self.is_train and block.get('resume_state')
+        for key, value in block.items():
+            if key == 'resume_state' or (key.startswith('pretrain_') and not resumed):
+                self.existing(value, f'path:{key}')
+
+    def train(self, block: dict) -> None:
+        check_keys(block, {*TRAIN.split(), *self.of_model('train')}, 'train:')
+        for key, inner in block.items():
+            where = f'train:{key}:'
+            if not isinstance(inner, dict):
+                continue
+            if key.startswith('optim_'):
+                self.require(inner, 'type', where)
+                target = getattr(self.optimizers, str(inner['type']), None)
+                if not inspect.isclass(target):
+                    raise unknown(inner['type'], dir(self.optimizers), f'{where}type', 'optimizer')
+                self.call(inner, target, where)
+            elif key == 'scheduler':
+                self.require(inner, 'type', where)
+                name = SCHEDULERS.get(inner['type'], inner['type'])
+                if name not in ('MultiStepRestartLR', 'CosineAnnealingRestartLR'):
+                    known = ('MultiStepLR', 'MultiStepRestartLR', 'CosineAnnealingRestartLR')
+                    raise unknown(name, known, f'{where}type', 'scheduler')
+                self.call(inner, getattr(self.schedulers, name), where)
+            elif 'type' in inner or key.endswith('_opt'):
+                self.require(inner, 'type', where)
+                self.call(inner, find(self.registry.LOSS_REGISTRY, inner['type'], f'{where}type', 'loss'), where)
+
+    def val(self, block: dict) -> None:
+        check_keys(block, {*VAL.split(), *self.of_model('val')}, 'val:')
+        for name, inner in (block.get('metrics') or {}).items():
+            where = f'val:metrics:{name}:'
+            self.require(inner, 'type', where)
+            target = find(self.registry.METRIC_REGISTRY, inner['type'], f'{where}type', 'metric')
+            self.call(inner, target, where, ['better'])
+
+    def logger(self, block: dict) -> None:
+        check_keys(block, {*LOGGER.split(), *self.of_model('logger')}, 'logger:')
+        if block.get('wandb'):
+            check_keys(block['wandb'], WANDB.split(), 'logger:wandb:')
+
+
+def check_options(opt: dict, is_train: bool) -> None:
+    """Checks the keys, types, required entries and paths of the options of one run; imports basicsr.
+
+    Args:
+        opt: options as in the file (`option_file.load_options`).
+        is_train: training or test.
+
+    Raises:
+        RefStarError: with the full path of the first wrong key and the nearest known one.
+    """
+    import basicsr  # noqa: F401, fills the registries
+
+    _Checker(opt, is_train).run()
