@@ -1,0 +1,120 @@
+"""Loss that teaches which point of a reference shows what a point of the photo shows.
+
+Positions are (x, y) in [-1, 1], `grid_sample(align_corners=False)`.
+
+Axis letters: b batch, n references, m = b * n, q k positions of the photo and of the reference on the coarse grid,
+h w feature size, H W image size.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from basicsr.utils.registry import LOSS_REGISTRY
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..errors import RefStarError
+from ..layers import identity_grid
+
+CHARBONNIER = 1e-3  # of the image side: below it the end-point error counts as a square
+
+
+def shrink_flow(flow: Tensor, valid: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Truth on a coarser grid: the mean *displacement* of the known pixels of each cell.
+
+    A mean of positions would be drawn to the known part of a cell that is only partly known.
+
+    Args:
+        flow (Tensor): (m, 2, H, W).
+        valid (Tensor): (m, 1, H, W), 0 or 1.
+        size: (h, w).
+
+    Returns:
+        tuple: flow (m, 2, h, w); known (m, h, w) bool: cells of which at least half is known and which point into the
+        reference.
+    """
+    offset = (flow - identity_grid(*flow.shape[-2:], flow)) * valid
+    share = F.interpolate(valid, size, mode='area')
+    offset = F.interpolate(offset, size, mode='area') / share.clamp_min(1e-6)
+    flow = offset + identity_grid(*size, flow)
+    return flow, (share[:, 0] >= 0.5) & (flow.abs().amax(1) <= 1)
+
+
+def nearest_keys(position: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The four cells around each position and their bilinear weights.
+
+    Args:
+        position (Tensor): (m, 2), in [-1, 1].
+        size: (h, w) of the grid of cells.
+
+    Returns:
+        tuple: indices into h*w, (m, 4) long, and weights (m, 4) that sum to 1.
+    """
+    high = position.new_tensor([size[1] - 1, size[0] - 1])
+    cell = ((position + 1) * (high + 1) / 2 - 0.5).clamp_min(0).minimum(high)
+    low = cell.floor()
+    part = cell - low
+    x, y = torch.stack([low, (low + 1).minimum(high)], 2).long().unbind(1)  # each (m, 2): lower, upper
+    wx, wy = torch.stack([1 - part, part], 2).unbind(1)
+    index = y[:, :, None] * size[1] + x[:, None, :]
+    return index.flatten(1), (wy[:, :, None] * wx[:, None, :]).flatten(1)
+
+
+@LOSS_REGISTRY.register()
+class CorrespondenceLoss(nn.Module):
+    """Direct teaching of a correspondence where its truth is known.
+
+    ``match``: Kullback-Leibler divergence of the attention over one reference from the true match, spread bilinearly
+    over the four nearest keys: a cross-entropy that is 0 at the optimum. ``flow``: Charbonnier end-point error of every
+    predicted flow, in units of the image side (0.01 is 1.28 px at 128 px).
+
+    Args:
+        loss_weight (float): factor on both terms. Default: 1.
+        match_weight (float): factor of the attention's term. Default: 1.
+        flow_weight (float): factor of the end-point error. Default: 10.
+    """
+
+    def __init__(self, loss_weight: float = 1.0, match_weight: float = 1.0, flow_weight: float = 10.0) -> None:
+        super().__init__()
+        self.match_weight, self.flow_weight = loss_weight * match_weight, loss_weight * flow_weight
+
+    def forward(self, logits: Tensor, flows: list[Tensor], flow: Tensor, valid: Tensor) -> dict[str, Tensor]:
+        """Compares a correspondence with its truth.
+
+        Args:
+            logits (Tensor): attention before the softmax and before any masking, shape (b, n, q, k), both grids square.
+            flows (list[Tensor]): predicted positions, each (b, n, 2, h, w), any resolutions.
+            flow (Tensor): true positions, shape (b, n, 2, H, W).
+            valid (Tensor): 0 or 1, shape (b, n, 1, H, W): where the truth is known; 0 in padding slots.
+
+        Returns:
+            dict: ``match`` and ``flow``, weighted scalars; 0 (with a graph) if nothing is known.
+        """
+        flow, valid = flow.flatten(0, 1).float(), valid.flatten(0, 1).float()
+        return {
+            'match': self.match_weight * self.match(logits.flatten(0, 1), flow, valid),
+            'flow': self.flow_weight * sum(self.end_point(f.flatten(0, 1), flow, valid) for f in flows) / len(flows),
+        }
+
+    @staticmethod
+    def match(logits: Tensor, flow: Tensor, valid: Tensor) -> Tensor:
+        """Divergence, mean over the queries with a known match; ``logits`` (m, q, k)."""
+        sides = [math.isqrt(s) for s in logits.shape[1:]]
+        if [s * s for s in sides] != list(logits.shape[1:]):
+            raise RefStarError(f'CorrespondenceLoss: attention of {tuple(logits.shape[1:])} is not on square grids')
+        truth, known = shrink_flow(flow, valid, (sides[0], sides[0]))
+        logits = logits[known.flatten(1)].float()  # only these rows: whatever a padding slot holds has no influence
+        if not len(logits):
+            return logits.sum()
+        index, weight = nearest_keys(rearrange(truth, 'm d h w -> m h w d')[known], (sides[1], sides[1]))
+        log_p = logits.log_softmax(1).gather(1, index)
+        return (torch.xlogy(weight, weight) - weight * log_p).sum(1).mean()
+
+    @staticmethod
+    def end_point(pred: Tensor, flow: Tensor, valid: Tensor) -> Tensor:
+        """Mean error over the known cells of the grid of ``pred`` (m, 2, h, w), in image sides."""
+        truth, known = shrink_flow(flow, valid, pred.shape[-2:])
+        gap = rearrange(pred.float() - truth, 'm d h w -> m h w d')[known] / 2
+        error = (gap.square().sum(-1) + CHARBONNIER**2).sqrt() - CHARBONNIER
+        return error.mean() if len(error) else error.sum()

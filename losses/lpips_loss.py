@@ -1,0 +1,43 @@
+"""Perceptual loss by LPIPS."""
+
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import Tensor, nn
+
+from ..layers import resize
+from ..lpips_network import load_lpips
+
+
+@LOSS_REGISTRY.register()
+class LPIPSLoss(nn.Module):
+    """LPIPS distance of two images, differentiable.
+
+    Args:
+        weights (str): file of the ImageNet backbone, see :func:`~refstar.lpips_network.load_lpips`.
+        net (str): 'alex', 'vgg' or 'squeeze'. Default: 'squeeze'.
+        loss_weight (float): factor. Default: 1.
+        size (int | None): side to which images are resized first: enlarged where they are smaller (the backbones were
+            trained at 224 pixels; at 64 their deepest features are 3 x 3), area-averaged where they are larger, which
+            saves time. Default: None, as they are.
+    """
+
+    def __init__(self, weights: str, net: str = 'squeeze', loss_weight: float = 1.0, size: int | None = None) -> None:
+        super().__init__()
+        self.model, self.net, self.loss_weight, self.size = load_lpips(net, weights), net, loss_weight, size
+
+    def forward(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Compares images.
+
+        Args:
+            pred (Tensor): shape (b, 3, H, W), RGB in [-1, 1].
+            target (Tensor): the same shape; no gradient.
+
+        Returns:
+            dict: one weighted scalar, named by the net.
+        """
+        return {self.net: self.loss_weight * self.distance(pred, target).mean()}
+
+    def distance(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Distances without the weight, shape (b,)."""
+        if self.size is not None:
+            pred, target = (resize(x, (self.size, self.size)) for x in (pred, target))
+        return self.model(pred, target.detach()).flatten()

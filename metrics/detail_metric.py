@@ -1,0 +1,113 @@
+"""*Detail*: is the fine structure that the degradation destroyed there again, and is it the right one?
+
+PSNR is fooled by colours and large shapes. Detail leaves out all that the degraded photo still shows.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from basicsr.utils.registry import METRIC_REGISTRY
+from torch import Tensor
+
+from ..errors import RefStarError
+from .images import same_shape, to_tensor
+
+# A Gaussian of sigma pixels passes exp(-2 (pi sigma f)^2) of the frequency f. A photo that was shrunk `down` times
+# keeps nothing above f = 1 / (2 down), its Nyquist limit. With this sigma / down, half of that frequency passes.
+SIGMA_PER_DOWN = math.sqrt(2 * math.log(2)) / math.pi  # 0.375: 3 px at 8x
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+FLAT = 1e-4  # standard deviation, in units of the range [-1, 1], below which a region has no detail; 0.01 grey levels
+
+
+def high_pass(x: Tensor, down: float) -> Tensor:
+    """Removes what a photo shrunk ``down`` times still shows: x minus its Gaussian blur.
+
+    Args:
+        x (Tensor): shape (b, c, H, W).
+        down (float): factor; the blur has sigma 0.375 * down pixels, edges are repeated.
+
+    Returns:
+        Tensor: the same shape.
+    """
+    sigma = SIGMA_PER_DOWN * down
+    radius = math.ceil(4 * sigma)
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device) / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, 1, -1)
+    low = F.pad(x, [radius] * 4, mode='replicate')
+    low = F.conv2d(low, kernel, groups=x.shape[1])
+    return x - F.conv2d(low, kernel.mT, groups=x.shape[1])
+
+
+def detail(x: Tensor, y: Tensor, down: float, mask: Tensor | None = None) -> Tensor:
+    """Normalised cross-correlation of the high-passed luminance of two images, inside a region.
+
+    Luminance, not all channels: moles, freckles, lashes and the structure of an iris are there, and a wrong tint, which
+    PSNR sees well enough, must not count as missing detail.
+
+    Args:
+        x, y (Tensor): images, shape (b, 3, H, W), RGB in [-1, 1].
+        down (float): the strongest down-sampling factor of the degradation, at this image size.
+        mask (Tensor | None): region, shape (b, 1, H, W), in [0, 1], a weight for every pixel. None: the whole image.
+
+    Returns:
+        Tensor: float64 in [-1, 1], shape (b,). 1: the same detail up to a factor; 0: none, or unrelated detail. Where
+        ``y`` has no detail at all: 1 if ``x`` has none either, else 0. An empty region: NaN, nothing was measured.
+    """
+    luma = torch.tensor(LUMA, dtype=torch.float64, device=x.device)
+    x, y = (high_pass(torch.einsum('bchw,c->bhw', v.double(), luma)[:, None], down) for v in (x, y))
+    weight = torch.ones_like(x) if mask is None else mask.double()
+    weight = weight / weight.sum((1, 2, 3), keepdim=True)  # NaN where the region is empty
+    x, y = (v - (weight * v).sum((1, 2, 3), keepdim=True) for v in (x, y))
+
+    def mean(v: Tensor) -> Tensor:
+        return (weight * v).sum((1, 2, 3))
+
+    std_x, std_y = mean(x * x).sqrt(), mean(y * y).sqrt()
+    flat_x, flat_y = std_x < FLAT, std_y < FLAT
+    value = mean(x * y) / (std_x * std_y)
+    value = torch.where(flat_x | flat_y, (flat_x & flat_y).double(), value)
+    return value.clamp(-1, 1)
+
+
+@METRIC_REGISTRY.register()
+def calculate_detail(
+    img: np.ndarray,
+    img2: np.ndarray,
+    down: float,
+    mask: np.ndarray | None = None,
+    crop_border: int = 0,
+    input_order: str = 'HWC',
+    **kwargs,
+) -> float:
+    """BasicSR's form of :func:`detail`.
+
+    Args:
+        img (ndarray): output, uint8 HWC BGR in [0, 255].
+        img2 (ndarray): ground truth, the same.
+        down (float): the strongest down-sampling factor of the degradation, at this image size: up to 32 at 512 px
+            is 8 at 128 px.
+        mask (ndarray | None): region, shape (H, W), in [0, 1] or bool, in the images' coordinates (before cropping):
+            where the references could help. None: the whole image.
+        crop_border (int): pixels to leave out along every edge. Default: 0.
+        input_order (str): 'HWC' or 'CHW'. Default: 'HWC'.
+
+    Returns:
+        float: in [-1, 1]; NaN for an empty region.
+
+    Raises:
+        RefStarError: shapes differ, or ``down`` is not above 1.
+    """
+    same_shape(img, img2)
+    if down <= 1:
+        raise RefStarError(f'calculate_detail: down is {down}; give the strongest down-sampling factor, above 1')
+    x, y = (to_tensor(v, crop_border, input_order) for v in (img, img2))
+    region = None
+    if mask is not None:
+        h, w = mask.shape
+        mask = mask[crop_border : h - crop_border, crop_border : w - crop_border]
+        if mask.shape != x.shape[2:]:
+            raise RefStarError(f'calculate_detail: mask {mask.shape} and image {tuple(x.shape[2:])} differ in size')
+        region = torch.from_numpy(mask.astype(np.float64))[None, None]
+    return detail(x, y, down, region).item()

@@ -1,0 +1,66 @@
+"""Identity scores: cosines between face embeddings. Report the network's name, and use one that was not trained with.
+
+ID-GT says whether the output is the right person, ID-Ref whether it looks like the references. An ID-Ref far above what
+two photos of one person reach is copying.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from basicsr.utils.registry import METRIC_REGISTRY
+
+from ..identity_arch import IdentityEncoder
+from .images import to_tensor
+
+
+@lru_cache(maxsize=4)
+def identity_network(network: str, weights: str, device: str) -> IdentityEncoder:
+    """One network per name, file and device in this process."""
+    return IdentityEncoder(network, weights).to(device)
+
+
+@torch.no_grad()
+def cosines(img: np.ndarray, others: Sequence[np.ndarray], network: str, weights: str, device: str) -> list[float]:
+    """Cosine of a face to each of some others; FFHQ-aligned squares of any sizes, uint8 HWC BGR."""
+    encoder = identity_network(network, weights, device)
+    first, *rest = (encoder(to_tensor(x).to(device))[0] for x in (img, *others))
+    return [torch.dot(first, x).item() for x in rest]
+
+
+@METRIC_REGISTRY.register()
+def calculate_id_gt(
+    img: np.ndarray, img2: np.ndarray, network: str, weights: str, device: str = 'cpu', **kwargs
+) -> float:
+    """Cosine between output and ground truth (higher is better).
+
+    Args:
+        img (ndarray): output, FFHQ-aligned, uint8 (H, H, 3) BGR in [0, 255].
+        img2 (ndarray): ground truth, the same.
+        network (str): see :class:`~refstar.identity_arch.IdentityEncoder`.
+        weights (str): path of its file.
+        device (str): where to compute. Default: 'cpu'.
+
+    Returns:
+        float: in [-1, 1].
+    """
+    return cosines(img, [img2], network, weights, device)[0]
+
+
+@METRIC_REGISTRY.register()
+def calculate_id_ref(
+    img: np.ndarray, refs: Sequence[np.ndarray], network: str, weights: str, device: str = 'cpu', **kwargs
+) -> float:
+    """Mean cosine between output and the person's references.
+
+    Args:
+        img (ndarray): output, FFHQ-aligned, uint8 (H, H, 3) BGR in [0, 255].
+        refs (Sequence[ndarray]): references, the same each.
+        network, weights, device: as in :func:`calculate_id_gt`.
+
+    Returns:
+        float: in [-1, 1]; NaN without references, nothing was measured.
+    """
+    values = cosines(img, refs, network, weights, device)
+    return sum(values) / len(values) if values else float('nan')
