@@ -1,4 +1,4 @@
-"""What the commands share: user errors end in one line, and an old run is not archived by a new one that never began."""
+"""What the commands share: user errors end in one line, and a new run that never began archives no old run."""
 
 import os
 import shutil
