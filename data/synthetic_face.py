@@ -11,21 +11,21 @@ Screen coordinates are those of ``torch.nn.functional.grid_sample(align_corners=
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
-SCENE, FACE, HAIR = 0, 1, 2  # what a pixel shows; SCENE is everything that is not part of the static person
+SCENE, FACE, HAIR = 0.0, 1.0, -1.0  # what a pixel shows; SCENE is everything that is not the static person
 CHART_HALF = (1.36, 1.5)  # half extent of the canonical plane that textures cover (U, V)
-WARP_CELLS = 72  # cells of the grid on which D and its inverse are kept
+WARP_LOW, WARP_HIGH, WARP_CELLS = (-0.84, -0.6), (0.84, 1.4), 48  # where D is not zero, and the grid that keeps it
 GRAZING = 0.22  # surface seen at a steeper angle than this (cosine) counts as hidden
 
 
 @dataclass(frozen=True)
 class Head:
-    """Shape of a person's head, in units of the frontal photo (whose half side is 1)."""
+    """Shape of a person's head, in canonical units: about those of a frontal photo, whose half side is 1."""
 
     half_width: float = 0.6
     half_height: float = 0.8
@@ -55,22 +55,27 @@ class Shot:
     light: tuple[float, float, float] = (0.0, -0.3, 0.95)
     tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
     contrast: float = 0.8
+    gloss: float = 1.0
     glasses: bool = False
     occluder: bool = False
     scene_seed: int = 0
 
+    def unlit(self) -> Shot:
+        """The same photo in flat light: every pixel of skin and hair shows its own colour."""
+        return replace(self, contrast=0.0, gloss=0.0, tint=(1.0, 1.0, 1.0))
+
 
 @dataclass
 class Photo:
-    """A rendered photo with its exact maps. All arrays (H, W, ...), float32 unless said otherwise."""
+    """A rendered photo with its exact maps; all arrays float32."""
 
     image: np.ndarray  # (H, W, 3) RGB in [0, 1]
-    albedo: np.ndarray  # (H, W, 3) RGB in [0, 1]: the static person without light, zero elsewhere
-    canon: np.ndarray  # (H, W, 2) canonical (U, V) of the top layer
-    layer: np.ndarray  # (H, W) uint8 SCENE / FACE / HAIR
+    u: np.ndarray  # (H, W) canonical coordinates of what the pixel shows
+    v: np.ndarray
+    layer: np.ndarray  # (H, W) SCENE / FACE / HAIR
     shot: Shot
+    head: Head
     warp: Warp = field(repr=False)
-    head: Head = field(repr=False)
 
 
 @lru_cache(maxsize=8)
@@ -84,8 +89,7 @@ def pixel_grid(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=1)
 def _warp_axes() -> tuple[np.ndarray, np.ndarray]:
-    u = np.linspace(-CHART_HALF[0], CHART_HALF[0], WARP_CELLS, dtype=np.float32)
-    v = np.linspace(-CHART_HALF[1], CHART_HALF[1], WARP_CELLS, dtype=np.float32)
+    u, v = (np.linspace(low, high, WARP_CELLS, dtype=np.float32) for low, high in zip(WARP_LOW, WARP_HIGH, strict=True))
     return u, v
 
 
@@ -100,7 +104,7 @@ def _bump(x: np.ndarray, centre: float, half: float) -> np.ndarray:
 
 
 def warp_basis(head: Head) -> np.ndarray:
-    """Displacements (7, 2, cells, cells) of a person's expressions, for the weights of :func:`warp_weights`."""
+    """Displacements (7, 2, cells, cells) of a person's expressions, in canonical units; weights: `warp_weights`."""
     u, v = _warp_axes()
     (_eye_u, _), (brow_u, brow_v), (mouth_w, mouth_v, lip) = head.eye, head.brow, head.mouth
     nose = np.outer(_bump(v, head.nose[1] - 0.08, 0.42), _bump(u, 0.0, 0.38))
@@ -122,43 +126,54 @@ def warp_basis(head: Head) -> np.ndarray:
 
 
 def warp_weights(shot: Shot) -> np.ndarray:
-    """Weights (7,) of :func:`warp_basis` in a photo: nose parallax by yaw and pitch, mouth, smile, brows."""
+    """Weights (7,) of `warp_basis` in a photo: the nose's parallax by yaw and pitch, mouth, smile twice, brows."""
     return np.asarray(
         [np.sin(shot.yaw), -np.sin(shot.pitch), shot.mouth, shot.smile, shot.smile, *shot.brows], dtype=np.float32
     )
 
 
 class Warp:
-    """The displacement ``p = q + D(q)`` of the canonical plane in one photo, and its inverse."""
+    """The displacement ``p = q + D(q)`` of the canonical plane in one photo, and its inverse ``q = p - E(p)``.
 
-    def __init__(self, basis: np.ndarray, shot: Shot, iterations: int = 9):
-        moved = np.tensordot(warp_weights(shot), basis, axes=1)
-        self._forward = np.ascontiguousarray(moved.transpose(1, 2, 0))
-        u, v = _warp_axes()
-        cell = np.asarray([u[1] - u[0], v[1] - v[0]], dtype=np.float32)
-        column, row = np.meshgrid(np.arange(WARP_CELLS, dtype=np.float32), np.arange(WARP_CELLS, dtype=np.float32))
-        rest = np.stack([column, row], axis=-1)
-        back = self._forward.copy()
-        for _ in range(iterations):  # q = p - E(p) with E(p) = D(p - E(p)); damped, so that steep openings converge
-            at = rest - back / cell
-            back += 0.7 * (_lookup(self._forward, at[..., 0], at[..., 1]) - back)
-        self._backward = back
+    Both are kept on a grid and interpolated; they undo each other to some hundredths of a pixel (tested).
+    """
+
+    def __init__(self, basis: np.ndarray, shot: Shot, iterations: int = 5):
+        self._forward = np.tensordot(warp_weights(shot), basis, axes=1)
+        du, dv = self._forward
+        (column, row), (per_u, per_v) = _nodes(), _cells_per_unit()
+        eu, ev = du, dv
+        for _ in range(iterations):  # E(p) = D(p - E(p)), damped, so that the steep opening of a mouth converges
+            at = column - per_u * eu, row - per_v * ev
+            eu = np.float32(0.3) * eu + np.float32(0.7) * _lookup(du, *at)
+            ev = np.float32(0.3) * ev + np.float32(0.7) * _lookup(dv, *at)
+        self._backward = eu, ev
 
     def forward(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where a canonical point of the face is displaced to."""
-        moved = _lookup(self._forward, *_cells(u, v))
-        return u + moved[..., 0], v + moved[..., 1]
+        at = _cells(u, v)
+        return u + _lookup(self._forward[0], *at), v + _lookup(self._forward[1], *at)
 
     def backward(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The canonical point that is displaced to (u, v)."""
-        moved = _lookup(self._backward, *_cells(u, v))
-        return u - moved[..., 0], v - moved[..., 1]
+        at = _cells(u, v)
+        return u - _lookup(self._backward[0], *at), v - _lookup(self._backward[1], *at)
+
+
+@lru_cache(maxsize=1)
+def _nodes() -> tuple[np.ndarray, np.ndarray]:
+    index = np.arange(WARP_CELLS, dtype=np.float32)
+    column, row = np.meshgrid(index, index)
+    return np.ascontiguousarray(column), np.ascontiguousarray(row)
+
+
+def _cells_per_unit() -> tuple[np.float32, np.float32]:
+    return tuple(np.float32((WARP_CELLS - 1) / (high - low)) for low, high in zip(WARP_LOW, WARP_HIGH, strict=True))
 
 
 def _cells(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    scale = [(WARP_CELLS - 1) / (2.0 * half) for half in CHART_HALF]
-    centre = (WARP_CELLS - 1) / 2.0
-    return u * np.float32(scale[0]) + np.float32(centre), v * np.float32(scale[1]) + np.float32(centre)
+    per_u, per_v = _cells_per_unit()
+    return (u - np.float32(WARP_LOW[0])) * per_u, (v - np.float32(WARP_LOW[1])) * per_v
 
 
 def _lookup(grid: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarray:
@@ -179,7 +194,7 @@ def screen_to_head(head: Head, shot: Shot, x: np.ndarray, y: np.ndarray) -> tupl
 
 
 def head_to_screen(head: Head, shot: Shot, s: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Inverse of :func:`screen_to_head`."""
+    """Inverse of `screen_to_head`."""
     cos, sin = np.float32(np.cos(shot.roll) * shot.scale), np.float32(np.sin(shot.roll) * shot.scale)
     s = s * _taper(head, t) * np.float32(head.half_width)
     t = t * np.float32(head.half_height)
@@ -197,7 +212,7 @@ def disc_to_chart(head: Head, shot: Shot, s: np.ndarray, t: np.ndarray, depth: n
 
 
 def chart_to_disc(head: Head, shot: Shot, u: np.ndarray, v: np.ndarray, radius: np.ndarray | float):
-    """Inverse of :func:`disc_to_chart`: (s, t) and the cosine of the viewing angle (negative: the far side)."""
+    """Inverse of `disc_to_chart`: (s, t) and the cosine of the viewing angle (negative: the far side)."""
     u, v = u * np.float32(0.5 / head.half_width), v * np.float32(0.5 / head.half_height)
     scale = 2.0 / (1.0 + u * u + v * v)
     x, y, z = u * scale, v * scale, scale - 1.0
@@ -230,34 +245,27 @@ def correspond(photo: Photo, other: Photo) -> tuple[np.ndarray, np.ndarray, np.n
         other: Where their content is looked for.
 
     Returns:
-        flow: (H, W, 2) float32, sampling position (x, y) in ``other`` in grid_sample's convention
+        flow: (2, H, W) float32, sampling position (x, y) in ``other`` in grid_sample's convention
             (align_corners=False); the pixel's own position where nothing is known.
         visible: (H, W) bool, the pixel shows a point of the person that ``other`` shows too.
         selected: (H, W) bool, ``visible`` without lips or eyes whose state differs.
     """
-    head, shot = photo.head, other.shot
-    u, v = photo.canon[..., 0], photo.canon[..., 1]
-    face = photo.layer == FACE
+    head, u, v = photo.head, photo.u, photo.v
+    face = np.maximum(photo.layer, 0)
     moved_u, moved_v = other.warp.forward(u, v)
-    moved_u, moved_v = np.where(face, moved_u, u), np.where(face, moved_v, v)
-    radius = np.where(face, np.float32(1.0), np.float32(head.hair_radius))
-    s, t, cosine = chart_to_disc(head, shot, moved_u, moved_v, radius)
-    x, y = head_to_screen(head, shot, s, t)
+    moved_u, moved_v = u + face * (moved_u - u), v + face * (moved_v - v)
+    radius = np.float32(head.hair_radius) + face * np.float32(1.0 - head.hair_radius)
+    s, t, cosine = chart_to_disc(head, other.shot, moved_u, moved_v, radius)
+    x, y = head_to_screen(head, other.shot, s, t)
     half = np.float32(0.5 * other.layer.shape[1])
-    column, row = (x + 1.0) * half - np.float32(0.5), (y + 1.0) * half - np.float32(0.5)
-    shown = np.where(face, *(_seen(other.layer, kind, column, row) for kind in (FACE, HAIR)))
-    visible = (photo.layer != SCENE) & (cosine > GRAZING) & (shown > 0.7)
+    shown = _lookup(other.layer, (x + 1) * half - np.float32(0.5), (y + 1) * half - np.float32(0.5))
+    visible = (shown * photo.layer > 0.7) & (cosine > GRAZING)  # same layer on top here and there
     grid_x, grid_y = pixel_grid(photo.layer.shape[0])
-    flow = np.stack([np.where(visible, x, grid_x), np.where(visible, y, grid_y)], axis=-1)
+    flow = np.stack([grid_x + visible * (x - grid_x), grid_y + visible * (y - grid_y)])
     selected = visible
     ours, theirs = photo.shot, other.shot
     if abs(ours.eyes - theirs.eyes) > 0.1:
-        selected = selected & ~(face & eye_zone(head, u, v))
+        selected = selected & ~((face > 0) & eye_zone(head, u, v))
     if abs(ours.mouth - theirs.mouth) > 0.15 or abs(ours.smile - theirs.smile) > 0.5:
-        selected = selected & ~(face & mouth_zone(head, u, v))
+        selected = selected & ~((face > 0) & mouth_zone(head, u, v))
     return flow, visible, selected
-
-
-def _seen(layer: np.ndarray, kind: int, column: np.ndarray, row: np.ndarray) -> np.ndarray:
-    mask = (layer == kind).astype(np.float32)
-    return cv2.remap(mask, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)

@@ -103,7 +103,7 @@ class SyntheticFaceDataset(Dataset):
             if wrong[slot]:
                 continue
             flow, visible, selected = correspond(gt, ref)
-            sample['flow'][slot] = torch.from_numpy(flow).permute(2, 0, 1)
+            sample['flow'][slot] = torch.from_numpy(flow)
             sample['flow_valid'][slot, 0] = torch.from_numpy(visible)
             sample['gt_mask'][slot, 0] = torch.from_numpy(selected)
             sample['ref_mask'][slot, 0] = torch.from_numpy(correspond(ref, gt)[2])
