@@ -47,7 +47,7 @@ def warp(img: np.ndarray, positions: np.ndarray, smooth: bool = True) -> np.ndar
     return cv2.remap(img, positions, None, mode, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def invert(positions: np.ndarray, steps: int = 12) -> np.ndarray:
+def invert(positions: np.ndarray, steps: int = 6) -> np.ndarray:
     """The position map of the way back, by fixed-point iteration: f(p) = p - d(f(p)) where positions = q + d(q).
 
     Exact where the map is smooth and its displacement changes by less than a pixel per pixel; `returns` tells where.
@@ -62,13 +62,16 @@ def invert(positions: np.ndarray, steps: int = 12) -> np.ndarray:
 
 def inside(positions: np.ndarray) -> np.ndarray:
     """Where positions lie within the frame, (S, S) bool."""
-    return ((positions >= -0.5) & (positions <= positions.shape[0] - 0.5)).all(-1)
+    x, y = cv2.split(positions)
+    last = positions.shape[0] - 0.5
+    return (x >= -0.5) & (x <= last) & (y >= -0.5) & (y <= last)
 
 
 def returns(there: np.ndarray, back: np.ndarray, tolerance: float = 0.5) -> np.ndarray:
     """Where going there and back ends within `tolerance` pixels of the start, inside the frame; (S, S) bool."""
     trip = cv2.remap(back, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return inside(there) & (np.abs(trip - pixel_grid(there.shape[0])).max(-1) <= tolerance)
+    x, y = cv2.split(cv2.absdiff(trip, pixel_grid(there.shape[0])))
+    return inside(there) & (x <= tolerance) & (y <= tolerance)
 
 
 def area_ratio(positions: np.ndarray) -> np.ndarray:
@@ -83,14 +86,20 @@ def smooth_warp(size: int, rng: np.random.Generator, strength: float = 1.0) -> n
     Small turn, scale, shift and perspective; a bulge that moves the middle of the face against its border, as turning
     the head does; and a low-frequency field for the expression. The bulge reaches 8 % of the side at strength 1.
     """
-    xy = unit_grid(size)
+    coarse = max(8, size // 4)
+    xy = unit_grid(coarse)
     angle, log_scale, shear = rng.uniform(-1, 1, 3) * (0.14, 0.08, 0.05) * strength
     cos, sin, zoom = np.cos(angle), np.sin(angle), np.exp(log_scale)
     matrix = (zoom * np.array([[cos, shear - sin], [sin, cos + shear]])).astype(np.float32)
     tilt = rng.uniform(-0.06, 0.06, 2).astype(np.float32) * strength
     move = rng.uniform(-0.08, 0.08, 2).astype(np.float32) * strength
     turn = rng.uniform(-0.16, 0.16, 2).astype(np.float32) * strength
-    bulge = np.exp(-(xy**2).sum(-1, keepdims=True) / np.float32(2 * 0.5**2))
+    x, y = cv2.split(xy)
+    bulge = np.exp(-(x * x + y * y) / np.float32(2 * 0.5**2))
     waves = rng.normal(0, 0.025 * strength, (5, 5, 2)).astype(np.float32)
-    waves = cv2.resize(waves, (size, size), interpolation=cv2.INTER_CUBIC)
-    return to_positions((xy @ matrix.T) / (1 + (xy @ tilt)[..., None]) + move + turn * bulge + waves)
+    waves = cv2.resize(waves, (coarse, coarse), interpolation=cv2.INTER_CUBIC)
+    out = (
+        cv2.transform(xy, matrix) / (1 + x * tilt[0] + y * tilt[1])[..., None] + move + bulge[..., None] * turn + waves
+    )
+    shift = cv2.resize((out - xy) * np.float32(size / 2), (size, size), interpolation=cv2.INTER_CUBIC)
+    return pixel_grid(size) + shift

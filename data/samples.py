@@ -84,11 +84,14 @@ class Augmentation:
         angle, scale, *shift = rng.uniform(-1, 1, 4) * (4, 0.05, 0.05, 0.05) * self.jitter_strength
         matrix = cv2.getRotationMatrix2D((middle, middle), angle, 1 + scale)
         matrix[:, 2] += np.array(shift) * face.size
-        img = cv2.warpAffine(
-            face.img, matrix, (face.size, face.size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
-        )
+        frame = (face.size, face.size)
+        img = cv2.warpAffine(face.img, matrix, frame, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
         points = None if face.points is None else move_points(face.points, matrix, face.size)
-        return Face(relight(img.clip(0, 1), rng, self.jitter_strength), points)
+        return Face(self.light(img.clip(0, 1), rng), points)
+
+    def light(self, img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A reference in other light, (S, S, 3) in [0, 1]."""
+        return relight(img, rng, self.jitter_strength) if self.jitter_strength else img
 
     def self_pair(self, gt: Face, rng: np.random.Generator) -> Slot:
         """A reference made from the GT itself."""
