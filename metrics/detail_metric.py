@@ -7,7 +7,6 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
@@ -26,18 +25,18 @@ def high_pass(x: Tensor, down: float) -> Tensor:
 
     Args:
         x (Tensor): shape (b, c, H, W).
-        down (float): factor; the blur has sigma 0.375 * down pixels, edges are repeated.
+        down (float): factor; the blur has sigma 0.375 * down pixels; at the edges it averages what there is.
 
     Returns:
         Tensor: the same shape.
     """
-    sigma = SIGMA_PER_DOWN * down
-    radius = math.ceil(4 * sigma)
-    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device) / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, 1, -1)
-    low = F.pad(x, [radius] * 4, mode='replicate')
-    low = F.conv2d(low, kernel, groups=x.shape[1])
-    return x - F.conv2d(low, kernel.mT, groups=x.shape[1])
+
+    def blur(size: int) -> Tensor:
+        i = torch.arange(size, dtype=x.dtype, device=x.device)
+        weight = torch.exp(-0.5 * ((i[:, None] - i) / (SIGMA_PER_DOWN * down)) ** 2)
+        return weight / weight.sum(1, keepdim=True)
+
+    return x - blur(x.shape[-2]) @ x @ blur(x.shape[-1]).mT
 
 
 def detail(x: Tensor, y: Tensor, down: float, mask: Tensor | None = None) -> Tensor:

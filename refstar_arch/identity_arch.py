@@ -36,11 +36,11 @@ def arcface_crop(x: Tensor) -> Tensor:
     Returns:
         Tensor: shape (b, c, 112, 112); area-averaged where the crop shrinks the image (H > 160).
     """
-    # As complex numbers a similarity is z -> a z + t; least squares over the five points, from the crop to the image.
+    # As complex numbers a similarity is z -> z / a + t; least squares over the five points, in pixels of the crop.
     image = torch.tensor(FFHQ_512, dtype=torch.float64) * (x.shape[-1] / 512)
     image, crop = torch.complex(*image.T), torch.complex(*torch.tensor(ARCFACE_112, dtype=torch.float64).T)
-    centred = crop - crop.mean()
-    a = (centred.conj() * (image - image.mean())).sum() / centred.abs().square().sum()
+    centred = image - image.mean()
+    a = centred.abs().square().sum() / (centred.conj() * (crop - crop.mean())).sum()
     over = max(1, round(abs(a.item())))  # samples per output pixel and axis
     pixel = (torch.arange(112 * over, dtype=torch.float64) + 0.5) / over - 0.5
     z = a * (torch.complex(pixel[None, :], pixel[:, None]) - crop.mean()) + image.mean()

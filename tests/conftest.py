@@ -1,3 +1,43 @@
-"""Before any test imports basicsr: the import hook that makes it work on current libraries and registers refstar."""
+"""Fixtures shared by the tests."""
 
-import refstar  # noqa: F401
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import refstar  # noqa: F401  (first: makes basicsr importable)
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope='session')
+def faces_root() -> Path:
+    """Folder of real faces and small pretrained networks: $REFSTAR_FACES, or ../shared/faces beside the project."""
+    given = os.environ.get('REFSTAR_FACES')
+    root = Path(given) if given else Path(__file__).resolve().parents[2] / 'shared' / 'faces'
+    if not (root / 'weights').is_dir():
+        pytest.skip(f'no real faces and networks at {root} (set REFSTAR_FACES)')
+    return root
+
+
+@pytest.fixture(scope='session')
+def identity_weights(tmp_path_factory) -> str:
+    """File of an untrained MobileFaceNet."""
+    from refstar.mobilefacenet_arch import MobileFaceNet
+
+    path = tmp_path_factory.mktemp('weights') / 'mobilefacenet.pth'
+    torch.manual_seed(0)
+    torch.save(MobileFaceNet().state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture(scope='session')
+def squeeze_weights(tmp_path_factory) -> str:
+    """File of an untrained SqueezeNet, in torchvision's form."""
+    from torchvision.models import squeezenet1_1
+
+    path = tmp_path_factory.mktemp('weights') / 'squeezenet1_1.pth'
+    torch.manual_seed(0)
+    torch.save(squeezenet1_1(weights=None).state_dict(), path)
+    return str(path)
