@@ -44,13 +44,11 @@ def load_file(path: str | os.PathLike) -> Any:
         raise RefStarError(f'{path}: no such file')
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
-    except UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise RefStarError(
-            f'{path}: broken, or holds Python objects besides tensors and plain values: {reason}'
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise RefStarError(f'{path}: cannot be read, the file is broken: {str(error).splitlines()[0]}') from error
+    except Exception as error:  # a broken pickle can end in almost any exception
+        what = 'holds Python objects besides tensors and plain values, or is broken'
+        what = what if isinstance(error, UnpicklingError) else 'cannot be read, the file is broken'
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise RefStarError(f'{path}: {what}: {reason}') from error
 
 
 def state_dict_of(path: str | os.PathLike, param_key: str | None = 'params') -> dict[str, torch.Tensor]:
