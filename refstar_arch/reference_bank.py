@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .checkpoint import save_atomically
 from .errors import RefStarError
 
 FORMAT = 'refstar.bank.1'
@@ -53,7 +54,7 @@ class ReferenceBank:
     def save(self, path: str | Path) -> None:
         """Writes the bank to a file that :meth:`load` reads without running any code."""
         state = {'format': FORMAT, 'match': self.match, 'taps': self.taps, 'valid': self.valid, 'mask': self.mask}
-        torch.save({**state, 'network': self.network}, path)
+        save_atomically({**state, 'network': self.network}, path)
 
     @classmethod
     def load(cls, path: str | Path, map_location: str | torch.device = 'cpu') -> 'ReferenceBank':

@@ -58,14 +58,18 @@ class RefSTAR(nn.Module):
         self.refsel = RefSel(**(refsel or {}))
         self.ref_encoder = ReferenceEncoder(size, list(self.taps.values()), ref_channels)
         self.transfer = nn.ModuleList([Transfer(c, ref_channels, structure_size) for c, _ in shapes.values()])
+        self._stamp, self._fingerprint = None, ''
 
     def fingerprint(self) -> str:
-        """Identifies the weights that make a bank."""
-        digest = hashlib.sha256()
-        for module in (self.refsel.ref_encoder, self.ref_encoder):
-            for p in module.parameters():
+        """Identifies the image size, the taps and the weights that make a bank; computed again only if they changed."""
+        weights = [*self.refsel.ref_encoder.parameters(), *self.ref_encoder.parameters()]
+        stamp = [(p.data_ptr(), p._version) for p in weights]
+        if stamp != self._stamp:
+            digest = hashlib.sha256(f'{self.size} {self.refsel.size} {self.taps}'.encode())
+            for p in weights:
                 digest.update(p.detach().float().cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
+            self._stamp, self._fingerprint = stamp, digest.hexdigest()[:16]
+        return self._fingerprint
 
     def encode(
         self, refs: Tensor, ref_valid: Tensor | None = None, mask: Tensor | None = None, fingerprint: bool = True
@@ -102,8 +106,8 @@ class RefSTAR(nn.Module):
         """Selection and correspondence of a degraded photo and its references.
 
         Returns:
-            dict: ``mask`` (b, n, 1, H, W) in reference coordinates, ``mask_logits`` (the same shape, before the sigmoid;
-            None if the mask was given), ``carried`` (b, n, 1, H, W) the masks in LQ coordinates, ``weight``
+            dict: ``mask`` (b, n, 1, H, W) in reference coordinates, ``mask_logits`` (the same shape, before the
+            sigmoid; None if the mask was given), ``carried`` (b, n, 1, H, W) the masks in LQ coordinates, ``weight``
             (b, n, 1, h, w) share of each reference, ``alpha`` (b, 1, H, W), ``match`` and ``flow`` (b, n, 2, h, w).
         """
         logits, match = self.refsel.compare(self.refsel.encode_lq(lq), bank.match)
@@ -157,7 +161,7 @@ class RefSTAR(nn.Module):
             lq (Tensor): degraded face, shape (b, 3, H, W), RGB in [-1, 1].
             refs, ref_valid, mask: as in :meth:`encode`; no refs and no bank: the bare backbone.
             strength (float | Tensor): 0 (backbone) to 1; a tensor has shape (b,). Default: 1.
-            bank (ReferenceBank | None): encoded references in place of ``refs``.
+            bank (ReferenceBank | None): encoded references in place of ``refs``, made by a network with these weights.
             return_aux (bool): also return the dict of :meth:`guide` (None without references). Default: False.
             **backbone_kwargs: passed to the backbone.
 
@@ -169,8 +173,11 @@ class RefSTAR(nn.Module):
         if bank is None:
             out = self.backbone(lq, **backbone_kwargs)
             return (out, None) if return_aux else out
+        if bank.network and bank.network != self.fingerprint():
+            raise RefStarError('the reference bank was made by another network; make it again from the photos')
         if lq.shape[-2:] != (self.size, self.size):
-            raise RefStarError(f'photo of {lq.shape[-1]}x{lq.shape[-2]} pixels; this network takes {self.size}x{self.size}')
+            h, w = lq.shape[-2:]
+            raise RefStarError(f'photo of {w}x{h} pixels; this network takes {self.size}x{self.size}')
         bank = bank.expand(lq.shape[0])
         guidance = self.guide(lq, bank)
         if isinstance(strength, Tensor):
