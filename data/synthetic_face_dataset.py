@@ -26,11 +26,7 @@ class SyntheticFaceDataset(Dataset):
     once. Splits are disjoint where their ranges of identities are.
 
     Args:
-        opt: ``gt_size`` (pixels), ``identities`` (how many people), ``first_identity`` (0), ``photos_per_identity``
-            (100), ``num_refs`` (1: reference slots), ``min_refs`` (``num_refs``: fewest references in a sample; the
-            other slots are padding), ``seed`` (0), ``degradation`` (preset name or mapping, ``ffhq_ref_severe``),
-            ``wrong_ref_prob`` (0: share of references that show somebody else), ``ref_drop_prob`` (0: share of samples
-            without any reference), ``phase`` (``train``; otherwise references of a wrong person come along).
+        opt: dataset options, see `option_keys`; with phase `train` a sample has no wrong references.
 
     Returns:
         The sample dictionary of reference training, images RGB (3, S, S) in [-1, 1]: ``lq``, ``gt``, ``refs``
@@ -41,6 +37,19 @@ class SyntheticFaceDataset(Dataset):
     Raises:
         RefStarError: a value that makes no sense.
     """
+
+    option_keys = {
+        'gt_size': 'side of all images in pixels',
+        'identities': 'how many people',
+        'first_identity': 'number of the first of them (default 0)',
+        'photos_per_identity': 'photos of each (default 100)',
+        'num_refs': 'number of reference slots (default 1)',
+        'min_refs': 'fewest references in a sample; the other slots are padding (default num_refs)',
+        'seed': 'every random draw follows from this number and the index (default 0)',
+        'degradation': 'preset name, or a mapping with preset and/or ranges (default ffhq_ref_severe)',
+        'wrong_ref_prob': 'share of references that show somebody else (default 0)',
+        'ref_drop_prob': 'share of samples without any reference (default 0)',
+    }
 
     def __init__(self, opt: Mapping):
         self.opt = opt
