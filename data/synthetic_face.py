@@ -69,13 +69,18 @@ class Shot:
 class Photo:
     """A rendered photo with its exact maps; all arrays float32."""
 
-    image: np.ndarray  # (H, W, 3) RGB in [0, 1]
+    planes: np.ndarray  # (3, H, W) RGB in [0, 1]
     u: np.ndarray  # (H, W) canonical coordinates of what the pixel shows
     v: np.ndarray
     layer: np.ndarray  # (H, W) SCENE / FACE / HAIR
     shot: Shot
     head: Head
     warp: Warp = field(repr=False)
+
+    @property
+    def image(self) -> np.ndarray:
+        """The photo as (H, W, 3) RGB in [0, 1]."""
+        return cv2.merge(list(self.planes))
 
 
 @lru_cache(maxsize=8)
@@ -138,15 +143,15 @@ class Warp:
     Both are kept on a grid and interpolated; they undo each other to some hundredths of a pixel (tested).
     """
 
-    def __init__(self, basis: np.ndarray, shot: Shot, iterations: int = 5):
-        self._forward = np.tensordot(warp_weights(shot), basis, axes=1)
-        du, dv = self._forward
+    def __init__(self, basis: np.ndarray, shot: Shot, iterations: int = 4):
+        weights = warp_weights(shot)
+        du, dv = self._forward = (weights @ basis.reshape(len(weights), -1)).reshape(basis.shape[1:])
         (column, row), (per_u, per_v) = _nodes(), _cells_per_unit()
         eu, ev = du, dv
         for _ in range(iterations):  # E(p) = D(p - E(p)), damped, so that the steep opening of a mouth converges
             at = column - per_u * eu, row - per_v * ev
-            eu = np.float32(0.3) * eu + np.float32(0.7) * _lookup(du, *at)
-            ev = np.float32(0.3) * ev + np.float32(0.7) * _lookup(dv, *at)
+            eu = np.float32(0.25) * eu + np.float32(0.75) * _lookup(du, *at)
+            ev = np.float32(0.25) * ev + np.float32(0.75) * _lookup(dv, *at)
         self._backward = eu, ev
 
     def forward(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -199,6 +204,16 @@ def head_to_screen(head: Head, shot: Shot, s: np.ndarray, t: np.ndarray) -> tupl
     s = s * _taper(head, t) * np.float32(head.half_width)
     t = t * np.float32(head.half_height)
     return cos * s - sin * t + np.float32(shot.shift[0]), sin * s + cos * t + np.float32(shot.shift[1])
+
+
+def box(head: Head, shot: Shot, size: int, half_s: float, low_t: float, high_t: float) -> tuple[slice, slice]:
+    """Rows and columns of the pixels that can show |s| <= half_s, low_t <= t <= high_t."""
+    s = np.asarray([-half_s, half_s, -half_s, half_s], np.float32)
+    t = np.asarray([low_t, low_t, high_t, high_t], np.float32)
+    straight = replace(head, jaw=min(head.jaw, 0.0), temple=min(head.temple, 0.0))  # no narrower anywhere between
+    x, y = ((axis + 1) * (size / 2) for axis in head_to_screen(straight, shot, s, t))
+    rows, columns = ((max(0, int(a.min()) - 1), min(size, int(a.max()) + 2)) for a in (y, x))
+    return slice(*rows), slice(*columns)
 
 
 def disc_to_chart(head: Head, shot: Shot, s: np.ndarray, t: np.ndarray, depth: np.ndarray, radius: float):

@@ -107,7 +107,7 @@ class SyntheticFaceDataset(Dataset):
         }
         for slot, shown in enumerate(numbers):
             ref = self.photo(int(others[slot]) if wrong[slot] else identity, int(shown))
-            sample['refs'][slot] = to_tensor(ref.image)
+            sample['refs'][slot] = _tensor(ref)
             sample['ref_valid'][slot] = sample['mask_known'][slot] = True
             if wrong[slot]:
                 continue
@@ -117,14 +117,18 @@ class SyntheticFaceDataset(Dataset):
             sample['gt_mask'][slot, 0] = torch.from_numpy(selected)
             sample['ref_mask'][slot, 0] = torch.from_numpy(correspond(ref, gt)[2])
         name = f'synthetic/{identity:05d}_{number:04d}.png'
-        sample |= {'lq': to_tensor(lq), 'gt': to_tensor(gt.image), 'lq_path': name, 'gt_path': name}
+        sample |= {'lq': to_tensor(lq), 'gt': _tensor(gt), 'lq_path': name, 'gt_path': name}
         if not self.train:
             sample['identity'] = f'{identity:05d}'
             sample['wrong_valid'] = sample['ref_valid'].clone()
             sample['wrong_refs'] = torch.zeros(n, 3, size, size)
             for slot, shown in enumerate(numbers):
-                sample['wrong_refs'][slot] = to_tensor(self.photo(int(others[0]), int(shown)).image)
+                sample['wrong_refs'][slot] = _tensor(self.photo(int(others[0]), int(shown)))
         return sample
+
+
+def _tensor(photo: Photo) -> torch.Tensor:
+    return torch.from_numpy(photo.planes).mul(2).sub_(1)
 
 
 def _whole(opt: Mapping, key: str, default: int | None, least: int) -> int:

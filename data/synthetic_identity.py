@@ -39,6 +39,7 @@ class Identity:
     skin: np.ndarray  # (3,) RGB
     hair: np.ndarray  # (3,) RGB
     mane_end: float | None  # how far down the hair behind the head reaches, in half heights of the head; None: bald
+    mane_low: float | None  # the same for the hair before and beside it, as V
     albedo: np.ndarray  # (h, w, 4) uint8 RGB of the face, eyes open, mouth closed; the fourth channel is unused
     mane: np.ndarray  # (h, w, 4) uint8 RGB and opacity of the hair, on its own sphere
     relief: np.ndarray  # (h/2, w/2, 4) float32 slopes of the skin towards +U and +V; the others are unused
@@ -83,7 +84,10 @@ def _create(seed: int, index: int, size: int) -> Identity:
     paint.brows(albedo, head, canvas, hair, rng)
     relief = paint.relief(head, paint.canvas(density / 2), rng)
     mane, mane_end = paint.mane(canvas, hair, rng)
-    return Identity(head, warp_basis(head), skin, hair, mane_end, paint.texels(albedo), paint.texels(mane), relief)
+    shown = np.flatnonzero(mane[3].max(axis=1))
+    mane_low = float(canvas.v[shown[-1], 0]) if len(shown) else None
+    albedo, mane = paint.texels(albedo), paint.texels(mane)
+    return Identity(head, warp_basis(head), skin, hair, mane_end, mane_low, albedo, mane, relief)
 
 
 def _draw_head(rng: np.random.Generator) -> Head:

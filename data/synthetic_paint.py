@@ -209,8 +209,14 @@ def marks(image: np.ndarray, head: Head, on: Canvas, colour: np.ndarray, rng: np
         box = on.window(*centre, 0.15, 0.15)
         pale = np.minimum(colour * _F([1.1, 0.92, 0.9]) + _F(0.12), 1)
         _blend(image[:, box[0], box[1]], ink[box].astype(_F) * _F(0.65 / 255), pale)
-    for u, v in _bare(rng, head, 80)[: int(rng.integers(8, 21))].tolist():
-        _mole(image, on, u, v, 0.017 + 0.022 * rng.beta(1.2, 2.0), colour, rng)
+    ink = on.blank()
+    spots = _bare(rng, head, 80)[: int(rng.integers(8, 21))]
+    radii = 8 * on.density * (0.017 + 0.022 * rng.beta(1.2, 2.0, len(spots)))
+    shades, turns = rng.integers(150, 250, len(spots)).tolist(), rng.uniform(0, 180, len(spots)).tolist()
+    for centre, radius, shade, turn in zip(on.points(spots).tolist(), radii, shades, turns, strict=True):
+        axes = max(4, round(radius)), max(4, round(radius * rng.uniform(0.75, 1.0)))
+        cv2.ellipse(ink, centre, axes, turn, 0, 360, shade, -1, cv2.LINE_AA, 3)
+    _blend(image, ink.astype(_F) * _F(1 / 255), colour * _F([0.32, 0.22, 0.19]))
 
 
 def _wrinkles(head: Head, rng: np.random.Generator) -> list[np.ndarray]:
@@ -227,19 +233,6 @@ def _wrinkles(head: Head, rng: np.random.Generator) -> list[np.ndarray]:
             u = side * (head.eye[0] + head.eye_half[0] + reach)
             lines += [np.stack([u, head.eye[1] + turn * reach], -1) for turn in rng.uniform(-0.6, 0.6, 3)]
     return lines
-
-
-def _mole(
-    image: np.ndarray, on: Canvas, u: float, v: float, radius: float, colour: np.ndarray, rng: np.random.Generator
-) -> None:
-    rows, columns = on.window(u, v, 1.6 * radius, 1.6 * radius)
-    aspect, turn = rng.uniform(0.75, 1.0), rng.uniform(0, np.pi)
-    cos, sin = _F(np.cos(turn)), _F(np.sin(turn))
-    du, dv = on.u[:, columns] - _F(u), on.v[rows] - _F(v)
-    a, b = cos * du + sin * dv, (cos * dv - sin * du) * _F(1 / aspect)
-    alpha = np.clip((_F(radius) - np.sqrt(a * a + b * b)) * _F(on.density * 0.8) + _F(0.5), 0, 1)
-    tint = colour * _F([0.36, 0.25, 0.22]) * _F(rng.uniform(0.6, 1.3))
-    _blend(image[:, rows, columns], alpha * _F(rng.uniform(0.75, 0.95)), tint)
 
 
 def beard(image: np.ndarray, head: Head, on: Canvas, colour: np.ndarray, rng: np.random.Generator) -> None:

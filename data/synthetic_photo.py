@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -11,7 +13,9 @@ from .synthetic_face import (
     Photo,
     Shot,
     Warp,
+    box,
     disc_to_chart,
+    head_to_screen,
     pixel_grid,
     screen_to_head,
 )
@@ -26,9 +30,10 @@ def draw_shot(rng: np.random.Generator) -> Shot:
     yaw, pitch = rng.uniform(-0.44, 0.44), rng.uniform(-0.2, 0.2)
     mouth, smile, brow = rng.random(3).tolist()
     side = 0.4 * rng.uniform(-1, 1)
-    light = np.asarray([rng.uniform(-0.75, 0.75), rng.uniform(-0.7, 0.15), 0.9])
+    light = rng.uniform(-0.75, 0.75), rng.uniform(-0.7, 0.15), 0.9
+    far = math.hypot(*light)
     gain, warmth = rng.uniform(0.88, 1.1), rng.uniform(-0.06, 0.06)
-    eyes = 1.0 if rng.random() < 0.72 else float(rng.choice([0.0, 0.45]))
+    eyes = 1.0 if rng.random() < 0.72 else (0.0, 0.45)[rng.integers(2)]
     return Shot(
         yaw=yaw,
         pitch=pitch,
@@ -39,7 +44,7 @@ def draw_shot(rng: np.random.Generator) -> Shot:
         smile=0.0 if smile < 0.5 else 2 * smile - 1,
         eyes=eyes,
         brows=(0.0, 0.0) if brow < 0.6 else (min(0.6 + side, 1.0), min(0.6 - side, 1.0)),
-        light=tuple((light / np.linalg.norm(light)).tolist()),
+        light=tuple(axis / far for axis in light),
         tint=(gain * (1 + warmth), gain, gain * (1 - warmth)),
         contrast=rng.uniform(0.6, 1.0),
         glasses=rng.random() < 0.14,
@@ -59,47 +64,77 @@ def take_photo(person: Identity, shot: Shot, size: int) -> Photo:
     head = person.head
     rng = np.random.default_rng(shot.scene_seed)
     warp = Warp(person.basis, shot)
-    s, t = screen_to_head(head, shot, *pixel_grid(size))
-    pixel = _F(head.half_width * shot.scale * size / 2.0)  # pixels in a unit of s
     density = TEXELS_PER_PIXEL * size / 2.0
+    pixel = _F(head.half_width * shot.scale * size / 2.0)  # pixels in a unit of s
     image = _surroundings(person, shot, size, rng)
-    square = s * s + t * t
-    reach = np.sqrt(square)
+    light = _lights(person, shot, warp, size)
+    canon_u, canon_v, layer = np.zeros((3, size, size), _F)
 
-    depth = np.sqrt(np.maximum(1 - square, 0))
+    rows, columns = at = box(head, shot, size, 1.0, -1.0, 1.0)
+    s, t, reach, depth = _sphere(head, shot, size, at, 1.0)
     p = disc_to_chart(head, shot, s, t, depth, 1.0)
     u, v = warp.backward(*p)
     skin = _sample(person.albedo, u, v, density)[:3]
-    relief = _sample(person.relief, u, v, density / 2)
-    inside = _expression(skin, person, shot, u, v)
-    skin *= _shade(shot, s - relief[0], t - relief[1], depth, gloss=0.12)
+    inside = _expression(skin, person, shot, u, v, soft=_F(size / 2.0))
     cover = np.clip((1 - reach) * pixel + _F(0.5), 0, 1)
-    image += cover * (skin - image)
+    face = image[:, rows, columns]
+    skin *= light[0][at]
+    skin -= face
+    skin *= cover
+    face += skin
+    canon_u[at], canon_v[at], layer[at] = u, v, (cover > 0.98) & ~inside
 
-    radius = _F(head.hair_radius)
-    depth = np.sqrt(np.maximum(radius * radius - square, 0))
-    hair_u, hair_v = disc_to_chart(head, shot, s, t, depth, radius)
-    mane = _sample(person.mane, hair_u, hair_v, density)
-    alpha = mane[3] * np.clip((radius - reach) * pixel + _F(0.5), 0, 1)
-    mane = mane[:3]
-    mane *= _shade(shot, s, t, depth, gloss=0.1)
-    image += alpha * (mane - image)
-
-    is_hair = ((alpha > 0.7) & (reach < radius - 1.5 / pixel)).astype(_F)
-    is_face = ((alpha < 0.2) & (cover > 0.98) & ~inside).astype(_F)
+    if person.mane_low is not None:
+        radius = head.hair_radius
+        lowest = min(2 * np.arctan(person.mane_low / (2 * head.half_height)) + abs(shot.pitch), np.pi / 2)
+        at = box(head, shot, size, radius, -radius, radius * np.sin(lowest))
+        s, t, reach, depth = _sphere(head, shot, size, at, radius)
+        u, v = disc_to_chart(head, shot, s, t, depth, radius)
+        mane = _sample(person.mane, u, v, density)
+        alpha = mane[3] * np.clip((_F(radius) - reach) * pixel + _F(0.5), 0, 1)
+        mane = mane[:3]
+        mane *= light[1][at]
+        behind = image[:, at[0], at[1]]
+        mane -= behind
+        mane *= alpha
+        behind += mane
+        hair = (alpha > 0.7) & (reach < radius - 1.5 / pixel)
+        np.copyto(canon_u[at], u, where=hair)
+        np.copyto(canon_v[at], v, where=hair)
+        layer[at] = layer[at] * (alpha < 0.2) - hair
+        cover *= layer[rows, columns] > 0
     if shot.glasses:
-        clear = ~_glasses(image, head, *p, cover * (1 - alpha), rng)
-        is_hair *= clear
-        is_face *= clear
+        layer[rows, columns] *= ~_glasses(face, head, *p, cover, soft=_F(size / 2.0), rng=rng)
     image *= np.asarray(shot.tint, _F)[:, None, None]
     if shot.occluder:
-        clear = ~_occluder(image, rng)
-        is_hair *= clear
-        is_face *= clear
-    np.clip(image, 0, 1, out=image)
-    u += is_hair * (hair_u - u)
-    v += is_hair * (hair_v - v)
-    return Photo(cv2.merge(list(image)), u, v, is_face - is_hair, shot, head, warp)
+        layer *= ~_occluder(image, rng)
+    np.minimum(image, 1, out=image)
+    np.maximum(image, 0, out=image)
+    return Photo(image, canon_u, canon_v, layer, shot, head, warp)
+
+
+def _sphere(head: Head, shot: Shot, size: int, at: tuple, radius: float) -> tuple[np.ndarray, ...]:
+    """(s, t), distance from the disc's centre and depth of a sphere's front, at the pixels `at`."""
+    x, y = pixel_grid(size)
+    s, t = screen_to_head(head, shot, x[at], y[at])
+    square = s * s + t * t
+    return s, t, np.sqrt(square), np.sqrt(np.maximum(_F(radius * radius) - square, 0))
+
+
+def _lights(person: Identity, shot: Shot, warp: Warp, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """How bright face and hair are lit, each (H, W); light is smooth, so it is computed at half resolution."""
+    head, half = person.head, (size + 1) // 2
+    everywhere = slice(None), slice(None)
+    s, t, _, depth = _sphere(head, shot, half, everywhere, 1.0)
+    u, v = warp.backward(*disc_to_chart(head, shot, s, t, depth, 1.0))
+    relief = _sample(person.relief, u, v, TEXELS_PER_PIXEL * size / 4.0)
+    face = _shade(shot, s - relief[0], t - relief[1], depth, gloss=0.12)
+    depth = np.sqrt(np.maximum(_F(head.hair_radius**2) - s * s - t * t, 0))
+    return _enlarge(face, size), _enlarge(_shade(shot, s, t, depth, gloss=0.1), size)
+
+
+def _enlarge(plane: np.ndarray, size: int) -> np.ndarray:
+    return cv2.resize(plane, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
 def _sample(texture: np.ndarray, u: np.ndarray, v: np.ndarray, density: float) -> np.ndarray:
@@ -117,11 +152,11 @@ def _shade(shot: Shot, nx: np.ndarray, ny: np.ndarray, nz: np.ndarray, gloss: fl
     """Wrapped diffuse light and a broad highlight (H, W), for unnormalised normals in the camera's axes."""
     norm = 1 / np.sqrt(nx * nx + ny * ny + nz * nz + _F(1e-6))
     x, y, z = shot.light
-    wrap = (nx * _F(x) + ny * _F(y) + nz * _F(z)) * norm + 1
-    half = 1 / (2 + 2 * z) ** 0.5  # the highlight looks half-way between light and camera
-    shine = (nx * _F(x * half) + ny * _F(y * half) + nz * _F((z + 1) * half)) * norm
+    wrap = (nx * _F(x) + ny * _F(y) + nz * _F(z)) * norm
+    shine = (wrap + nz * norm) * _F(1 / (2 + 2 * z) ** 0.5)  # it looks half-way between light and camera
     for _ in range(4):
         shine *= shine
+    wrap += 1
     wrap *= wrap
     return _F(1 - 0.66 * shot.contrast) + _F(0.205 * shot.contrast) * wrap + _F(gloss * shot.gloss) * shine
 
@@ -134,42 +169,52 @@ def _paste(image: np.ndarray, alpha: np.ndarray, colour: np.ndarray) -> None:
 
 def _surroundings(person: Identity, shot: Shot, size: int, rng: np.random.Generator) -> np.ndarray:
     """What lies behind the face (3, H, W), out of focus: background, hair, neck, clothes, ears; at half resolution."""
-    half = max(size // 2, 8)
-    s, t = screen_to_head(person.head, shot, *pixel_grid(half))
-    edge = _F(person.head.half_width * shot.scale * half / 2.0)
+    half, head = (size + 1) // 2, person.head
+    s, t = screen_to_head(head, shot, *pixel_grid(half))
+    edge = _F(head.half_width * shot.scale * half / 2.0)
     grey, colour = rng.uniform(0.25, 0.75), rng.normal(0, 0.07, 3)
     coarse = grey + colour[:, None, None] + rng.normal(0, 0.1, (1, 5, 5)) + rng.normal(0, 0.025, (3, 5, 5))
     image = np.clip(smooth_noise(coarse.astype(_F), half, half), 0.03, 0.97)
 
     yaw, pitch = np.sin([shot.yaw, shot.pitch]).tolist()
-    across = np.abs(s - _F(0.1 * yaw))
     if person.mane_end is not None:
-        width, end = _F(person.head.hair_radius), _F(person.mane_end)
+        width, end, across = _F(head.hair_radius), _F(person.mane_end), s - _F(0.1 * yaw)
         above = np.minimum(t, 0)
         outline = np.minimum(width - np.sqrt(across * across + above * above), end - t)
         _paste(image, np.clip(outline * edge + _F(0.5), 0, 1), person.hair * 0.55)
-    below = np.clip(t - _F(0.9), 0, 1)
-    neck = np.clip((0.56 + 2 * below * below - across) * edge + _F(0.5), 0, 1) * (t > 0.3)
-    tone = np.clip(0.42 + 0.8 * below - 0.3 * across * across, 0.3, 0.85)
-    _paste(image, neck, person.skin[:, None, None] * tone)
-    collar = np.clip((t - 1.2 - 0.15 * across * across + 0.12 * np.clip(0.5 - across, 0, 1)) * edge + _F(0.5), 0, 1)
-    cloth = rng.uniform(0.1, 0.8) + rng.normal(0, 0.1, 3).astype(_F)
-    _paste(image, collar, cloth[:, None, None] * (1 - _F(0.25) * across))
+
+    rows, _ = box(head, shot, half, 1.0, 0.5, 2.0)
+    lower, across, t_low = image[:, rows], np.abs(s[rows] - _F(0.1 * yaw)), t[rows]
+    square, below = across * across, np.clip(t_low - _F(0.9), 0, 1)
+    neck = np.clip((_F(0.56) + 2 * below * below - across) * edge + _F(0.5), 0, 1) * (t_low > 0.3)
+    tone = np.clip(_F(0.42) + _F(0.8) * below - _F(0.3) * square, 0.3, 0.85)
+    _paste(lower, neck, person.skin[:, None, None] * tone)
+    collar = t_low - _F(1.2) - _F(0.15) * square + _F(0.12) * np.maximum(_F(0.5) - across, 0)
+    cloth = (rng.uniform(0.1, 0.8) + rng.normal(0, 0.1, 3)).astype(_F)
+    _paste(lower, np.clip(collar * edge + _F(0.5), 0, 1), cloth[:, None, None] * (1 - _F(0.25) * across))
+
     for side in (-1, 1):
-        centre = side * (0.99 * np.cos(shot.yaw).item() + 0.02) - 0.12 * yaw
-        show = max(1 + 0.6 * side * yaw, 0.4)
-        du, dv = (s - _F(centre)) * _F(1 / (0.13 * show)), (t - _F(0.05 - 0.25 * pitch)) * _F(1 / 0.24)
+        centre = side * (0.99 * np.cos(shot.yaw).item() + 0.02) - 0.12 * yaw, 0.05 - 0.25 * pitch
+        wide, high = 0.13 * max(1 + 0.6 * side * yaw, 0.4), 0.24
+        rows, columns = _around(head, shot, half, *centre, wide, high)
+        du, dv = (s[rows, columns] - _F(centre[0])) * _F(1 / wide), (t[rows, columns] - _F(centre[1])) * _F(1 / high)
         distance = np.sqrt(du * du + dv * dv)
         ear = np.clip((1 - distance) * edge * _F(0.13) + _F(0.5), 0, 1)
-        tone = np.clip(0.45 + 0.5 * distance, 0.5, 0.9)
-        _paste(image, ear, (person.skin * _F([1.05, 0.92, 0.9]))[:, None, None] * tone)
-    return np.stack([cv2.resize(plane, (size, size), interpolation=cv2.INTER_LINEAR) for plane in image])
+        tone = np.clip(_F(0.45) + _F(0.5) * distance, 0.5, 0.9)
+        _paste(image[:, rows, columns], ear, (person.skin * _F([1.05, 0.92, 0.9]))[:, None, None] * tone)
+    return np.stack([_enlarge(plane, size) for plane in image])
 
 
-def _expression(skin: np.ndarray, person: Identity, shot: Shot, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _around(head: Head, shot: Shot, size: int, s: float, t: float, half_s: float, half_t: float):
+    """Rows and columns of the pixels around a point of the head's plane."""
+    x, y = ((axis.item() + 1) * size / 2 for axis in head_to_screen(head, shot, np.float32(s), np.float32(t)))
+    reach = 1.2 * shot.scale * max(half_s * head.half_width, half_t * head.half_height) * size / 2 + 2
+    return tuple(slice(max(0, int(c - reach)), max(0, int(c + reach) + 1)) for c in (y, x))
+
+
+def _expression(skin: np.ndarray, person: Identity, shot: Shot, u, v, soft: np.float32) -> np.ndarray:
     """Lids and the inside of the mouth over the static texture (3, H, W); returns where the mouth's inside shows."""
     head = person.head
-    soft = _F(u.shape[0] / 2.0)
     if shot.eyes < 0.99:
         half_u, half_v = head.eye_half
         du, dv = (np.abs(u) - _F(head.eye[0])) * _F(1 / half_u), v - _F(head.eye[1])
@@ -193,7 +238,9 @@ def _expression(skin: np.ndarray, person: Identity, shot: Shot, u: np.ndarray, v
     return inside > 0.02
 
 
-def _glasses(image: np.ndarray, head: Head, u, v, on_face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _glasses(
+    image: np.ndarray, head: Head, u, v, on_face: np.ndarray, soft: np.float32, rng: np.random.Generator
+) -> np.ndarray:
     """Glasses on the undisplaced face, over the image (3, H, W); returns what they cover (H, W) bool."""
     wide, high = rng.uniform(0.19, 0.22), rng.uniform(0.13, 0.17)
     side = np.abs(u)
@@ -201,7 +248,6 @@ def _glasses(image: np.ndarray, head: Head, u, v, on_face: np.ndarray, rng: np.r
     du *= du
     dv *= dv
     ring = np.sqrt(du + dv) if rng.random() < 0.5 else np.sqrt(np.sqrt(du * du + dv * dv))
-    soft = _F(image.shape[1] / 2.0)
     rim = np.clip((_F(0.016) - np.abs(ring - 1) * _F(min(wide, high))) * soft + _F(0.5), 0, 1)
     bar = np.clip((_F(0.014) - np.abs(v - _F(head.eye[1] - 0.03))) * soft + _F(0.5), 0, 1)
     between = (side < head.eye[0] - wide) | (side > head.eye[0] + wide)
