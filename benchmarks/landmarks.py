@@ -19,23 +19,9 @@ INPUT = 112
 SUFFIXES = {'.png', '.jpg', '.jpeg', '.webp', '.bmp'}
 
 # the number of each point in the mirror image
-PAIRS = (
-    [(i, 16 - i) for i in range(8)] + [(17 + i, 26 - i) for i in range(5)] + [(31, 35), (32, 34), (36, 45), (37, 44)]
-)
-PAIRS += [
-    (38, 43),
-    (39, 42),
-    (40, 47),
-    (41, 46),
-    (48, 54),
-    (49, 53),
-    (50, 52),
-    (55, 59),
-    (56, 58),
-    (60, 64),
-    (61, 63),
-    (65, 67),
-]
+PAIRS = [(i, 16 - i) for i in range(8)] + [(17 + i, 26 - i) for i in range(5)]
+PAIRS += [(31, 35), (32, 34), (36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)]
+PAIRS += [(48, 54), (49, 53), (50, 52), (55, 59), (56, 58), (60, 64), (61, 63), (65, 67)]
 MIRRORED = np.arange(68)
 for left, right in PAIRS:
     MIRRORED[[left, right]] = right, left

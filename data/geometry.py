@@ -80,6 +80,15 @@ def area_ratio(positions: np.ndarray) -> np.ndarray:
     return dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]
 
 
+def enlarge(field: np.ndarray, size: int) -> np.ndarray:
+    """A coarse field (s, s, c) on the (size, size) grid, with smooth derivatives: linear, then a mean over one cell.
+
+    OpenCV's cubic leaves ripples in the derivatives, which `area_ratio` would show.
+    """
+    cell = max(1, size // field.shape[0])
+    return cv2.blur(cv2.resize(field, (size, size), interpolation=cv2.INTER_LINEAR), (cell, cell))
+
+
 def smooth_warp(size: int, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
     """A random smooth map such as another photo of the same face would give, shape (size, size, 2).
 
@@ -101,5 +110,4 @@ def smooth_warp(size: int, rng: np.random.Generator, strength: float = 1.0) -> n
     out = (
         cv2.transform(xy, matrix) / (1 + x * tilt[0] + y * tilt[1])[..., None] + move + bulge[..., None] * turn + waves
     )
-    shift = cv2.resize((out - xy) * np.float32(size / 2), (size, size), interpolation=cv2.INTER_CUBIC)
-    return pixel_grid(size) + shift
+    return pixel_grid(size) + enlarge((out - xy) * np.float32(size / 2), size)

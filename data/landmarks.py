@@ -3,15 +3,14 @@
 import csv
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ..errors import RefStarError
-from .geometry import pixel_grid
+from .geometry import enlarge, pixel_grid
 
 # Points on the frame that stay where they are, so that the flow fades out towards the border.
 FRAME = np.array([(x, y) for x in (0, 0.5, 1) for y in (0, 0.5, 1) if (x, y) != (0.5, 0.5)], np.float64)
-GRID = 24  # cells of the coarse grid on which the spline is evaluated; it is smooth, so a cubic does the rest
+GRID = 24  # cells of the coarse grid on which the spline is evaluated; it is smooth
 STIFFNESS = 1e-3  # of the thin plate: detectors err by a few per cent of the eye distance
 
 
@@ -69,7 +68,7 @@ def fit_positions(gt: np.ndarray, ref: np.ndarray, size: int, stiffness: float =
     nodes = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
     field = _plate(nodes, start) @ weights[:count] + np.insert(nodes, 0, 1, axis=1) @ weights[count:]
     field = (field * size).astype(np.float32).reshape(GRID, GRID, 2)
-    return pixel_grid(size) + cv2.resize(field, (size, size), interpolation=cv2.INTER_CUBIC)
+    return pixel_grid(size) + enlarge(field, size)
 
 
 def move_points(points: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
