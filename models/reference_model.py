@@ -29,6 +29,8 @@ class ReferenceModel(SRModel):
 
     arms: tuple[str, ...] = ()
     option_keys = {
+        'train.selection_opt': 'loss of the selection masks',
+        'train.correspondence_opt': 'loss of the correspondence',
         'train.freeze': 'list of module names of net_g whose weights stay as they are, e.g. [backbone, refsel]',
         'train.grad_clip': 'largest norm of the gradient of net_g; 0 (default) does not clip',
         'val.arms': 'arms to run, out of right, none, wrong (default: all)',

@@ -30,6 +30,13 @@ class RefSTARModel(ReferenceModel):
     arms = ('right', 'none', 'wrong')
     option_keys = {
         **ReferenceModel.option_keys,
+        'train.pixel_opt': 'loss between output and GT',
+        'train.pyramid_opt': "the same on the backbone's pyramid (GFPGAN)",
+        'train.perceptual_opt': "BasicSR's perceptual loss",
+        'train.lpips_opt': 'LPIPS between output and GT',
+        'train.identity_opt': 'identity loss',
+        'train.gan_opt': 'adversarial loss; needs network_d and train.optim_d',
+        'train.cycle_opt': 'loss of the cycle pass',
         'train.strength_warmup': 'iterations over which strength grows from 0 to 1 (default 0: 1 from the start)',
         'train.backbone_kwargs': 'keyword arguments of the backbone in training, e.g. {return_rgb: true}',
         'train.pyramid_until': 'last iteration of the pyramid loss (default: all)',

@@ -105,9 +105,13 @@ def keys_read(target: type, block: str | None = None) -> set[str]:
 
 
 def option_keys(target: type, block: str | None = None) -> set[str]:
-    """All keys of a dataset or model class: those read in its source and those it lists in `option_keys`."""
-    listed = {key for kind in target.__mro__ for key in vars(kind).get('option_keys', ())}
-    return keys_read(target, block) | listed
+    """All keys of a dataset or model class: those read in its source and those it lists in `option_keys`.
+
+    A model lists the key `x` of the block `train` as `train.x`.
+    """
+    prefix = f'{block}.' if block else ''
+    listed = {key for kind in target.__mro__ for key in vars(kind).get('option_keys', ()) if key.startswith(prefix)}
+    return keys_read(target, block) | {key.removeprefix(prefix) for key in listed}
 
 
 def find(registry: Any, name: Any, where: str, what: str) -> Any:
@@ -170,9 +174,7 @@ class _Checker:
                 raise RefStarError(f'{where}{key} is missing in the option file')
 
     def of_model(self, block: str) -> set[str]:
-        return keys_read(self.model, block) | {
-            k for kind in self.model.__mro__ for k in vars(kind).get('option_keys', ())
-        }
+        return option_keys(self.model, block)
 
     def call(self, block: dict, target: Any, where: str, extra: Iterable[str] = ()) -> None:
         """Checks a block whose keys are the parameters of `target`."""

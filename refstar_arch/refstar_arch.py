@@ -40,6 +40,8 @@ class RefSTAR(nn.Module):
             leaves across the face. Default: 32.
     """
 
+    option_blocks = {'refsel': RefSel}
+
     def __init__(
         self,
         backbone: dict,
