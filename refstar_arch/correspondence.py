@@ -45,6 +45,32 @@ class MatchEncoder(nn.Module):
         return [fine, self.out(act(self.coarse(coarse)))]
 
 
+class Descriptor(nn.Module):
+    """What is compared: where on a face a cell lies (a learned map to common face coordinates), and how it looks.
+
+    The face coordinates start as the position in the photo, so that an untrained network matches every cell with itself.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.place = nn.Conv2d(channels, 2, 1)
+        self.look = nn.Conv2d(channels, channels // 2, 1)
+        self.log_scale = nn.Parameter(torch.tensor(0.0))
+        nn.init.zeros_(self.place.weight)
+        nn.init.zeros_(self.place.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(m, c, h, w) -> face coordinates in cells (m, 2, h*w), scaled unit vectors (m, c/2, h*w)."""
+        h, w = x.shape[-2:]
+        place = (identity_grid(h, w, x) + self.place(x)) * (w / 2)
+        return place.flatten(2), F.normalize(self.look(x).flatten(2), dim=1) * self.log_scale.exp()
+
+
+def square_distances(a: Tensor, b: Tensor) -> Tensor:
+    """(m, d, q), (m, d, k) -> (m, q, k)."""
+    return a.square().sum(1)[:, :, None] + b.square().sum(1)[:, None] - 2 * torch.einsum('mdq,mdk->mqk', a, b)
+
+
 class FlowRefiner(nn.Module):
     """One correction of a flow: compares features at the current position and shifts it by a few cells."""
 
@@ -98,9 +124,8 @@ class Matcher(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         wide = 2 * channels
-        self.query = nn.Conv2d(wide, wide, 1)
-        self.key = nn.Conv2d(wide, wide, 1)
-        self.log_scale = nn.Parameter(torch.tensor(2.5))
+        self.query = Descriptor(wide)
+        self.key = Descriptor(wide)
         self.refine_coarse = FlowRefiner(wide, wide)
         self.refine_fine = FlowRefiner(channels, channels)
 
@@ -114,9 +139,8 @@ class Matcher(nn.Module):
         """
         fine, coarse = (x.repeat_interleave(n, 0) for x in lq)
         h, w = coarse.shape[-2:]
-        q = F.normalize(self.query(coarse).flatten(2), dim=1)
-        k = F.normalize(self.key(ref[1]).flatten(2), dim=1)
-        logits = self.log_scale.exp() * torch.einsum('mcq,mck->mqk', q, k)
+        (place_q, q), (place_k, k) = self.query(coarse), self.key(ref[1])
+        logits = torch.einsum('mcq,mck->mqk', q, k) - square_distances(place_q, place_k)
 
         grid = identity_grid(h, w, coarse).flatten(2)[0]  # (2, h*w)
         attention, reverse = logits.softmax(2), logits.softmax(1)
