@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .errors import RefStarError
 from .mobilefacenet_arch import MobileFaceNet
-from .weights import load_strict, read_state_dict, sha256
+from .weights import load_fitting, read_state_dict, sha256
 
 # Five points (left and right eye, nose, left and right corner of the mouth; x, y) in the crop of 512 pixels that FFHQ
 # and facexlib use, and in the crop of 112 pixels that ArcFace and its successors use.
@@ -64,17 +64,13 @@ def imagenet_112(x: Tensor) -> Tensor:
 
 
 def _mobilefacenet(state: dict[str, Tensor], path: str | Path) -> nn.Module:
-    net = MobileFaceNet()
-    load_strict(net, state, path, 'identity network mobilefacenet')
-    return net
+    return load_fitting(MobileFaceNet(), state, path)
 
 
 def _arcface_resnet18(state: dict[str, Tensor], path: str | Path) -> nn.Module:
     from gfpgan.archs.arcface_arch import ResNetArcFace
 
-    net = ResNetArcFace('IRBlock', [2, 2, 2, 2], use_se=False)
-    load_strict(net, state, path, 'identity network arcface_resnet18')
-    return net
+    return load_fitting(ResNetArcFace('IRBlock', [2, 2, 2, 2], use_se=False), state, path)
 
 
 def _edgeface_xxs(state: dict[str, Tensor], path: str | Path) -> nn.Module:
@@ -83,7 +79,6 @@ def _edgeface_xxs(state: dict[str, Tensor], path: str | Path) -> nn.Module:
         import timm
     except ImportError as error:
         raise RefStarError('identity network edgeface_xxs needs the package timm: pip install timm') from error
-    net = timm.create_model('edgenext_xx_small', num_classes=512)
     plain, packed = {}, '._packed_params._packed_params'
     for key, value in state.items():
         key = key.removeprefix('model.')
@@ -94,8 +89,7 @@ def _edgeface_xxs(state: dict[str, Tensor], path: str | Path) -> nn.Module:
                 plain[key.replace(packed, '.bias')] = bias.detach()
         elif not key.endswith(('.scale', '.zero_point', '._packed_params.dtype')):
             plain[key] = value
-    load_strict(net, plain, path, 'identity network edgeface_xxs')
-    return net
+    return load_fitting(timm.create_model('edgenext_xx_small', num_classes=512), plain, path)
 
 
 @dataclass(frozen=True)
@@ -163,4 +157,4 @@ class IdentityEncoder(nn.Module):
             raise RefStarError(
                 f'identity network: expected square FFHQ-aligned faces (b, 3, H, H), got {tuple(x.shape)}'
             )
-        return F.normalize(self.net(NETWORKS[self.network].prepare(x)), dim=1)
+        return F.normalize(self.net(NETWORKS[self.network].prepare(x.float())), dim=1)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from .errors import RefStarError
-from .weights import load_strict, read_state_dict
+from .weights import load_fitting, read_state_dict
 
 # Name -> the file of torchvision that fits, for messages.
 BACKBONES = {
@@ -47,5 +47,5 @@ def load_lpips(net: str, weights: str | Path | None) -> nn.Module:
         model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
     # The package deals the backbone's layers out over slice1, slice2, ... and keeps their numbers.
     layer = {key.split('.', 1)[1]: key for key in model.net.state_dict()}
-    load_strict(model.net, {layer.get(key, key): value for key, value in state.items()}, weights, what)
+    load_fitting(model.net, {layer.get(key, key): value for key, value in state.items()}, weights)
     return model.eval().requires_grad_(False)

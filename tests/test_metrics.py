@@ -132,7 +132,7 @@ def test_lpips_metric(photo, squeeze_weights):
 def test_lpips_without_weights_says_what_to_do(photo):
     with pytest.raises(RefStarError, match=r'LPIPS-squeeze.*no weights file is configured'):
         calculate_lpips(photo, photo)
-    with pytest.raises(RefStarError, match=r'gone\.pth does not exist'):
+    with pytest.raises(RefStarError, match=r'LPIPS-squeeze.*gone\.pth: no such file'):
         calculate_lpips(photo, photo, weights='gone.pth')
 
 
