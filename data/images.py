@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 
 from ..errors import RefStarError
 
@@ -36,12 +37,11 @@ class ImageStore:
 
     def read(self, path: Path) -> np.ndarray:
         """The image as uint8, shape (size, size, 3), RGB."""
-        img = self._fit(decode(path, cv2.IMREAD_COLOR), path)
-        return np.ascontiguousarray(img[..., ::-1])
+        return self._fit(decode(path, 'RGB'), path)
 
     def read_mask(self, path: Path) -> np.ndarray:
         """An 8-bit mask, shape (size, size), float32: 1 from the value 128 up, else 0."""
-        return (self._fit(decode(path, cv2.IMREAD_GRAYSCALE), path) >= 128).astype(np.float32)
+        return (self._fit(decode(path, 'L'), path) >= 128).astype(np.float32)
 
     def _fit(self, img: np.ndarray, path: Path) -> np.ndarray:
         height, width = img.shape[:2]
@@ -55,20 +55,23 @@ class ImageStore:
         return cv2.resize(img, (self.size, self.size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC)
 
 
-def decode(path: Path, mode: int) -> np.ndarray:
-    """Reads an image file with OpenCV, uint8.
+def decode(path: Path, mode: str) -> np.ndarray:
+    """Reads an 8-bit image file whole, as `RGB` (H, W, 3) or grey `L` (H, W), uint8.
+
+    Pillow is used because OpenCV fills the rest of a truncated JPEG with grey and says nothing.
 
     Raises:
-        RefStarError: the file cannot be read or is no image.
+        RefStarError: the file cannot be read or is no complete 8-bit image.
     """
     try:
-        code = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise RefStarError(f'{path}: cannot be read ({error.strerror})') from None
-    img = cv2.imdecode(code, mode) if code.size else None
-    if img is None:
-        raise RefStarError(f'{path}: is not a readable image; replace or remove it')
-    return img
+        with Image.open(path) as file:
+            if file.mode.startswith(('I', 'F')):
+                raise RefStarError(f'{path}: has {file.mode} pixels; save it with 8 bits a channel')
+            return np.array(file.convert(mode))
+    except FileNotFoundError:
+        raise RefStarError(f'{path}: there is no such file') from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise RefStarError(f'{path}: is not a readable image ({error}); replace or remove it') from None
 
 
 def to_tensor(img: np.ndarray) -> torch.Tensor:
