@@ -65,7 +65,7 @@ class RefSTAR(nn.Module):
     def fingerprint(self) -> str:
         """Identifies the image size, the taps and the weights that make a bank; computed again only if they changed."""
         weights = [*self.refsel.ref_encoder.parameters(), *self.ref_encoder.parameters()]
-        stamp = [(p.data_ptr(), p._version) for p in weights]
+        stamp = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in weights]
         if stamp != self._stamp:
             digest = hashlib.sha256(f'{self.size} {self.refsel.size} {self.taps}'.encode())
             for p in weights:
