@@ -12,7 +12,7 @@ from .demo_options import TRAININGS, Step
 from .report_pictures import curves, embed, panels_of, telling_windows, window_row
 from .training_log import read_log
 
-SHOWN = 10  # strips, crops: the first images of the test set, not chosen by their looks
+SHOWN, ENLARGED = 12, 6  # photos: the first of the test set, not chosen by their looks
 ARMS = ('right', 'none', 'wrong')
 
 # What the lengths are made to reach, on identities never seen in training: (what, demo, experiment).
@@ -150,18 +150,17 @@ def checks_section(summary: dict) -> str:
 
 
 def pictures_section(steps: dict[str, Step]) -> str:
-    parts, crops = [], []
-    for path in strips(steps['test_refstar']):
-        parts.append(figure(embed(path), path.stem))
+    pictures = strips(steps['test_refstar'])
+    rows = []
+    for path in pictures[:ENLARGED]:
         panels = panels_of(path)
-        for window in telling_windows(panels['GT']):
-            crops.append(window_row(panels, window))
+        rows += [figure(window_row(panels, window), path.stem) for window in telling_windows(panels['GT'])]
     return (
         '<h2>The same places, enlarged</h2><p>For every photo the two windows of the face where the ground truth has '
         'most fine detail (eyes, moles, freckles): chosen by the ground truth alone.</p>'
-        + ''.join(figure(row, '') for row in crops)
+        + ''.join(rows)
         + '<h2>Whole photos</h2><p>The first of the test set. Green in a reference: what RefSel lets through.</p>'
-        + ''.join(parts)
+        + ''.join(figure(embed(path), path.stem) for path in pictures)
     )
 
 
@@ -189,7 +188,7 @@ def write_report(steps: list[Step], seconds: dict[str, float], length: str, out:
         '<h2>RefSel: what may be taken from a reference</h2><p>IoU with the exact selection. “wrong”: references of '
         'somebody else, of whom nothing should be selected.</p>',
         table(['', ''], refsel),
-        *(figure(embed(path), path.stem) for path in strips(by_name['test_refsel'])),
+        *(figure(embed(path), path.stem) for path in strips(by_name['test_refsel'])[:ENLARGED]),
         '<h2>Training</h2>',
         charts,
         table(['step', 'time'], times),

@@ -12,7 +12,8 @@ from ..errors import RefStarError
 from ..models.pictures import CAPTION, strip
 from .training_log import Entry
 
-WINDOW = 0.28  # side of an enlarged window, of the face's side
+WINDOW = 0.34  # side of an enlarged window, of the face's side
+ENLARGED = 240  # pixels
 FACE = (0.3, 0.38)  # half axes of the ellipse around the middle where windows are looked for, of the side
 COLOURS = ('#1f77b4', '#d62728', '#2ca02c', '#9467bd', '#ff7f0e', '#17becf', '#8c564b', '#7f7f7f', '#bcbd22', '#e377c2')
 
@@ -69,7 +70,9 @@ def window_row(panels: dict[str, np.ndarray], window: tuple[int, int, int]) -> s
     """One window of all panels side by side, enlarged."""
     x, y, side = window
     cut = {name: panel[y : y + side, x : x + side] for name, panel in panels.items()}
-    return to_img(strip([(name, cv2.resize(c, (200, 200), interpolation=cv2.INTER_CUBIC)) for name, c in cut.items()]))
+    return to_img(
+        strip([(name, cv2.resize(c, (ENLARGED, ENLARGED), interpolation=cv2.INTER_CUBIC)) for name, c in cut.items()])
+    )
 
 
 def curves(title: str, entries: list[Entry], width: int = 420, height: int = 240) -> str:
