@@ -11,6 +11,7 @@ Screen coordinates are those of ``torch.nn.functional.grid_sample(align_corners=
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -85,11 +86,9 @@ class Photo:
 
 @lru_cache(maxsize=8)
 def pixel_grid(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Screen coordinates (x, y) of the pixel centres, each (size, size) float32."""
-    axis = ((np.arange(size, dtype=np.float32) + 0.5) * (2.0 / size) - 1.0).astype(np.float32)
-    x, y = np.meshgrid(axis, axis)
-    x.flags.writeable = y.flags.writeable = False
-    return np.ascontiguousarray(x), np.ascontiguousarray(y)
+    """Screen coordinates of the pixel centres, to be broadcast: x (1, size) and y (size, 1), float32."""
+    axis = (np.arange(size, dtype=np.float32) + 0.5) * (2.0 / size) - 1.0
+    return axis[None], axis[:, None]
 
 
 @lru_cache(maxsize=1)
@@ -109,7 +108,10 @@ def _bump(x: np.ndarray, centre: float, half: float) -> np.ndarray:
 
 
 def warp_basis(head: Head) -> np.ndarray:
-    """Displacements (7, 2, cells, cells) of a person's expressions, in canonical units; weights: `warp_weights`."""
+    """Displacements (7, cells, cells, 4) of a person's expressions: U, V and two empty channels (remap likes four).
+
+    In canonical units; `warp_weights` weighs them.
+    """
     u, v = _warp_axes()
     (_eye_u, _), (brow_u, brow_v), (mouth_w, mouth_v, lip) = head.eye, head.brow, head.mouth
     nose = np.outer(_bump(v, head.nose[1] - 0.08, 0.42), _bump(u, 0.0, 0.38))
@@ -127,7 +129,7 @@ def warp_basis(head: Head) -> np.ndarray:
         (zero, -0.055 * brow[0]),
         (zero, -0.055 * brow[1]),
     ]
-    return np.asarray(basis, dtype=np.float32)
+    return np.stack([np.stack([du, dv, zero, zero], axis=-1) for du, dv in basis]).astype(np.float32)
 
 
 def warp_weights(shot: Shot) -> np.ndarray:
@@ -143,26 +145,25 @@ class Warp:
     Both are kept on a grid and interpolated; they undo each other to some hundredths of a pixel (tested).
     """
 
-    def __init__(self, basis: np.ndarray, shot: Shot, iterations: int = 4):
+    def __init__(self, basis: np.ndarray, shot: Shot):
         weights = warp_weights(shot)
-        du, dv = self._forward = (weights @ basis.reshape(len(weights), -1)).reshape(basis.shape[1:])
+        self._forward = moved = (weights @ basis.reshape(len(weights), -1)).reshape(basis.shape[1:])
         (column, row), (per_u, per_v) = _nodes(), _cells_per_unit()
-        eu, ev = du, dv
-        for _ in range(iterations):  # E(p) = D(p - E(p)), damped, so that the steep opening of a mouth converges
-            at = column - per_u * eu, row - per_v * ev
-            eu = np.float32(0.25) * eu + np.float32(0.75) * _lookup(du, *at)
-            ev = np.float32(0.25) * ev + np.float32(0.75) * _lookup(dv, *at)
-        self._backward = eu, ev
+        back = moved
+        for _ in range(4 if weights[2:].any() else 2):  # E(p) = D(p - E(p)), damped: a mouth opens steeply
+            there = _lookup(moved, column - per_u * back[..., 0], row - per_v * back[..., 1])
+            back = 0.25 * back + 0.75 * there
+        self._backward = back
 
     def forward(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where a canonical point of the face is displaced to."""
-        at = _cells(u, v)
-        return u + _lookup(self._forward[0], *at), v + _lookup(self._forward[1], *at)
+        moved = _lookup(self._forward, *_cells(u, v))
+        return u + moved[..., 0], v + moved[..., 1]
 
     def backward(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The canonical point that is displaced to (u, v)."""
-        at = _cells(u, v)
-        return u - _lookup(self._backward[0], *at), v - _lookup(self._backward[1], *at)
+        moved = _lookup(self._backward, *_cells(u, v))
+        return u - moved[..., 0], v - moved[..., 1]
 
 
 @lru_cache(maxsize=1)
@@ -172,13 +173,13 @@ def _nodes() -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(column), np.ascontiguousarray(row)
 
 
-def _cells_per_unit() -> tuple[np.float32, np.float32]:
-    return tuple(np.float32((WARP_CELLS - 1) / (high - low)) for low, high in zip(WARP_LOW, WARP_HIGH, strict=True))
+def _cells_per_unit() -> tuple[float, float]:
+    return tuple((WARP_CELLS - 1) / (high - low) for low, high in zip(WARP_LOW, WARP_HIGH, strict=True))
 
 
 def _cells(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     per_u, per_v = _cells_per_unit()
-    return (u - np.float32(WARP_LOW[0])) * per_u, (v - np.float32(WARP_LOW[1])) * per_v
+    return (u - WARP_LOW[0]) * per_u, (v - WARP_LOW[1]) * per_v
 
 
 def _lookup(grid: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarray:
@@ -186,69 +187,90 @@ def _lookup(grid: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarray
 
 
 def _taper(head: Head, t: np.ndarray) -> np.ndarray:
-    below, above = np.maximum(t, 0), np.minimum(t, 0)
-    return 1.0 - np.float32(head.jaw) * below * below - np.float32(head.temple) * above * above
+    """How wide the head is at a height, in half widths; a cubic between 1 - temple (t = -1) and 1 - jaw (t = 1)."""
+    t = np.minimum(t, 1.2)
+    out = (0.5 * (head.jaw - head.temple)) * t
+    out += 0.5 * (head.jaw + head.temple)
+    out *= t
+    out *= t
+    return 1 - out
 
 
 def screen_to_head(head: Head, shot: Shot, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Screen points to the plane in which the head, seen from any side, is the unit disc."""
-    cos, sin = np.float32(np.cos(shot.roll) / shot.scale), np.float32(np.sin(shot.roll) / shot.scale)
-    x, y = x - np.float32(shot.shift[0]), y - np.float32(shot.shift[1])
-    t = (cos * y - sin * x) * np.float32(1.0 / head.half_height)
-    return (cos * x + sin * y) * np.float32(1.0 / head.half_width) / _taper(head, t), t
+    cos, sin = math.cos(shot.roll) / shot.scale, math.sin(shot.roll) / shot.scale
+    x, y = x - shot.shift[0], y - shot.shift[1]
+    t = (cos / head.half_height) * y - (sin / head.half_height) * x
+    s = (cos / head.half_width) * x + (sin / head.half_width) * y
+    s /= _taper(head, t)
+    return s, t
 
 
 def head_to_screen(head: Head, shot: Shot, s: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Inverse of `screen_to_head`."""
-    cos, sin = np.float32(np.cos(shot.roll) * shot.scale), np.float32(np.sin(shot.roll) * shot.scale)
-    s = s * _taper(head, t) * np.float32(head.half_width)
-    t = t * np.float32(head.half_height)
-    return cos * s - sin * t + np.float32(shot.shift[0]), sin * s + cos * t + np.float32(shot.shift[1])
+    cos, sin = math.cos(shot.roll) * shot.scale, math.sin(shot.roll) * shot.scale
+    s, t = s * _taper(head, t) * head.half_width, t * head.half_height
+    return cos * s - sin * t + shot.shift[0], sin * s + cos * t + shot.shift[1]
 
 
-def box(head: Head, shot: Shot, size: int, half_s: float, low_t: float, high_t: float) -> tuple[slice, slice]:
-    """Rows and columns of the pixels that can show |s| <= half_s, low_t <= t <= high_t."""
-    s = np.asarray([-half_s, half_s, -half_s, half_s], np.float32)
-    t = np.asarray([low_t, low_t, high_t, high_t], np.float32)
-    straight = replace(head, jaw=min(head.jaw, 0.0), temple=min(head.temple, 0.0))  # no narrower anywhere between
-    x, y = ((axis + 1) * (size / 2) for axis in head_to_screen(straight, shot, s, t))
-    rows, columns = ((max(0, int(a.min()) - 1), min(size, int(a.max()) + 2)) for a in (y, x))
-    return slice(*rows), slice(*columns)
+def box(head: Head, shot: Shot, size: int, centre: tuple, half: tuple) -> tuple[slice, slice]:
+    """Rows and columns of the pixels that can show points within `half` of `centre`, both (s, t)."""
+    cos, sin = math.cos(shot.roll) * shot.scale, math.sin(shot.roll) * shot.scale
+    widest = head.half_width * (1 + max(0.0, -head.jaw, -head.temple))
+    s, ds = centre[0] * head.half_width, half[0] * widest
+    t, dt = centre[1] * head.half_height, half[1] * head.half_height
+    middle = sin * s + cos * t + shot.shift[1], cos * s - sin * t + shot.shift[0]
+    reach = abs(sin) * ds + abs(cos) * dt, abs(cos) * ds + abs(sin) * dt
+    return tuple(
+        slice(max(0, int((m - r + 1) * size / 2) - 1), max(0, min(size, int((m + r + 1) * size / 2) + 2)))
+        for m, r in zip(middle, reach, strict=True)
+    )
 
 
 def disc_to_chart(head: Head, shot: Shot, s: np.ndarray, t: np.ndarray, depth: np.ndarray, radius: float):
     """Points (s, t, depth) of a sphere, in the camera's axes, to the displaced canonical plane (p)."""
-    cos_y, sin_y = np.float32(np.cos(shot.yaw)), np.float32(np.sin(shot.yaw))
-    cos_p, sin_p = np.float32(np.cos(shot.pitch)), np.float32(np.sin(shot.pitch))
+    cos_y, sin_y, cos_p, sin_p = _turn(shot)
     y, z = cos_p * t - sin_p * depth, sin_p * t + cos_p * depth
     x, z = cos_y * s - sin_y * z, sin_y * s + cos_y * z
-    scale = 2.0 / (np.float32(radius) + z)
-    return x * scale * np.float32(head.half_width), y * scale * np.float32(head.half_height)
+    z += radius
+    scale = 2 / z
+    x *= scale
+    y *= scale
+    x *= head.half_width
+    y *= head.half_height
+    return x, y
 
 
 def chart_to_disc(head: Head, shot: Shot, u: np.ndarray, v: np.ndarray, radius: np.ndarray | float):
     """Inverse of `disc_to_chart`: (s, t) and the cosine of the viewing angle (negative: the far side)."""
-    u, v = u * np.float32(0.5 / head.half_width), v * np.float32(0.5 / head.half_height)
-    scale = 2.0 / (1.0 + u * u + v * v)
-    x, y, z = u * scale, v * scale, scale - 1.0
-    cos_y, sin_y = np.float32(np.cos(shot.yaw)), np.float32(np.sin(shot.yaw))
-    cos_p, sin_p = np.float32(np.cos(shot.pitch)), np.float32(np.sin(shot.pitch))
-    x, z = cos_y * x + sin_y * z, cos_y * z - sin_y * x
-    y, z = cos_p * y + sin_p * z, cos_p * z - sin_p * y
-    return x * radius, y * radius, z
+    cos_y, sin_y, cos_p, sin_p = _turn(shot)
+    u, v = u * (0.5 / head.half_width), v * (0.5 / head.half_height)
+    scale = 2 / (1 + u * u + v * v)
+    u *= scale
+    v *= scale
+    scale -= 1
+    x, z = cos_y * u + sin_y * scale, cos_y * scale - sin_y * u
+    y, z = cos_p * v + sin_p * z, cos_p * z - sin_p * v
+    x *= radius
+    y *= radius
+    return x, y, z
+
+
+def _turn(shot: Shot) -> tuple[float, float, float, float]:
+    return math.cos(shot.yaw), math.sin(shot.yaw), math.cos(shot.pitch), math.sin(shot.pitch)
 
 
 def eye_zone(head: Head, u: np.ndarray, v: np.ndarray, grow: float = 1.3) -> np.ndarray:
     """Whether canonical points of the face belong to an eye (bool)."""
-    across = (np.abs(u) - np.float32(head.eye[0])) * np.float32(1.0 / (grow * head.eye_half[0]))
-    down = (v - np.float32(head.eye[1])) * np.float32(1.0 / (grow * head.eye_half[1]))
+    across = (np.abs(u) - head.eye[0]) * (1 / (grow * head.eye_half[0]))
+    down = (v - head.eye[1]) * (1 / (grow * head.eye_half[1]))
     return across * across + down * down < 1.0
 
 
 def mouth_zone(head: Head, u: np.ndarray, v: np.ndarray, grow: float = 1.2) -> np.ndarray:
     """Whether canonical points of the face belong to the lips (bool)."""
     half, centre, lip = head.mouth
-    across, down = u * np.float32(1.0 / (grow * half)), (v - np.float32(centre)) * np.float32(1.0 / (1.9 * lip))
+    across, down = u * (1 / (grow * half)), (v - centre) * (1 / (1.9 * lip))
     return across * across + down * down < 1.0
 
 
@@ -265,22 +287,28 @@ def correspond(photo: Photo, other: Photo) -> tuple[np.ndarray, np.ndarray, np.n
         visible: (H, W) bool, the pixel shows a point of the person that ``other`` shows too.
         selected: (H, W) bool, ``visible`` without lips or eyes whose state differs.
     """
-    head, u, v = photo.head, photo.u, photo.v
-    face = np.maximum(photo.layer, 0)
+    head, size = photo.head, photo.layer.shape[0]
+    at = box(head, photo.shot, size, (0.0, 0.0), (head.hair_radius, head.hair_radius))
+    u, v, layer = photo.u[at], photo.v[at], photo.layer[at]
+    face = np.maximum(layer, 0)
     moved_u, moved_v = other.warp.forward(u, v)
-    moved_u, moved_v = u + face * (moved_u - u), v + face * (moved_v - v)
-    radius = np.float32(head.hair_radius) + face * np.float32(1.0 - head.hair_radius)
-    s, t, cosine = chart_to_disc(head, other.shot, moved_u, moved_v, radius)
+    radius = head.hair_radius + face * (1 - head.hair_radius)
+    s, t, cosine = chart_to_disc(head, other.shot, u + face * (moved_u - u), v + face * (moved_v - v), radius)
     x, y = head_to_screen(head, other.shot, s, t)
-    half = np.float32(0.5 * other.layer.shape[1])
-    shown = _lookup(other.layer, (x + 1) * half - np.float32(0.5), (y + 1) * half - np.float32(0.5))
-    visible = (shown * photo.layer > 0.7) & (cosine > GRAZING)  # same layer on top here and there
-    grid_x, grid_y = pixel_grid(photo.layer.shape[0])
-    flow = np.stack([grid_x + visible * (x - grid_x), grid_y + visible * (y - grid_y)])
-    selected = visible
+    half = 0.5 * other.layer.shape[1]
+    shown = _lookup(other.layer, x * half + (half - 0.5), y * half + (half - 0.5))
+    seen = (shown * layer > 0.7) & (cosine > GRAZING)  # the same layer lies on top here and there
+    keep = seen
     ours, theirs = photo.shot, other.shot
     if abs(ours.eyes - theirs.eyes) > 0.1:
-        selected = selected & ~((face > 0) & eye_zone(head, u, v))
+        keep = keep & ~((face > 0) & eye_zone(head, u, v))
     if abs(ours.mouth - theirs.mouth) > 0.15 or abs(ours.smile - theirs.smile) > 0.5:
-        selected = selected & ~((face > 0) & mouth_zone(head, u, v))
+        keep = keep & ~((face > 0) & mouth_zone(head, u, v))
+
+    flow = np.empty((2, size, size), np.float32)
+    flow[0], flow[1] = pixel_grid(size)
+    np.copyto(flow[0][at], x, where=seen)
+    np.copyto(flow[1][at], y, where=seen)
+    visible, selected = np.zeros((2, size, size), bool)
+    visible[at], selected[at] = seen, keep
     return flow, visible, selected

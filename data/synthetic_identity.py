@@ -35,7 +35,7 @@ class Identity:
     """A person: shape, colours, and textures over the canonical plane (rows V, columns U)."""
 
     head: Head
-    basis: np.ndarray  # (7, 2, cells, cells) displacements of the expressions
+    basis: np.ndarray  # (7, cells, cells, 4) displacements of the expressions
     skin: np.ndarray  # (3,) RGB
     hair: np.ndarray  # (3,) RGB
     mane_end: float | None  # how far down the hair behind the head reaches, in half heights of the head; None: bald
