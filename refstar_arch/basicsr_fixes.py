@@ -5,7 +5,6 @@ Functions that replace a method or function of BasicSR have its name and its sig
 
 import os
 from collections.abc import Iterable
-from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from . import native_ops, resume
 from .checkpoint import require_fit, save_atomically, state_dict_of
-from .errors import RefStarError
+from .errors import RefStarError, nearest
 from .option_file import OptionLoader, parse_options
 
 
@@ -86,8 +85,7 @@ def get_optimizer(
     """Knows Adam only, and current torch refuses GFPGAN's betas `(0, 0.99)`, which mix int and float."""
     kind = getattr(torch.optim, optim_type, None)
     if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
-        near = get_close_matches(optim_type, dir(torch.optim), 1)
-        raise RefStarError(f'unknown optimizer {optim_type!r}' + (f'; nearest: {near[0]!r}' if near else ''))
+        raise RefStarError(f'unknown optimizer {optim_type!r}{nearest(optim_type, dir(torch.optim))}')
     if 'betas' in kwargs:
         kwargs['betas'] = tuple(map(float, kwargs['betas']))
     return kind(params, lr=lr, **kwargs)

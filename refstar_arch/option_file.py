@@ -5,13 +5,12 @@ import os
 import random
 import re
 from collections import OrderedDict
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .errors import RefStarError
+from .errors import RefStarError, nearest
 
 _SafeLoader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 
@@ -59,7 +58,7 @@ def parse_value(text: str) -> Any:
     if text.lower() == 'none':
         return None
     if text.startswith('!!float'):
-        text = text.removeprefix('!!float').strip()
+        return float(text.removeprefix('!!float'))
     return yaml.load(text, Loader=OptionLoader)
 
 
@@ -72,11 +71,8 @@ def _force(opt: dict, entry: str) -> None:
     where = opt
     for key in blocks:
         if not isinstance(where, dict) or not isinstance(where.get(key), dict):
-            near = get_close_matches(key, [str(k) for k in where], 1) if isinstance(where, dict) else []
-            raise RefStarError(
-                f'--force_yml {entry}: the option file has no block {key!r}'
-                + (f'; nearest: {near[0]!r}' if near else '')
-            )
+            hint = nearest(key, where if isinstance(where, dict) else ())
+            raise RefStarError(f'--force_yml {entry}: the option file has no block {key!r}{hint}')
         where = where[key]
     try:
         where[last] = parse_value(text.strip())

@@ -7,20 +7,19 @@ Where the known keys come from:
   (`opt['x']`, `opt.get('x')`, `'x' in opt`), and the class attribute `option_keys`, an iterable of names;
 * the rest: the tables below, which list what BasicSR's own pipelines read.
 
-A class whose parameters end in `**kwargs` accepts every key. A class attribute `option_blocks` maps a parameter of it
-to the class (or registered name) whose parameters the block under that key may have.
+A class whose parameters end in `**kwargs`, in it and all its bases, accepts every key. A class attribute
+`option_blocks` maps a parameter to the class (or registered name) whose parameters the block under that key may have.
 """
 
 import inspect
 import re
 import sys
 from collections.abc import Iterable
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .errors import RefStarError
+from .errors import RefStarError, nearest
 
 TOP = 'name model_type num_gpu manual_seed scale datasets path train val logger dist_params find_unused_parameters'
 TRAIN = 'total_iter warmup_iter scheduler ema_decay'
@@ -47,9 +46,7 @@ def unknown(key: str, known: Iterable[str], where: str, what: str = 'key') -> Re
         where: full path of the key in the option file, `train:optim_g:`; may be empty.
         what: 'key', 'dataset' ...
     """
-    near = get_close_matches(str(key), [str(name) for name in known], 3, 0.4)
-    hint = f'; nearest: {", ".join(near)}' if near else ''
-    return RefStarError(f'unknown {what} {key!r} ({where.rstrip(":")}){hint}')
+    return RefStarError(f'unknown {what} {key!r} ({where.rstrip(":")}){nearest(key, known)}')
 
 
 def check_keys(block: Any, known: Iterable[str], where: str) -> None:
@@ -63,10 +60,12 @@ def check_keys(block: Any, known: Iterable[str], where: str) -> None:
 
 
 def parameters(target: Any) -> set[str] | None:
-    """Names that a class or function takes by keyword; None if it takes every name (`**kwargs` all the way up)."""
+    """Names that a class or function takes by keyword; None if a class takes every name (`**kwargs` all the way up).
+
+    The `**kwargs` of a function do not count: BasicSR's metrics only swallow by them what they do not know.
+    """
     if not inspect.isclass(target):
-        found, open_ended = _signature(target)
-        return None if open_ended else found
+        return _signature(target)[0]
     names: set[str] = set()
     for kind in target.__mro__:
         if '__init__' in vars(kind):

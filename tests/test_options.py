@@ -1,0 +1,239 @@
+"""Option files: read safely, every key checked, a misspelt one named with the nearest known."""
+
+import copy
+
+import basicsr  # noqa: F401
+import pytest
+import runs
+import yaml
+
+from refstar.errors import RefStarError
+from refstar.option_file import load_options, parse_value
+from refstar.option_schema import check_options, option_keys, parameters
+
+# The blocks that GFPGAN's full recipe `train_gfpgan_v1` has beyond the simple one.
+FULL_RECIPE = """
+datasets:
+  train: {crop_components: true, component_path: experiments/pretrained_models/landmarks.pth, eye_enlarge_ratio: 1.4}
+network_d_left_eye: {type: FacialComponentDiscriminator}
+network_d_right_eye: {type: FacialComponentDiscriminator}
+network_d_mouth: {type: FacialComponentDiscriminator}
+network_identity: {type: ResNetArcFace, block: IRBlock, layers: [2, 2, 2, 2], use_se: False}
+path:
+  pretrain_network_d_left_eye: ~
+  pretrain_network_d_right_eye: ~
+  pretrain_network_d_mouth: ~
+  pretrain_network_identity: datasets/identity.pth
+  ignore_resume_networks: [network_identity]
+train:
+  gan_component_opt: {type: GANLoss, gan_type: vanilla, real_label_val: 1.0, fake_label_val: 0.0, loss_weight: 1.0}
+  comp_style_weight: 200
+  identity_weight: 10
+"""
+
+
+@pytest.fixture
+def gfpgan(tmp_path, monkeypatch) -> dict:
+    """Options of GFPGAN's simple recipe, in a folder where its data are."""
+    monkeypatch.chdir(tmp_path)
+    for name in ('gt', 'lq'):
+        (tmp_path / 'datasets' / name).mkdir(parents=True)
+    return load_options(runs.FIXTURES / 'gfpgan_simple_small.yml')
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch) -> dict:
+    monkeypatch.chdir(tmp_path)
+    for name in ('gt', 'lq'):
+        (tmp_path / 'datasets' / name).mkdir(parents=True)
+    return load_options(runs.FIXTURES / 'sr_tiny.yml')
+
+
+def put(options: dict, path: str, value: object) -> dict:
+    """Returns a copy of the options with one value set."""
+    options = copy.deepcopy(options)
+    *blocks, last = path.split(':')
+    where = options
+    for key in blocks:
+        where = where[key]
+    where[last] = value
+    return options
+
+
+def merge(into: dict, other: dict) -> None:
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def test_gfpgan_recipes_pass(gfpgan, tmp_path) -> None:
+    check_options(gfpgan, is_train=True)
+    merge(gfpgan, yaml.safe_load(FULL_RECIPE))
+    (tmp_path / 'datasets/identity.pth').touch()
+    check_options(gfpgan, is_train=True)
+
+
+MISSPELT = {
+    'nmae': 'name',
+    'trian': 'train',
+    'network_gg': 'network_g',
+    'find_unused_parameter': 'find_unused_parameters',
+    'datasets:train:dataroot_hq': 'dataroot_gt',
+    'datasets:train:batch_size_per_gpus': 'batch_size_per_gpu',
+    'datasets:train:jpg_range': 'jpeg_range',
+    'datasets:val:dataroot_lr': 'dataroot_lq',
+    'network_g:num_style_feats': 'num_style_feat',
+    'network_d:out_sizes': 'out_size',
+    'path:pretrain_networkg': 'pretrain_network_g',
+    'path:strict_loadg': 'strict_load_g',
+    'train:total_iters': 'total_iter',
+    'train:pixel_loss_opt': 'pixel_opt',
+    'train:r1_reg_wieght': 'r1_reg_weight',
+    'train:optim_g:weight_deacy': 'weight_decay',
+    'train:scheduler:milestone': 'milestones',
+    'train:perceptual_opt:layer_weight': 'layer_weights',
+    'train:gan_opt:gan_typ': 'gan_type',
+    'val:val_frequency': 'val_freq',
+    'val:metrics:psnr:crop_borders': 'crop_border',
+    'logger:print_frequency': 'print_freq',
+    'logger:wandb:projects': 'project',
+    'dist_params:backends': 'backend',
+}
+
+
+@pytest.mark.parametrize('path', MISSPELT)
+def test_misspelt_key_is_named_with_the_nearest(gfpgan, path: str) -> None:
+    with pytest.raises(RefStarError) as error:
+        check_options(put(gfpgan, path, 1), is_train=True)
+    message = str(error.value)
+    assert f'unknown key {path.split(":")[-1]!r} ({path})' in message
+    assert MISSPELT[path] in message.split('nearest: ')[1]
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'nearest'),
+    [
+        ('model_type', 'GFPGAN', 'GFPGANModel'),
+        ('network_g:type', 'GFPGANv2', 'GFPGANv1'),
+        ('datasets:val:type', 'PairedImagesDataset', 'PairedImageDataset'),
+        ('train:pixel_opt:type', 'L1_Loss', 'L1Loss'),
+        ('train:optim_d:type', 'Adamw', 'AdamW'),
+        ('train:scheduler:type', 'MultiStep', 'MultiStepLR'),
+        ('val:metrics:psnr:type', 'psnr', 'calculate_psnr'),
+    ],
+)
+def test_unknown_type_is_named_with_the_nearest(gfpgan, path: str, value: str, nearest: str) -> None:
+    with pytest.raises(RefStarError) as error:
+        check_options(put(gfpgan, path, value), is_train=True)
+    assert repr(value) in str(error.value) and path in str(error.value)
+    assert nearest in str(error.value).split('nearest: ')[1]
+
+
+def test_missing_paths_are_named(gfpgan) -> None:
+    with pytest.raises(RefStarError, match='datasets:train:dataroot_gt: nowhere does not exist'):
+        check_options(put(gfpgan, 'datasets:train:dataroot_gt', 'nowhere'), is_train=True)
+    with pytest.raises(RefStarError, match=r'path:pretrain_network_g: gone\.pth does not exist'):
+        check_options(put(gfpgan, 'path:pretrain_network_g', 'gone.pth'), is_train=True)
+
+
+@pytest.mark.parametrize(
+    'path', ['name', 'model_type', 'datasets', 'train', 'logger', 'train:total_iter', 'val:val_freq']
+)
+def test_missing_entry_is_named(gfpgan, path: str) -> None:
+    with pytest.raises(RefStarError, match=f'{path} is missing'):
+        check_options(put(gfpgan, path, None), is_train=True)
+
+
+def test_shared_parameters_of_every_loss_pass(tiny) -> None:
+    check_options(put(tiny, 'train:pixel_opt', {'type': 'CharbonnierLoss', 'eps': 1e-9}), is_train=True)
+    with pytest.raises(RefStarError, match='nearest: eps'):
+        check_options(put(tiny, 'train:pixel_opt', {'type': 'CharbonnierLoss', 'epss': 1e-9}), is_train=True)
+
+
+def test_option_keys_lists_what_the_source_does_not_show() -> None:
+    class Base:
+        option_keys = ('seen_elsewhere',)
+
+    class Dataset(Base):
+        """Reads opt['direct'], opt.get('maybe') and asks whether 'asked' in opt."""
+
+    assert {'seen_elsewhere', 'direct', 'maybe', 'asked'} <= option_keys(Dataset)
+
+
+def test_parameters_follow_kwargs_up_the_bases() -> None:
+    class Base:
+        def __init__(self, a, *, b=1):
+            pass
+
+    class Passing(Base):
+        def __init__(self, c, **kwargs):
+            pass
+
+    class Open:
+        def __init__(self, **kwargs):
+            pass
+
+    assert parameters(Passing) == {'a', 'b', 'c'} and parameters(Base) == {'a', 'b'} and parameters(Open) is None
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('1e-4', 1e-4),
+        ('!!float1e-4', 1e-4),
+        ('!!float 5', 5.0),
+        ('2.', 2.0),
+        ('8', 8),
+        ('true', True),
+        ('~', None),
+        ('None', None),
+        ('[1, 2e3, a]', [1, 2000.0, 'a']),
+        ('datasets/a=b.png', 'datasets/a=b.png'),
+        ('__import__("os").getcwd()', '__import__("os").getcwd()'),
+    ],
+)
+def test_forced_values_are_literals(text: str, value: object) -> None:
+    parsed = parse_value(text)
+    assert parsed == value and type(parsed) is type(value)
+
+
+def test_force_yml_sets_and_names_what_is_wrong(tmp_path) -> None:
+    path = runs.FIXTURES / 'sr_tiny.yml'
+    opt = load_options(path, ['train:optim_g:lr=1e-4', 'datasets:train:dataroot_gt=a=b', 'train:warmup_iter=3'])
+    assert opt['train']['optim_g']['lr'] == 1e-4 and opt['datasets']['train']['dataroot_gt'] == 'a=b'
+    assert opt['train']['warmup_iter'] == 3
+    for entry, message in {
+        'trian:total_iter=3': "no block 'trian'; nearest: train",
+        'train:total_iter:x=3': "no block 'total_iter'",
+        'train:total_iter': 'expected a:b=value',
+        'train:total_iter=[1': '--force_yml train:total_iter=',
+    }.items():
+        with pytest.raises(RefStarError) as error:
+            load_options(path, [entry])
+        assert message in str(error.value), entry
+
+
+def test_option_files_are_read_safely(tmp_path) -> None:
+    file = tmp_path / 'x.yml'
+    file.write_text('b: 1e-4\na: !!float 2e-3\nc: {z: 1, y: 2}\n')
+    opt = load_options(file)
+    assert list(opt) == ['b', 'a', 'c'] and list(opt['c']) == ['z', 'y'] and opt['b'] == 1e-4 and opt['a'] == 2e-3
+    for text, message in {
+        'a: !!python/object/apply:os.getcwd []': 'no valid YAML',
+        'a: [1': 'no valid YAML',
+        'a: 1\nb: 2\na: 3': "key 'a' is given twice",
+        'just a line': 'expected options',
+    }.items():
+        file.write_text(text)
+        with pytest.raises(RefStarError) as error:
+            load_options(file)
+        assert message in str(error.value) and 'x.yml' in str(error.value) and '\n' not in str(error.value)
+
+
+def test_upstream_reader_uses_the_safe_loader(tmp_path) -> None:
+    from basicsr.utils.options import ordered_yaml
+
+    with pytest.raises(yaml.YAMLError):
+        yaml.load('!!python/object/apply:os.getcwd []', Loader=ordered_yaml()[0])
