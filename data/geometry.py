@@ -61,10 +61,11 @@ def invert(positions: np.ndarray, steps: int = 6) -> np.ndarray:
 
 
 def inside(positions: np.ndarray) -> np.ndarray:
-    """Where positions lie within the frame, (S, S) bool."""
+    """Where positions lie between pixel centres of the frame, so that no border is interpolated in; (S, S) bool."""
     x, y = cv2.split(positions)
-    last = positions.shape[0] - 0.5
-    return (x >= -0.5) & (x <= last) & (y >= -0.5) & (y <= last)
+    slack = 0.01  # rounding
+    last = positions.shape[0] - 1 + slack
+    return (x >= -slack) & (x <= last) & (y >= -slack) & (y <= last)
 
 
 def returns(there: np.ndarray, back: np.ndarray, tolerance: float = 0.5) -> np.ndarray:
