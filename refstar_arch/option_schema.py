@@ -3,8 +3,9 @@
 Where the known keys come from:
 
 * blocks with a `type` (networks, losses, metrics, optimizers, schedulers): the parameters of that class;
-* datasets and models, which take the whole block `opt`: every key that the source of their classes and modules reads
-  (`opt['x']`, `opt.get('x')`, `'x' in opt`), and the class attribute `option_keys`, an iterable of names;
+* datasets and models, which take the whole block `opt`: their class attribute `option_keys`, which maps each key to a
+  line of explanation (of a model, `train.x` is a key of the block `train`); for classes without it, those of BasicSR
+  and GFPGAN, every key that their module's source reads (`opt['x']`, `opt.get('x')`, `'x' in opt`);
 * the rest: the tables below, which list what BasicSR's own pipelines read.
 
 A class whose parameters end in `**kwargs`, in it and all its bases, accepts every key. A class attribute
@@ -32,8 +33,6 @@ DATASET = (
     'name type phase scale io_backend num_worker_per_gpu batch_size_per_gpu use_shuffle dataset_enlarge_ratio '
     'prefetch_mode pin_memory persistent_workers num_prefetch_queue'
 )
-# Keys of blocks in a model's source, `train_opt['x']` or `self.opt['train'].get('x')`, by block.
-BLOCKS = ('train', 'val', 'path', 'logger')
 SCHEDULERS = {'MultiStepLR': 'MultiStepRestartLR'}  # BasicSR's other name
 
 
@@ -84,33 +83,34 @@ def _signature(function: Any) -> tuple[set[str], bool]:
 
 
 @cache
-def _source(target: type) -> str:
-    """Source of all modules that define the class and its bases, without those of Python and torch."""
-    modules = {kind.__module__ for kind in target.__mro__} - {'builtins'}
-    modules = [name for name in modules if not name.startswith('torch.')]
-    return '\n'.join(inspect.getsource(sys.modules[name]) for name in sorted(modules) if name in sys.modules)
-
-
-def keys_read(target: type, block: str | None = None) -> set[str]:
-    """Option keys that a class reads from `opt` (or from the block of that name), found in its source."""
-    if block is None:
-        holder = r'\w*opt\w*'
-    else:
-        holder = rf"""(?:{block}_opt|opt\[['"]{block}['"]\])"""
+def _keys_read(target: type, block: str | None) -> set[str]:
+    """Keys that the module of a class reads from `opt`, or from the block of that name in it."""
+    if target.__module__ == 'builtins' or target.__module__.startswith('torch.'):
+        return set()
+    source = inspect.getsource(sys.modules[target.__module__])
+    holder = r'\b(?:self\.)?opt' if block is None else rf"""\b(?:{block}_opt|opt\[['"]{block}['"]\])"""
     key = r"""['"](\w+)['"]"""
-    read = re.findall(rf'{holder}(?:\.get\(|\.pop\(|\.setdefault\(|\[)\s*{key}', _source(target))
-    asked = re.findall(rf'{key} (?:not )?in (?:self\.)?{holder}', _source(target))
+    read = re.findall(rf'{holder}(?:\.get\(|\.pop\(|\.setdefault\(|\[)\s*{key}', source)
+    asked = re.findall(rf'{key} (?:not )?in (?:self\.)?{holder}', source)
     return {*read, *asked}
 
 
 def option_keys(target: type, block: str | None = None) -> set[str]:
-    """All keys of a dataset or model class: those read in its source and those it lists in `option_keys`.
+    """Keys that a dataset or model class takes in its `opt`, or in the block of that name in it.
 
-    A model lists the key `x` of the block `train` as `train.x`.
+    Args:
+        target: the class. It and each of its bases tells them by `option_keys`, or else by its module's source.
+        block: None for the keys of `opt` itself, or 'train', 'val', 'path', 'logger'.
     """
-    prefix = f'{block}.' if block else ''
-    listed = {key for kind in target.__mro__ for key in vars(kind).get('option_keys', ()) if key.startswith(prefix)}
-    return keys_read(target, block) | {key.removeprefix(prefix) for key in listed}
+    keys: set[str] = set()
+    for kind in target.__mro__:
+        listed = vars(kind).get('option_keys')
+        if listed is None:
+            keys |= _keys_read(kind, block)
+        else:
+            split = [key.rpartition('.') for key in listed]
+            keys |= {name for where, _, name in split if where == (block or '')}
+    return keys
 
 
 def find(registry: Any, name: Any, where: str, what: str) -> Any:
@@ -172,9 +172,6 @@ class _Checker:
             if not isinstance(block, dict) or block.get(key) is None:
                 raise RefStarError(f'{where}{key} is missing in the option file')
 
-    def of_model(self, block: str) -> set[str]:
-        return option_keys(self.model, block)
-
     def call(self, block: dict, target: Any, where: str, extra: Iterable[str] = ()) -> None:
         """Checks a block whose keys are the parameters of `target`."""
         known = parameters(target)
@@ -222,14 +219,14 @@ class _Checker:
         named = {f'pretrain_{name}' for name in networks}
         short = {name.removeprefix('network_') for name in networks}
         keys = {f'{prefix}_{name}' for name in short for prefix in ('param_key', 'strict_load')}
-        check_keys(block, {*PATH.split(), *named, *keys, *self.of_model('path')}, 'path:')
+        check_keys(block, {*PATH.split(), *named, *keys, *option_keys(self.model, 'path')}, 'path:')
         resumed = self.is_train and block.get('resume_state')
         for key, value in block.items():
             if key == 'resume_state' or (key.startswith('pretrain_') and not resumed):
                 self.existing(value, f'path:{key}')
 
     def train(self, block: dict) -> None:
-        check_keys(block, {*TRAIN.split(), *self.of_model('train')}, 'train:')
+        check_keys(block, {*TRAIN.split(), *option_keys(self.model, 'train')}, 'train:')
         for key, inner in block.items():
             where = f'train:{key}:'
             if not isinstance(inner, dict):
@@ -252,7 +249,7 @@ class _Checker:
                 self.call(inner, find(self.registry.LOSS_REGISTRY, inner['type'], f'{where}type', 'loss'), where)
 
     def val(self, block: dict) -> None:
-        check_keys(block, {*VAL.split(), *self.of_model('val')}, 'val:')
+        check_keys(block, {*VAL.split(), *option_keys(self.model, 'val')}, 'val:')
         for name, inner in (block.get('metrics') or {}).items():
             where = f'val:metrics:{name}:'
             self.require(inner, 'type', where)
@@ -260,7 +257,7 @@ class _Checker:
             self.call(inner, target, where, ['better'])
 
     def logger(self, block: dict) -> None:
-        check_keys(block, {*LOGGER.split(), *self.of_model('logger')}, 'logger:')
+        check_keys(block, {*LOGGER.split(), *option_keys(self.model, 'logger')}, 'logger:')
         if block.get('wandb'):
             check_keys(block['wandb'], WANDB.split(), 'logger:wandb:')
 

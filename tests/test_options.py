@@ -152,14 +152,15 @@ def test_shared_parameters_of_every_loss_pass(tiny) -> None:
         check_options(put(tiny, 'train:pixel_opt', {'type': 'CharbonnierLoss', 'epss': 1e-9}), is_train=True)
 
 
-def test_option_keys_lists_what_the_source_does_not_show() -> None:
-    class Base:
-        option_keys = ('seen_elsewhere',)
+def test_option_keys_are_those_of_the_class_and_its_bases() -> None:
+    from basicsr.models.sr_model import SRModel
 
-    class Dataset(Base):
-        """Reads opt['direct'], opt.get('maybe') and asks whether 'asked' in opt."""
+    class Model(SRModel):
+        option_keys = {'extra': 'a top-level key', 'train.cycle_every': 'a key of the block train'}
 
-    assert {'seen_elsewhere', 'direct', 'maybe', 'asked'} <= option_keys(Dataset)
+    assert 'extra' in option_keys(Model) and 'cycle_every' not in option_keys(Model)
+    assert {'network_g', 'path'} <= option_keys(Model) and 'ema_decay' not in option_keys(Model)
+    assert {'cycle_every', 'pixel_opt', 'ema_decay', 'optim_g'} <= option_keys(Model, 'train')
 
 
 def test_parameters_follow_kwargs_up_the_bases() -> None:
