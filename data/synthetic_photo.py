@@ -22,12 +22,16 @@ from .synthetic_identity import TEXELS_PER_PIXEL, Identity
 from .synthetic_paint import smooth_noise
 
 _F = np.float32
-_EAR = _F([1.05, 0.92, 0.9])  # ears are a little redder than the face
+_WARM = _F([1.05, 0.92, 0.88])  # ears and a shaded neck are a little redder than the face
+
+
+# How far the face moves on the screen as the head turns: photos are aligned by eyes and mouth, which takes it back.
+ALIGN = (0.55, -0.7)
 
 
 def draw_shot(rng: np.random.Generator) -> Shot:
     """A random photo: pose and alignment jitter of FFHQ-like crops, expression, light, glasses, occluder."""
-    yaw, pitch = rng.uniform(-0.44, 0.44), rng.uniform(-0.2, 0.2)
+    yaw, pitch = rng.uniform(-0.4, 0.4), rng.uniform(-0.16, 0.16)
     mouth, smile, brow = rng.random(3).tolist()
     side = 0.4 * rng.uniform(-1, 1)
     light = rng.uniform(-0.75, 0.75), rng.uniform(-0.7, 0.15), 0.9
@@ -37,9 +41,9 @@ def draw_shot(rng: np.random.Generator) -> Shot:
     return Shot(
         yaw=yaw,
         pitch=pitch,
-        roll=rng.normal(0, 0.05),
-        scale=rng.uniform(0.93, 1.05),
-        shift=(rng.uniform(-0.04, 0.04), 0.05 + rng.uniform(-0.03, 0.03)),
+        roll=rng.normal(0, 0.03),
+        scale=rng.uniform(1.12, 1.2),
+        shift=(rng.uniform(-0.02, 0.02) - ALIGN[0] * math.sin(yaw), 0.05 + rng.uniform(-0.02, 0.02) - ALIGN[1] * math.sin(pitch)),
         mouth=0.0 if mouth < 0.55 else (mouth - 0.35) / 0.65,
         smile=0.0 if smile < 0.5 else 2 * smile - 1,
         eyes=eyes,
@@ -204,7 +208,7 @@ def _surroundings(
     lower, across, t_low = image[:, rows], np.abs(s[rows] - 0.1 * yaw), t[rows]
     square, below = across * across, np.clip(t_low - 0.9, 0, 1)
     neck = np.clip((2 * below * below - across + 0.56) * edge + 0.5, 0, 1) * (t_low > 0.3)
-    _paste(lower, neck, person.skin, np.clip(0.8 * below - 0.3 * square + 0.42, 0.3, 0.85))
+    _paste(lower, neck, person.skin * _WARM, np.clip(0.9 * below - 0.35 * square + 0.55, 0.4, 0.95))
     collar = t_low - 0.15 * square + 0.12 * np.maximum(0.5 - across, 0) - 1.2
     cloth = rng.uniform(0.1, 0.8) + rng.normal(0, 0.1, 3)
     _paste(lower, np.clip(collar * edge + 0.5, 0, 1), cloth, 1 - 0.25 * across)
@@ -215,7 +219,7 @@ def _surroundings(
     down = t * (1 / 0.24) - (0.05 - 0.25 * pitch) / 0.24
     distance = np.sqrt(away * away + down * down)
     ears = np.clip((1 - distance) * (edge * 0.13) + 0.5, 0, 1)
-    _paste(image, ears, person.skin * _EAR, np.clip(0.5 * distance + 0.45, 0.5, 0.9))
+    _paste(image, ears, person.skin * _WARM, np.clip(0.5 * distance + 0.45, 0.5, 0.9))
 
     sharp = np.empty((3, size, size), _F)
     for plane, out in zip(image, sharp, strict=True):
