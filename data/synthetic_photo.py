@@ -26,7 +26,7 @@ _WARM = _F([1.05, 0.92, 0.88])  # ears and a shaded neck are a little redder tha
 
 
 # How far the face moves on the screen as the head turns: photos are aligned by eyes and mouth, which takes it back.
-ALIGN = (0.55, -0.7)
+ALIGN = (0.73, 0.63)
 
 
 def draw_shot(rng: np.random.Generator) -> Shot:
@@ -43,7 +43,10 @@ def draw_shot(rng: np.random.Generator) -> Shot:
         pitch=pitch,
         roll=rng.normal(0, 0.03),
         scale=rng.uniform(1.12, 1.2),
-        shift=(rng.uniform(-0.02, 0.02) - ALIGN[0] * math.sin(yaw), 0.05 + rng.uniform(-0.02, 0.02) - ALIGN[1] * math.sin(pitch)),
+        shift=(
+            rng.uniform(-0.02, 0.02) - ALIGN[0] * math.sin(yaw),
+            0.05 + rng.uniform(-0.02, 0.02) - ALIGN[1] * math.sin(pitch),
+        ),
         mouth=0.0 if mouth < 0.55 else (mouth - 0.35) / 0.65,
         smile=0.0 if smile < 0.5 else 2 * smile - 1,
         eyes=eyes,
