@@ -64,11 +64,11 @@ def fit_positions(gt: np.ndarray, ref: np.ndarray, size: int, stiffness: float =
     system[count:, :count] = system[:count, count:].T
     weights = np.linalg.solve(system, np.concatenate([shift, np.zeros((3, 2))]))
 
-    axis = (np.arange(GRID) + 0.5) / GRID
+    axis = (np.arange(GRID, dtype=np.float32) + 0.5) / GRID
     nodes = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
-    field = _plate(nodes, start) @ weights[:count] + np.insert(nodes, 0, 1, axis=1) @ weights[count:]
-    field = (field * size).astype(np.float32).reshape(GRID, GRID, 2)
-    return pixel_grid(size) + enlarge(field, size)
+    bent = _plate(nodes, start.astype(np.float32)) @ weights[:count].astype(np.float32)
+    field = (bent + np.insert(nodes, 0, 1, axis=1) @ weights[count:]) * size
+    return pixel_grid(size) + enlarge(field.astype(np.float32).reshape(GRID, GRID, 2), size)
 
 
 def move_points(points: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
@@ -84,8 +84,9 @@ def mirror_points(points: np.ndarray) -> np.ndarray:
 
 def _plate(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """r^2 log r^2 between all pairs of two sets of points, the thin plate's kernel."""
-    squared = ((a[:, None] - b[None]) ** 2).sum(-1)
-    return squared * np.log(squared + 1e-12)
+    squared = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T
+    np.maximum(squared, 1e-9, out=squared)
+    return squared * np.log(squared)
 
 
 def _read_npz(path: str) -> tuple[list[str], np.ndarray]:

@@ -121,7 +121,7 @@ def real_pair(gt: Face, ref: Face) -> Slot:
         return Slot.without_flow(ref.img, known=False)
     size = gt.size
     to_ref = fit_positions(gt.points, ref.points, size)
-    to_gt = invert(to_ref, steps=16)
+    to_gt = invert(to_ref)
     gt_area, ref_area = (face_area(face.points, size) * face.visible for face in (gt, ref))
     for part, grow in conflicts(gt.points, ref.points):
         gt_area = gt_area * (1 - fill_hull(gt.points[part], size, grow))
