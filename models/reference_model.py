@@ -37,6 +37,7 @@ class ReferenceModel(SRModel):
         'path.pretrain_network_backbone': 'weights of the bare backbone, loaded into net_g.backbone',
         'path.param_key_backbone': "key in that file (default 'params_ema')",
         'path.pretrain_network_refsel': 'weights of a trained RefSel, loaded into net_g.refsel',
+        'path.param_key_refsel': "key in that file (default 'params_ema')",
     }
 
     # ----------------------------------------------------------------- set-up
@@ -86,6 +87,14 @@ class ReferenceModel(SRModel):
         torch._foreach_lerp_(ema, now, 1 - decay)
         for mean, buffer in zip(self.net_g_ema.buffers(), net.buffers(), strict=True):
             mean.copy_(buffer)
+
+    def setup_optimizers(self) -> None:
+        """Adam and the like over what is not frozen (BasicSR writes one warning for every frozen parameter)."""
+        opt = dict(self.opt['train']['optim_g'])
+        trained = [p for p in self.net_g.parameters() if p.requires_grad]
+        get_root_logger().info(f'{sum(p.numel() for p in trained):,d} parameters of net_g are trained.')
+        self.optimizer_g = self.get_optimizer(opt.pop('type'), trained, **opt)
+        self.optimizers.append(self.optimizer_g)
 
     # ----------------------------------------------------------------- a step
     def feed_data(self, data: dict[str, Any]) -> None:
@@ -145,8 +154,10 @@ class ReferenceModel(SRModel):
             with torch.no_grad():
                 outs = {arm: self.test_arm(arm) for arm in arms}
             name = osp.splitext(osp.basename(data['lq_path'][0]))[0]
+            if metrics and self.gt is None:
+                raise RefStarError(f'{data["lq_path"][0]}: no ground truth, which the metrics need; remove val.metrics')
             for arm, out in outs.items():
-                inputs = self.metric_inputs(arm, out)
+                inputs = self.metric_inputs(arm, out) if metrics else {}
                 rows.append({'image': name, 'arm': arm, **{k: measure(inputs, o) for k, o in metrics.items()}})
             if save_img:
                 self.save_pictures(dataset, name, current_iter, outs)
@@ -160,7 +171,8 @@ class ReferenceModel(SRModel):
             imwrite(picture, osp.join(root, name, f'{name}_{current_iter}.png'))
             return
         suffix = self.opt['val'].get('suffix') or self.opt['name']
-        imwrite(tensor2img(next(iter(outs.values()))['result'], min_max=(-1, 1)), osp.join(root, dataset, f'{name}_{suffix}.png'))
+        first = next(iter(outs.values()))['result']
+        imwrite(tensor2img(first, min_max=(-1, 1)), osp.join(root, dataset, f'{name}_{suffix}.png'))
         imwrite(picture, osp.join(root, f'{dataset}_arms', f'{name}.png'))
 
     def report(self, dataset, arms, metrics, rows, current_iter, tb_logger) -> None:
@@ -189,7 +201,8 @@ class ReferenceModel(SRModel):
         best[dataset_name] = {}
         for name in self.metric_results:
             better = self.opt['val']['metrics'][name.split('_', 1)[1]].get('better', 'higher')
-            best[dataset_name][name] = {'better': better, 'val': float('-inf' if better == 'higher' else 'inf'), 'iter': -1}
+            worst = float('-inf' if better == 'higher' else 'inf')
+            best[dataset_name][name] = {'better': better, 'val': worst, 'iter': -1}
 
 
 def measure(inputs: dict[str, Any], opt: dict[str, Any]) -> float:

@@ -6,6 +6,7 @@ from basicsr.utils import tensor2img
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
+from ..errors import RefStarError
 from .pictures import overlay
 from .reference_model import ReferenceModel
 from .supervision import supervise
@@ -32,19 +33,30 @@ class RefSelModel(ReferenceModel):
         refs, valid = ('refs', 'ref_valid') if arm == 'right' else ('wrong_refs', 'wrong_valid')
         return {'result': self.net_eval(self.lq, self.data[refs], self.data[valid])[:, 0] * 2 - 1}
 
-    def truth(self, arm: str) -> Tensor:
+    def truth(self, arm: str) -> Tensor | None:
+        """(H, W) true selection of the first reference; None where it is not known."""
+        if 'ref_mask' not in self.data:
+            return None
         mask = self.data['ref_mask'][0, 0, 0]
         return mask if arm == 'right' else mask * 0
 
     def metric_inputs(self, arm: str, out: dict[str, Tensor]) -> dict[str, Any]:
-        img2 = (self.truth(arm) * 255).byte().cpu().numpy()
+        truth = self.truth(arm)
+        if truth is None:
+            name = self.data['lq_path'][0]
+            raise RefStarError(f'{name}: no true selection, which the metrics need; remove val.metrics')
+        img2 = (truth * 255).byte().cpu().numpy()
         return {'img': tensor2img(out['result'], min_max=(-1, 1)).squeeze(), 'img2': img2}
 
     def panels(self, outs: dict[str, dict[str, Tensor]]) -> list[tuple[str, Any]]:
         ref = tensor2img(self.data['refs'][:, 0], min_max=(-1, 1))
         wrong = tensor2img(self.data['wrong_refs'][:, 0], min_max=(-1, 1))
         masks = {arm: (out['result'][0, 0].cpu().numpy() + 1) / 2 for arm, out in outs.items()}
-        row = [('LQ', tensor2img(self.lq, min_max=(-1, 1))), ('GT', tensor2img(self.gt, min_max=(-1, 1))), ('reference', ref)]
-        row += [('truth', overlay(ref, self.truth('right').cpu().numpy()))]
+        photos = {'LQ': self.lq, 'GT': self.gt}
+        row = [(name, tensor2img(x, min_max=(-1, 1))) for name, x in photos.items() if x is not None]
+        row.append(('reference', ref))
+        truth = self.truth('right')
+        if truth is not None:
+            row.append(('truth', overlay(ref, truth.cpu().numpy())))
         row += [(f'RefSel, {arm}', overlay(ref if arm == 'right' else wrong, mask)) for arm, mask in masks.items()]
         return row

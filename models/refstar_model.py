@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from basicsr.archs import build_network
 from basicsr.losses.gan_loss import r1_penalty
@@ -107,7 +106,8 @@ class RefSTARModel(ReferenceModel):
         if 'identity' in cri:
             terms |= self.named('identity', cri['identity'](image, self.gt, data['refs'], self.same_person()))
         terms |= supervise(cri, aux, data)
-        if 'cycle' in cri and current_iter >= opt.get('cycle_start', 0) and current_iter % opt.get('cycle_every', 1) == 0:
+        due = current_iter >= opt.get('cycle_start', 0) and current_iter % opt.get('cycle_every', 1) == 0
+        if 'cycle' in cri and due:
             terms |= self.named('cycle', self.cycle(image, aux, strength))
         if self.adversarial(current_iter):
             self.net_d.requires_grad_(False)
@@ -172,8 +172,12 @@ class RefSTARModel(ReferenceModel):
         return result if aux is None else {**result, 'mask': aux['mask'], 'alpha': aux['alpha']}
 
     def region(self) -> Any:
-        """(H, W) in {0, 1}: where references can help, the same in every arm: the union of the true selections."""
-        return self.data['gt_mask'][0].amax(0)[0].cpu().numpy()
+        """(H, W) in {0, 1}: where references can help, the same in every arm: the union of the true selections.
+
+        None where the truth is not known: metrics then look at the whole image.
+        """
+        mask = self.data.get('gt_mask')
+        return None if mask is None else mask[0].amax(0)[0].cpu().numpy()
 
     def metric_inputs(self, arm: str, out: dict[str, Tensor]) -> dict[str, Any]:
         image = tensor2img(out['result'], min_max=(-1, 1))
