@@ -10,12 +10,11 @@ would fall below 1 becomes 1: such a face loses nothing by it. Noise and JPEG ac
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 
 import cv2
 import numpy as np
 
-from ..errors import RefStarError
+from ..errors import RefStarError, nearest
 
 Range = tuple[float, float]
 
@@ -62,9 +61,7 @@ class Degradation:
         known = [f.name for f in fields(cls) if f.name != 'size']
         for key in opt:
             if key != 'preset' and key not in known:
-                near = get_close_matches(str(key), known, 1)
-                hint = f'did you mean {near[0]}?' if near else f'known: preset, {", ".join(known)}'
-                raise RefStarError(f'degradation: unknown key {key!r}; {hint}')
+                raise RefStarError(f'degradation: unknown key {key!r}{nearest(key, known)}')
         preset = opt.get('preset')
         if preset is not None and preset not in PRESETS:
             raise RefStarError(f'degradation: unknown preset {preset!r}; known: {", ".join(PRESETS)}')
