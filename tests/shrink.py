@@ -96,7 +96,7 @@ def shrink(opt: dict) -> dict:
     if 'periods' in (train.get('scheduler') or {}):
         train['scheduler'].update(periods=[TRAIN['total_iter']], restart_weights=[1])
     if opt.get('logger'):
-        opt['logger'].update(print_freq=1, save_checkpoint_freq=1_000_000, use_tb_logger=False)
+        opt['logger'].update(print_freq=1, save_checkpoint_freq=1, use_tb_logger=False)
     return opt
 
 
