@@ -4,8 +4,9 @@ Where the known keys come from:
 
 * blocks with a `type` (networks, losses, metrics, optimizers, schedulers): the parameters of that class;
 * datasets and models, which take the whole block `opt`: their class attribute `option_keys`, which maps each key to a
-  line of explanation (of a model, `train.x` is a key of the block `train`); for classes without it, those of BasicSR
-  and GFPGAN, every key that their module's source reads (`opt['x']`, `opt.get('x')`, `'x' in opt`);
+  line of explanation (of a model, `train.x` is a key of the block `train`; networks and optimizers need no line); for
+  classes without it, those of BasicSR and GFPGAN, every key that their module reads (`opt['x']`, `opt.get('x')`,
+  `'x' in opt`);
 * the rest: the tables below, which list what BasicSR's own pipelines read.
 
 A class whose parameters end in `**kwargs`, in it and all its bases, accepts every key. A class attribute
@@ -104,12 +105,13 @@ def option_keys(target: type, block: str | None = None) -> set[str]:
     """
     keys: set[str] = set()
     for kind in target.__mro__:
-        listed = vars(kind).get('option_keys')
+        listed, read = vars(kind).get('option_keys'), _keys_read(kind, block)
         if listed is None:
-            keys |= _keys_read(kind, block)
+            keys |= read
         else:
             split = [key.rpartition('.') for key in listed]
             keys |= {name for where, _, name in split if where == (block or '')}
+            keys |= {name for name in read if name.startswith(('network_', 'optim_'))}
     return keys
 
 

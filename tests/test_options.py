@@ -163,6 +163,14 @@ def test_option_keys_are_those_of_the_class_and_its_bases() -> None:
     assert {'cycle_every', 'pixel_opt', 'ema_decay', 'optim_g'} <= option_keys(Model, 'train')
 
 
+def test_networks_and_optimizers_that_a_model_reads_need_no_line() -> None:
+    from basicsr.utils.registry import MODEL_REGISTRY
+
+    model = MODEL_REGISTRY.get('RefSTARModel')
+    assert 'network_d' in option_keys(model) and 'optim_d' in option_keys(model, 'train')
+    assert 'cycle_every' in option_keys(model, 'train') and 'cycle_every' not in option_keys(model)
+
+
 def test_parameters_follow_kwargs_up_the_bases() -> None:
     class Base:
         def __init__(self, a, *, b=1):
