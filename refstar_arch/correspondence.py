@@ -14,35 +14,31 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .layers import ResBlock, act, identity_grid, resize, warp
+from .layers import ResBlock, act, identity_grid, warp
 
-COARSE = 4  # stride of the attention grid
-FINE = 2  # stride of the finest flow
+STRIDE = 4  # of the grid on which photos are compared
+REFINEMENTS = 2
 
 
 class MatchEncoder(nn.Module):
-    """Features for matching, at strides 2 and 4.
+    """Features for matching, at stride 4; they see the whole photo.
 
     Args:
-        channels (int): channels at stride 2; twice as many at stride 4.
+        channels (int): width.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        wide = 2 * channels
-        self.stem = nn.Conv2d(3 * FINE**2, channels, 3, padding=1)
-        self.fine = ResBlock(channels)
-        self.down = nn.Conv2d(channels, wide, 4, stride=2, padding=1)
-        self.place = nn.Conv2d(2, wide, 1)
-        self.coarse = nn.Sequential(*[ResBlock(wide, d) for d in (1, 2, 4, 1)])
-        self.out = nn.Conv2d(wide, wide, 1)
+        self.stem = nn.Conv2d(3 * STRIDE**2, channels, 3, padding=1)
+        self.place = nn.Conv2d(2, channels, 1)
+        self.body = nn.Sequential(*[ResBlock(channels, d) for d in (1, 2, 4, 1)])
+        self.out = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(m, 3, H, W) RGB in [-1, 1] -> [(m, c, H/2, W/2), (m, 2c, H/4, W/4)]."""
-        fine = self.fine(self.stem(F.pixel_unshuffle(x, FINE)))
-        coarse = self.down(act(fine))
-        coarse = coarse + self.place(identity_grid(*coarse.shape[-2:], coarse))
-        return [fine, self.out(act(self.coarse(coarse)))]
+    def forward(self, x: Tensor) -> Tensor:
+        """(m, 3, H, W) RGB in [-1, 1] -> (m, c, H/4, W/4)."""
+        x = self.stem(F.pixel_unshuffle(x, STRIDE))
+        x = x + self.place(identity_grid(*x.shape[-2:], x))
+        return self.out(act(self.body(x)))
 
 
 class Descriptor(nn.Module):
@@ -54,13 +50,13 @@ class Descriptor(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.place = nn.Conv2d(channels, 2, 1)
-        self.look = nn.Conv2d(channels, channels // 2, 1)
-        self.log_scale = nn.Parameter(torch.tensor(0.0))
+        self.look = nn.Conv2d(channels, channels, 1)
+        self.log_scale = nn.Parameter(torch.tensor(1.0))
         nn.init.zeros_(self.place.weight)
         nn.init.zeros_(self.place.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(m, c, h, w) -> face coordinates in cells (m, 2, h*w), scaled unit vectors (m, c/2, h*w)."""
+        """(m, c, h, w) -> face coordinates in cells (m, 2, h*w), scaled unit vectors (m, c, h*w)."""
         h, w = x.shape[-2:]
         place = (identity_grid(h, w, x) + self.place(x)) * (w / 2)
         return place.flatten(2), F.normalize(self.look(x).flatten(2), dim=1) * self.log_scale.exp()
@@ -118,31 +114,28 @@ class Matcher(nn.Module):
     """Attention and refinement on the features of :class:`MatchEncoder`.
 
     Args:
-        channels (int): channels of the encoder at stride 2.
+        channels (int): channels of the encoder.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        wide = 2 * channels
-        self.query = Descriptor(wide)
-        self.key = Descriptor(wide)
-        self.refine_coarse = FlowRefiner(wide, wide)
-        self.refine_fine = FlowRefiner(channels, channels)
+        self.query = Descriptor(channels)
+        self.key = Descriptor(channels)
+        self.refine = FlowRefiner(channels, channels)
 
-    def forward(self, lq: list[Tensor], ref: list[Tensor], n: int) -> Match:
+    def forward(self, lq: Tensor, ref: Tensor) -> Match:
         """Matches b photos with n references each.
 
         Args:
-            lq (list[Tensor]): features of the degraded photos, [(b, c, ...), (b, 2c, ...)].
-            ref (list[Tensor]): features of their references, [(b*n, c, ...), (b*n, 2c, ...)].
-            n (int): references of a photo.
+            lq (Tensor): features of the degraded photos, (b, c, h, w).
+            ref (Tensor): features of their references, (b, n, c, h, w).
         """
-        fine, coarse = (x.repeat_interleave(n, 0) for x in lq)
-        h, w = coarse.shape[-2:]
-        (place_q, q), (place_k, k) = self.query(coarse), self.key(ref[1])
+        n, (h, w) = ref.shape[1], lq.shape[-2:]
+        lq, ref = lq.repeat_interleave(n, 0), ref.flatten(0, 1)
+        (place_q, q), (place_k, k) = self.query(lq), self.key(ref)
         logits = torch.einsum('mcq,mck->mqk', q, k) - square_distances(place_q, place_k)
 
-        grid = identity_grid(h, w, coarse).flatten(2)[0]  # (2, h*w)
+        grid = identity_grid(h, w, lq).flatten(2)[0]  # (2, h*w)
         attention, reverse = logits.softmax(2), logits.softmax(1)
         flow = rearrange(torch.einsum('mqk,dk->mdq', attention, grid), 'm d (h w) -> m d h w', h=h)
         back = rearrange(torch.einsum('mqk,dq->mdk', reverse, grid), 'm d (h w) -> m d h w', h=h)
@@ -151,10 +144,8 @@ class Matcher(nn.Module):
         mass = rearrange(logits.logsumexp(2), 'm (h w) -> m 1 h w', h=h)
 
         flows = [flow]
-        for _ in range(2):
-            flows.append(self.refine_coarse(coarse, ref[1], flows[-1], sure))
-        size = fine.shape[-2:]
-        flows.append(self.refine_fine(fine, ref[0], resize(flows[-1], size), resize(sure, size)))
+        for _ in range(REFINEMENTS):
+            flows.append(self.refine(lq, ref, flows[-1], sure))
 
         def split(x: Tensor) -> Tensor:
             return rearrange(x, '(b n) ... -> b n ...', n=n)

@@ -67,7 +67,7 @@ class ReferenceBank:
             state = torch.load(path, map_location=map_location, weights_only=True)
         except FileNotFoundError:
             raise RefStarError(f'{path}: no such reference bank') from None
-        except Exception as e:  # noqa: BLE001 a broken file raises anything from EOFError to UnpicklingError
+        except Exception as e:
             raise RefStarError(f'{path}: not a reference bank ({type(e).__name__})') from e
         if not isinstance(state, dict) or state.pop('format', None) != FORMAT:
             raise RefStarError(f'{path}: not a reference bank of format {FORMAT}; make it again from the photos')

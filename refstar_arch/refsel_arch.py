@@ -4,38 +4,46 @@ Axis letters: b batch, n references, m = b * n, c channels, h w feature size, H 
 """
 
 import torch
+import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from einops import rearrange
 from torch import Tensor, nn
 
-from .correspondence import Match, Matcher, MatchEncoder
+from .correspondence import Match, MatchEncoder, Matcher
 from .layers import ResBlock, act, resize, warp
+
+FINE = 2  # stride of the mask before it is resized to the photo
 
 
 class SelectionHead(nn.Module):
-    """Compares a reference with the degraded photo brought into its coordinates, and marks what they share."""
+    """Compares a reference with the degraded photo brought into its coordinates, and marks what they share.
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        channels (int): channels of the matching features.
+        fine_channels (int): width of the part at stride 2, which draws the outline.
+    """
+
+    def __init__(self, channels: int, fine_channels: int = 16) -> None:
         super().__init__()
-        wide = 2 * channels
-        self.coarse_in = nn.Conv2d(2 * wide + 3, wide, 3, padding=1)
-        self.coarse = nn.Sequential(ResBlock(wide, 1), ResBlock(wide, 2))
-        self.person = nn.Sequential(nn.Linear(wide, wide), nn.LeakyReLU(0.2), nn.Linear(wide, wide))
-        self.coarse_out = ResBlock(wide, 4)
-        self.up = nn.Conv2d(wide, channels, 1)
-        self.fine_in = nn.Conv2d(2 * channels, channels, 3, padding=1)
-        self.fine = ResBlock(channels)
-        self.out = nn.Conv2d(channels, 1, 3, padding=1)
+        self.inp = nn.Conv2d(2 * channels + 3, channels, 3, padding=1)
+        self.body = nn.Sequential(ResBlock(channels, 1), ResBlock(channels, 2))
+        self.person = nn.Sequential(nn.Linear(channels, channels), nn.LeakyReLU(0.2), nn.Linear(channels, channels))
+        self.decide = ResBlock(channels, 4)
+        self.up = nn.Conv2d(channels, fine_channels, 1)
+        self.fine_in = nn.Conv2d(fine_channels + 3 * FINE**2 + 3, fine_channels, 3, padding=1)
+        self.fine = ResBlock(fine_channels)
+        self.out = nn.Conv2d(fine_channels, 1, 3, padding=1)
 
-    def forward(self, lq: list[Tensor], ref: list[Tensor], back: Tensor, likeness: Tensor) -> Tensor:
-        """Features (m, ...) and the reverse flow (m, 2, h, w) -> mask logits at stride 2, (m, 1, H/2, W/2)."""
-        x = torch.cat([ref[1], warp(lq[1], back), back, likeness], 1)
-        x = self.coarse(self.coarse_in(x))
+    def forward(self, match: Match, lq: Tensor, ref: Tensor, lq_image: Tensor, ref_image: Tensor) -> Tensor:
+        """Features (m, c, h, w) and images (m, 3, H, W), m = b*n -> mask logits (m, 1, H/2, W/2)."""
+        back, likeness = match.back.flatten(0, 1), match.likeness.flatten(0, 1)
+        x = self.body(self.inp(torch.cat([ref, warp(lq, back), back, likeness], 1)))
         x = x + self.person(x.mean((2, 3)))[:, :, None, None]
-        x = self.coarse_out(x)
-        size = ref[0].shape[-2:]
-        x = torch.cat([ref[0] + resize(self.up(act(x)), size), warp(lq[0], resize(back, size))], 1)
-        return self.out(act(self.fine(self.fine_in(act(x)))))
+        x = self.decide(x)
+        fine = F.pixel_unshuffle(ref_image, FINE)
+        size = fine.shape[-2:]
+        x = torch.cat([resize(self.up(act(x)), size), fine, warp(lq_image, resize(back, size))], 1)
+        return self.out(act(self.fine(self.fine_in(x))))
 
 
 @ARCH_REGISTRY.register()
@@ -48,10 +56,10 @@ class RefSel(nn.Module):
     Args:
         size (int): working size in pixels; photos are resized to it, the mask is resized back. A multiple of 4.
             Default: 128.
-        channels (int): width. Default: 32.
+        channels (int): width. Default: 48.
     """
 
-    def __init__(self, size: int = 128, channels: int = 32) -> None:
+    def __init__(self, size: int = 128, channels: int = 48) -> None:
         super().__init__()
         if size % 4:
             raise ValueError(f'RefSel: size must be a multiple of 4, got {size}')
@@ -61,24 +69,29 @@ class RefSel(nn.Module):
         self.matcher = Matcher(channels)
         self.head = SelectionHead(channels)
 
-    def encode_lq(self, lq: Tensor) -> list[Tensor]:
-        """Degraded photos (b, 3, H, W), RGB in [-1, 1] -> features for :meth:`compare`."""
-        return self.lq_encoder(resize(lq, (self.size, self.size)))
-
     def encode_ref(self, refs: Tensor) -> list[Tensor]:
-        """References (b, n, 3, H, W), RGB in [-1, 1] -> features [(b, n, c, h, w), ...], reusable for any photo."""
-        n = refs.shape[1]
-        features = self.ref_encoder(resize(rearrange(refs, 'b n c h w -> (b n) c h w'), (self.size, self.size)))
-        return [rearrange(x, '(b n) ... -> b n ...', n=n) for x in features]
+        """References (b, n, 3, H, W), RGB in [-1, 1] -> what :meth:`compare` needs of them, reusable for any photo.
 
-    def compare(self, lq: list[Tensor], ref: list[Tensor]) -> tuple[Tensor, Match]:
-        """Mask logits (b, n, 1, size/2, size/2) in reference coordinates, and the correspondence."""
-        n = ref[0].shape[1]
-        ref = [x.flatten(0, 1) for x in ref]
-        match = self.matcher(lq, ref, n)
-        logits = self.head(
-            [x.repeat_interleave(n, 0) for x in lq], ref, match.back.flatten(0, 1), match.likeness.flatten(0, 1)
-        )
+        Returns:
+            list[Tensor]: the references at the working size and their features, each (b, n, c, h, w).
+        """
+        small = resize_slots(refs, (self.size, self.size))
+        features = self.ref_encoder(small.flatten(0, 1))
+        return [small, rearrange(features, '(b n) ... -> b n ...', n=refs.shape[1])]
+
+    def compare(self, lq: Tensor, ref: list[Tensor]) -> tuple[Tensor, Match]:
+        """Compares degraded photos (b, 3, H, W) with encoded references.
+
+        Returns:
+            tuple: mask logits (b, n, 1, size/2, size/2) in reference coordinates, and the correspondence.
+        """
+        image, features = ref
+        n = image.shape[1]
+        small = resize(lq, (self.size, self.size))
+        encoded = self.lq_encoder(small)
+        match = self.matcher(encoded, features)
+        repeated = [x.repeat_interleave(n, 0) for x in (encoded, small)]
+        logits = self.head(match, repeated[0], features.flatten(0, 1), repeated[1], image.flatten(0, 1))
         return rearrange(logits, '(b n) ... -> b n ...', n=n), match
 
     def forward(
@@ -95,7 +108,7 @@ class RefSel(nn.Module):
         Returns:
             Tensor: mask in [0, 1], shape (b, n, 1, H, W), in the reference's coordinates.
         """
-        logits, match = self.compare(self.encode_lq(lq), self.encode_ref(refs))
+        logits, match = self.compare(lq, self.encode_ref(refs))
         logits = resize_slots(logits, refs.shape[-2:])
         mask = logits.sigmoid()
         if ref_valid is not None:

@@ -112,7 +112,7 @@ class RefSTAR(nn.Module):
             sigmoid; None if the mask was given), ``carried`` (b, n, 1, H, W) the masks in LQ coordinates, ``weight``
             (b, n, 1, h, w) share of each reference, ``alpha`` (b, 1, H, W), ``match`` and ``flow`` (b, n, 2, h, w).
         """
-        logits, match = self.refsel.compare(self.refsel.encode_lq(lq), bank.match)
+        logits, match = self.refsel.compare(lq, bank.match)
         logits = resize_slots(logits, lq.shape[-2:])
         valid = bank.valid[:, :, None, None, None]
         mask = (logits.sigmoid() if bank.mask is None else bank.mask) * valid
