@@ -6,6 +6,7 @@ The training loop, the optimizers, EMA and checkpoints are BasicSR's ``SRModel``
 import csv
 import inspect
 import json
+import math
 from collections import OrderedDict
 from os import path as osp
 from typing import Any
@@ -178,7 +179,9 @@ class ReferenceModel(SRModel):
     def report(self, dataset, arms, metrics, rows, current_iter, tb_logger) -> None:
         """Means per arm to the log, TensorBoard, ``metrics_<dataset>.json`` and ``metrics_<dataset>.csv``."""
         means = {arm: {m: mean([r[m] for r in rows if r['arm'] == arm]) for m in metrics} for arm in arms}
-        self.metric_results = OrderedDict((f'{arm}_{m}', v) for arm in arms for m, v in means[arm].items())
+        self.metric_results = OrderedDict(
+            (f'{arm}_{m}', v) for arm in arms for m, v in means[arm].items() if v is not None
+        )
         if self.opt['is_train'] and metrics:
             self._initialize_best_metric_results(dataset)
             for name, value in self.metric_results.items():
@@ -213,6 +216,7 @@ def measure(inputs: dict[str, Any], opt: dict[str, Any]) -> float:
     return float(metric(**{k: v for k, v in inputs.items() if k in wanted}, **opt))
 
 
-def mean(values: list[float]) -> float:
-    """Arithmetic mean; NaN for no values."""
-    return sum(values) / len(values) if values else float('nan')
+def mean(values: list[float]) -> float | None:
+    """Arithmetic mean of what could be measured (not NaN); None if nothing could."""
+    values = [v for v in values if not math.isnan(v)]
+    return sum(values) / len(values) if values else None

@@ -11,6 +11,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ..data.face_region import face_oval
 from .cycle import degrade
 from .pictures import overlay
 from .reference_model import ReferenceModel
@@ -172,12 +173,10 @@ class RefSTARModel(ReferenceModel):
         return result if aux is None else {**result, 'mask': aux['mask'], 'alpha': aux['alpha']}
 
     def region(self) -> Any:
-        """(H, W) in {0, 1}: where references can help, the same in every arm: the union of the true selections.
-
-        None where the truth is not known: metrics then look at the whole image.
-        """
-        mask = self.data.get('gt_mask')
-        return None if mask is None else mask[0].amax(0)[0].cpu().numpy()
+        """(H, W) in {0, 1}, the same in every arm: the union of the true selections; unknown: the face oval."""
+        if 'gt_mask' in self.data:
+            return self.data['gt_mask'][0].amax(0)[0].cpu().numpy()
+        return face_oval(self.gt.shape[-1])
 
     def metric_inputs(self, arm: str, out: dict[str, Tensor]) -> dict[str, Any]:
         image = tensor2img(out['result'], min_max=(-1, 1))
