@@ -18,6 +18,7 @@ from .layers import ResBlock, act, identity_grid, warp
 
 STRIDE = 4  # of the grid on which photos are compared
 REFINEMENTS = 2
+LEAST = -40.0  # of the logits: attention below exp(-40) becomes denormal in the backward pass, which is 50 times slower
 
 
 class MatchEncoder(nn.Module):
@@ -44,7 +45,7 @@ class MatchEncoder(nn.Module):
 class Descriptor(nn.Module):
     """What is compared: where on a face a cell lies (a learned map to common face coordinates), and how it looks.
 
-    The face coordinates start as the position in the photo, so that an untrained network matches every cell with itself.
+    Face coordinates start as the position in the photo: an untrained network matches every cell with itself.
     """
 
     def __init__(self, channels: int) -> None:
@@ -62,9 +63,21 @@ class Descriptor(nn.Module):
         return place.flatten(2), F.normalize(self.look(x).flatten(2), dim=1) * self.log_scale.exp()
 
 
-def square_distances(a: Tensor, b: Tensor) -> Tensor:
-    """(m, d, q), (m, d, k) -> (m, q, k)."""
-    return a.square().sum(1)[:, :, None] + b.square().sum(1)[:, None] - 2 * torch.einsum('mdq,mdk->mqk', a, b)
+def compare(query: tuple[Tensor, Tensor], key: tuple[Tensor, Tensor]) -> Tensor:
+    """``look . look - |place - place|^2`` of all pairs, (m, h*w of the query, h*w of the key), as one product."""
+    (a, q), (b, k) = query, key
+    a2, b2 = a.square().sum(1, keepdim=True), b.square().sum(1, keepdim=True)
+    left = torch.cat([q, 2 * a, -a2, torch.ones_like(a2)], 1)
+    logits = left.transpose(1, 2) @ torch.cat([k, b, torch.ones_like(b2), -b2], 1)
+    return logits.clamp(min=LEAST)
+
+
+def mean_position(attention: Tensor, h: int, w: int) -> Tensor:
+    """Mean (x, y) in [-1, 1] under attention (m, q, h*w), (m, 2, q); by marginals: faster than a product."""
+    attention = rearrange(attention, 'm q (h w) -> m q h w', h=h)
+    grid = identity_grid(h, w, attention)[0]
+    x, y = (attention.sum(2) * grid[0, 0]).sum(2), (attention.sum(3) * grid[1, :, 0]).sum(2)
+    return torch.stack([x, y], 1)
 
 
 class FlowRefiner(nn.Module):
@@ -132,16 +145,15 @@ class Matcher(nn.Module):
         """
         n, (h, w) = ref.shape[1], lq.shape[-2:]
         lq, ref = lq.repeat_interleave(n, 0), ref.flatten(0, 1)
-        (place_q, q), (place_k, k) = self.query(lq), self.key(ref)
-        logits = torch.einsum('mcq,mck->mqk', q, k) - square_distances(place_q, place_k)
+        logits = compare(self.query(lq), self.key(ref))
+        attention, reverse = logits.softmax(2), logits.transpose(1, 2).softmax(2)
 
-        grid = identity_grid(h, w, lq).flatten(2)[0]  # (2, h*w)
-        attention, reverse = logits.softmax(2), logits.softmax(1)
-        flow = rearrange(torch.einsum('mqk,dk->mdq', attention, grid), 'm d (h w) -> m d h w', h=h)
-        back = rearrange(torch.einsum('mqk,dq->mdk', reverse, grid), 'm d (h w) -> m d h w', h=h)
-        sure = rearrange(attention.amax(2), 'm (h w) -> m 1 h w', h=h)
-        likeness = rearrange(reverse.amax(1), 'm (h w) -> m 1 h w', h=h)
-        mass = rearrange(logits.logsumexp(2), 'm (h w) -> m 1 h w', h=h)
+        def grid(x: Tensor) -> Tensor:
+            return rearrange(x, 'm d (h w) -> m d h w', h=h)
+
+        flow, back = (grid(mean_position(a, h, w)) for a in (attention, reverse))
+        sure, likeness = (grid(a.amax(2)[:, None]) for a in (attention, reverse))
+        mass = grid(logits.logsumexp(2)[:, None])
 
         flows = [flow]
         for _ in range(REFINEMENTS):
