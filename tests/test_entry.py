@@ -11,6 +11,9 @@ import pytest
 import runs
 import torch
 
+from refstar.errors import RefStarError
+from refstar.tools.entry import message_of
+
 NAME = 'sr_tiny'
 
 
@@ -133,6 +136,20 @@ def test_basicsr_test_runs_through_the_console_script(trained: Path) -> None:
     wrong = ['test', '-opt', 'test.yml', '--force_yml', 'path:pretrain_network_g=another.pth']
     assert 'another.pth' in runs.user_error(runs.python('-c', command, *wrong, cwd=trained))
     assert runs.files_under(trained) == before
+
+
+class _Broken(torch.utils.data.Dataset):
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> None:
+        raise RefStarError('faces/3.png: cannot be decoded')
+
+
+def test_error_in_a_loader_process_is_one_line() -> None:
+    with pytest.raises(RefStarError) as error:
+        list(torch.utils.data.DataLoader(_Broken(), num_workers=1))
+    assert message_of(error.value) == 'faces/3.png: cannot be decoded'
 
 
 def test_unknown_command_is_named(tmp_path: Path) -> None:

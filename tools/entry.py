@@ -22,7 +22,10 @@ def message_of(error: Exception) -> str:
         return f'file not found: {error.filename}'
     if isinstance(error, URLError):
         return f'a download failed ({error.reason}); put the file that the log names in place by hand'
-    return ' '.join(str(error).split(f'{RefStarError.__name__}: ')[-1].split())
+    text = str(error)
+    if text.startswith('Caught '):  # in a worker process
+        text = text.rpartition(f'{type(error).__name__}: ')[2]
+    return ' '.join(text.split())
 
 
 def report(main: Callable[[], object]) -> int:
