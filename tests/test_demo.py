@@ -13,7 +13,7 @@ from test_shipped_options import plain
 from refstar.errors import RefStarError
 from refstar.option_file import load_options
 from refstar.tools import demo_options
-from refstar.tools.demo import Ledger, Progress
+from refstar.tools.demo import Ledger, Progress, alone
 from refstar.tools.demo_options import TESTS, TRAININGS, Step, plan, put
 from refstar.tools.training_log import parse_line, read_log
 
@@ -179,6 +179,15 @@ def test_remaining_time(tmp_path):
     assert progress.remaining(steps[0], 0.0, 0.0) == 350
     ledger.write(steps[0], 50, done=True)  # twice as fast as foreseen
     assert progress.remaining(steps[1], 0.5, 50) == pytest.approx(50 + 25)
+
+
+def test_two_at_once_are_refused(tmp_path):
+    with alone(tmp_path) as lock:
+        assert lock > 2
+        with pytest.raises(RefStarError, match='is running here'), alone(tmp_path, patience=0):
+            pass
+    with alone(tmp_path, patience=0):
+        pass
 
 
 def test_broken_ledger_is_named(tmp_path):

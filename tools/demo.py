@@ -6,6 +6,7 @@ keeps the old run as ``<name>_archived_<time>``).
 """
 
 import argparse
+import fcntl
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ import subprocess
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from .demo_options import EXPECTED_SECONDS, LENGTHS, Step, plan
 from .training_log import Entry, parse_line
 
 QUIET = 15.0  # seconds between progress lines where the output is no terminal
+PATIENCE = 15.0  # seconds; the workers of a killed training live on for some
 LAST_LINES = 25  # of the log, shown when a step fails
 
 
@@ -105,8 +109,34 @@ class Progress:
         print('\r\x1b[K' + text[:width], end='\n' if last else '', flush=True)
 
 
-def run_step(step: Step, out: Path, ledger: Ledger, progress: Progress) -> None:
-    """Runs one step as a process of its own.
+@contextmanager
+def alone(out: Path, patience: float = PATIENCE) -> Iterator[int]:
+    """Holds a lock on the output folder; the steps inherit it, so that one that outlived a killed demo holds it too.
+
+    Args:
+        out (Path): output folder.
+        patience (float): seconds to wait for a holder that is about to end.
+
+    Raises:
+        RefStarError: somebody else holds it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / 'lock', 'w') as file:
+        give_up = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if time.monotonic() > give_up:
+                    what = 'another `refstar demo`, or a step that one left behind,'
+                    raise RefStarError(f'{out}: {what} is running here; wait for its end, or end it') from error
+                time.sleep(0.5)
+        yield file.fileno()
+
+
+def run_step(step: Step, out: Path, ledger: Ledger, progress: Progress, lock: int) -> None:
+    """Runs one step as a process of its own, which inherits the file descriptor ``lock``.
 
     Raises:
         RefStarError: it failed; the message holds the last lines of its log.
@@ -128,6 +158,7 @@ def run_step(step: Step, out: Path, ledger: Ledger, progress: Progress) -> None:
             text=True,
             errors='replace',
             env={**os.environ, 'PYTHONUNBUFFERED': '1'},
+            pass_fds=[lock],
         )
         try:
             for line in process.stdout:
@@ -191,17 +222,18 @@ def main(argv: list[str] | None = None) -> int:
     # A polite kill of this process must not leave a training behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        steps = plan(args.length, name, out, args.overrides)
-        ledger = Ledger(out / 'steps.json')
-        progress = Progress(steps, ledger, EXPECTED_SECONDS[args.length])
-        for step in steps:
-            if ledger.is_done(step):
-                progress.write(f'{step.experiment}: done earlier in {clock(ledger.seconds(step))}', last=True)
-            else:
-                run_step(step, out, ledger, progress)
-        from .report import write_report
+        with alone(out) as lock:
+            steps = plan(args.length, name, out, args.overrides)
+            ledger = Ledger(out / 'steps.json')
+            progress = Progress(steps, ledger, EXPECTED_SECONDS[args.length])
+            for step in steps:
+                if ledger.is_done(step):
+                    progress.write(f'{step.experiment}: done earlier in {clock(ledger.seconds(step))}', last=True)
+                else:
+                    run_step(step, out, ledger, progress, lock)
+            from .report import write_report
 
-        print(write_report(steps, {s.name: ledger.seconds(s) for s in steps}, args.length, out))
+            print(write_report(steps, {s.name: ledger.seconds(s) for s in steps}, args.length, out))
     except RefStarError as error:
         print(f'\nerror: {error}', file=sys.stderr)
         return 2
