@@ -77,10 +77,13 @@ def shrink(opt: dict) -> dict:
     for key, block in opt.items():
         if key.startswith('network_') and block:
             shrink_network(block)
-    for dataset in opt['datasets'].values():
+    for phase, dataset in opt['datasets'].items():
         dataset.update({key: value for key, value in DATASET.items() if key in dataset})
         if 'identities' in dataset:
-            dataset.update(identities=2, photos_per_identity=max(SAMPLES // 2, dataset.get('num_refs', 1) + 1))
+            dataset.update(
+                identities=8 if phase == 'train' else 2,
+                photos_per_identity=max(SAMPLES // 2, dataset.get('num_refs', 1) + 1),
+            )
         elif 'max_images' in dataset or dataset['type'] == 'ReferenceTestDataset':
             dataset['max_images'] = SAMPLES
     train = opt.get('train') or {}

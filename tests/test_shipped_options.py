@@ -17,6 +17,7 @@ from refstar.option_file import load_options, parse_options
 from refstar.option_schema import check_options
 
 OPTIONS = Path(__file__).parent.parent / 'options'
+BATCH = 8  # enough that one of them has a reference whose truth is known
 # Files of `options` that are not for `basicsr train` or `basicsr test`.
 TABLES = {'demo/experiment.yml'}
 SHIPPED = sorted(p.relative_to(OPTIONS).as_posix() for p in OPTIONS.rglob('*.yml'))
@@ -82,8 +83,8 @@ def step(model, opt: dict) -> None:
     net = model.get_bare_model(model.net_g)
     before = {k: p.clone() for k, p in net.named_parameters()}
     model.update_learning_rate(1, warmup_iter=-1)
-    model.feed_data(default_collate([dataset[0], dataset[1]]))
-    assert model.lq.shape == (2, 3, SIZE, SIZE)
+    model.feed_data(default_collate([dataset[i] for i in range(BATCH)]))
+    assert model.lq.shape == (BATCH, 3, SIZE, SIZE)
     model.optimize_parameters(1)
     losses = {k: v for k, v in model.get_current_log().items() if k.startswith('l_')}
     wanted = [k for k, v in opt['train'].items() if k.endswith('_opt') and v]
