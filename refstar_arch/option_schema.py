@@ -127,12 +127,12 @@ def find(registry: Any, name: Any, where: str, what: str) -> Any:
 class _Checker:
     """One option file on its way through the checks."""
 
-    def __init__(self, opt: dict, is_train: bool) -> None:
+    def __init__(self, opt: dict, is_train: bool, auto_resume: bool) -> None:
         import torch
         from basicsr.models import lr_scheduler
         from basicsr.utils import registry
 
-        self.opt, self.is_train = opt, is_train
+        self.opt, self.is_train, self.auto_resume = opt, is_train, auto_resume
         self.registry, self.optimizers, self.schedulers = registry, torch.optim, lr_scheduler
 
     def run(self) -> None:
@@ -222,7 +222,7 @@ class _Checker:
         short = {name.removeprefix('network_') for name in networks}
         keys = {f'{prefix}_{name}' for name in short for prefix in ('param_key', 'strict_load')}
         check_keys(block, {*PATH.split(), *named, *keys, *option_keys(self.model, 'path')}, 'path:')
-        resumed = self.is_train and block.get('resume_state')
+        resumed = self.is_train and (self.auto_resume or block.get('resume_state'))
         for key, value in block.items():
             if key == 'resume_state' or (key.startswith('pretrain_') and not resumed):
                 self.existing(value, f'path:{key}')
@@ -264,16 +264,17 @@ class _Checker:
             check_keys(block['wandb'], WANDB.split(), 'logger:wandb:')
 
 
-def check_options(opt: dict, is_train: bool) -> None:
+def check_options(opt: dict, is_train: bool, auto_resume: bool = False) -> None:
     """Checks the keys, types, required entries and paths of the options of one run; imports basicsr.
 
     Args:
         opt: options as in the file (`option_file.load_options`).
         is_train: training or test.
+        auto_resume: whether the latest checkpoints may take the place of the pretrained ones, which may then be gone.
 
     Raises:
         RefStarError: with the full path of the first wrong key and the nearest known one.
     """
     import basicsr  # noqa: F401, fills the registries
 
-    _Checker(opt, is_train).run()
+    _Checker(opt, is_train, auto_resume).run()

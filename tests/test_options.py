@@ -136,6 +136,7 @@ def test_missing_paths_are_named(gfpgan) -> None:
         check_options(put(gfpgan, 'datasets:train:dataroot_gt', 'nowhere'), is_train=True)
     with pytest.raises(RefStarError, match=r'path:pretrain_network_g: gone\.pth does not exist'):
         check_options(put(gfpgan, 'path:pretrain_network_g', 'gone.pth'), is_train=True)
+    check_options(put(gfpgan, 'path:pretrain_network_g', 'gone.pth'), is_train=True, auto_resume=True)
 
 
 @pytest.mark.parametrize(

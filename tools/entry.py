@@ -89,7 +89,7 @@ def run_pipeline(command: str, argv: list[str], is_train: bool) -> int:
 
     def main() -> None:
         opt = load_options(args.opt, args.force_yml)
-        check_options(opt, is_train)
+        check_options(opt, is_train, args.auto_resume)
         from basicsr.test import test_pipeline
         from basicsr.train import train_pipeline
         from torch import distributed
