@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 from runs import python, succeeded
-from shrink import shrink
+from shrink import replace_files, shrink
 from test_shipped_options import plain
 
 from refstar.errors import RefStarError
 from refstar.option_file import load_options
+from refstar.option_schema import check_options
 from refstar.tools import demo_options
 from refstar.tools.demo import Ledger, Progress, alone
 from refstar.tools.demo_options import TESTS, TRAININGS, Step, plan, put
@@ -146,6 +147,11 @@ def test_experiment_is_the_demo_with_overrides(tmp_path):
         assert long.experiment == f'experiment_{long.name}'
         assert long.iterations >= short.iterations
         assert long.options['model_type'] == short.options['model_type']
+        check_options(replace_files(long.options, tmp_path / 'files'), long.command == 'train')
+        if long.command == 'train':
+            assert sum(long.options['train']['scheduler']['periods']) == long.iterations
+    by_name = {step.name: step for step in experiment}
+    assert by_name['backbone'].iterations == by_name['refstar'].iterations
 
 
 def test_wrong_overrides_are_named(tmp_path):
