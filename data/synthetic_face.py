@@ -20,7 +20,7 @@ import numpy as np
 
 SCENE, FACE, HAIR = 0.0, 1.0, -1.0  # what a pixel shows; SCENE is everything that is not the static person
 CHART_HALF = (1.36, 1.5)  # half extent of the canonical plane that textures cover (U, V)
-WARP_LOW, WARP_HIGH, WARP_CELLS = (-0.84, -0.6), (0.84, 1.4), 48  # where D is not zero, and the grid that keeps it
+WARP_LOW, WARP_HIGH, WARP_CELLS = (-0.84, -0.6), (0.84, 1.4), 42  # where D is not zero, and the grid that keeps it
 GRAZING = 0.22  # surface seen at a steeper angle than this (cosine) counts as hidden
 
 
@@ -155,10 +155,10 @@ class Warp:
             back = 0.25 * back + 0.75 * there
         self._backward = back
 
-    def forward(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where a canonical point of the face is displaced to."""
+    def forward(self, u: np.ndarray, v: np.ndarray, share: np.ndarray | float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+        """Where a canonical point of the face is displaced to, or a share of the way there."""
         moved = _lookup(self._forward, *_cells(u, v))
-        return u + moved[..., 0], v + moved[..., 1]
+        return u + share * moved[..., 0], v + share * moved[..., 1]
 
     def backward(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The canonical point that is displaced to (u, v)."""
@@ -188,7 +188,6 @@ def _lookup(grid: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarray
 
 def _taper(head: Head, t: np.ndarray) -> np.ndarray:
     """How wide the head is at a height, in half widths; a cubic between 1 - temple (t = -1) and 1 - jaw (t = 1)."""
-    t = np.minimum(t, 1.2)
     out = (0.5 * (head.jaw - head.temple)) * t
     out += 0.5 * (head.jaw + head.temple)
     out *= t
@@ -227,37 +226,39 @@ def box(head: Head, shot: Shot, size: int, centre: tuple, half: tuple) -> tuple[
     )
 
 
-def disc_to_chart(head: Head, shot: Shot, s: np.ndarray, t: np.ndarray, depth: np.ndarray, radius: float):
-    """Points (s, t, depth) of a sphere, in the camera's axes, to the displaced canonical plane (p)."""
-    cos_y, sin_y, cos_p, sin_p = _turn(shot)
-    y, z = cos_p * t - sin_p * depth, sin_p * t + cos_p * depth
-    x, z = cos_y * s - sin_y * z, sin_y * s + cos_y * z
+def disc_to_chart(head: Head, shot: Shot, points: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points (3, ...) = (s, t, depth) of a sphere, in the camera's axes, to the displaced canonical plane (p)."""
+    turn = _turn(shot).T * np.asarray([[2 * head.half_width], [2 * head.half_height], [1]], np.float32)
+    x, y, z = (turn @ points.reshape(3, -1)).reshape(points.shape)
     z += radius
-    scale = 2 / z
-    x *= scale
-    y *= scale
-    x *= head.half_width
-    y *= head.half_height
+    x /= z
+    y /= z
     return x, y
 
 
 def chart_to_disc(head: Head, shot: Shot, u: np.ndarray, v: np.ndarray, radius: np.ndarray | float):
     """Inverse of `disc_to_chart`: (s, t) and the cosine of the viewing angle (negative: the far side)."""
-    cos_y, sin_y, cos_p, sin_p = _turn(shot)
-    u, v = u * (0.5 / head.half_width), v * (0.5 / head.half_height)
-    scale = 2 / (1 + u * u + v * v)
-    u *= scale
-    v *= scale
+    points = np.empty((3, *u.shape), np.float32)
+    scale = points[2]
+    np.multiply(u, u * (0.25 / head.half_width**2), out=scale)
+    scale += v * v * (0.25 / head.half_height**2)
+    scale += 1
+    np.divide(2, scale, out=scale)
+    np.multiply(u, scale, out=points[0])
+    np.multiply(v, scale, out=points[1])
     scale -= 1
-    x, z = cos_y * u + sin_y * scale, cos_y * scale - sin_y * u
-    y, z = cos_p * v + sin_p * z, cos_p * z - sin_p * v
+    turn = _turn(shot) * np.asarray([0.5 / head.half_width, 0.5 / head.half_height, 1], np.float32)
+    x, y, cosine = (turn @ points.reshape(3, -1)).reshape(points.shape)
     x *= radius
     y *= radius
-    return x, y, z
+    return x, y, cosine
 
 
-def _turn(shot: Shot) -> tuple[float, float, float, float]:
-    return math.cos(shot.yaw), math.sin(shot.yaw), math.cos(shot.pitch), math.sin(shot.pitch)
+def _turn(shot: Shot) -> np.ndarray:
+    """Rotation (3, 3) from the head's axes to the camera's: yaw, then pitch."""
+    cos_y, sin_y, cos_p, sin_p = math.cos(shot.yaw), math.sin(shot.yaw), math.cos(shot.pitch), math.sin(shot.pitch)
+    rows = (cos_y, 0, sin_y), (-sin_p * sin_y, cos_p, sin_p * cos_y), (-cos_p * sin_y, -sin_p, cos_p * cos_y)
+    return np.asarray(rows, np.float32)
 
 
 def eye_zone(head: Head, u: np.ndarray, v: np.ndarray, grow: float = 1.3) -> np.ndarray:
@@ -287,28 +288,27 @@ def correspond(photo: Photo, other: Photo) -> tuple[np.ndarray, np.ndarray, np.n
         visible: (H, W) bool, the pixel shows a point of the person that ``other`` shows too.
         selected: (H, W) bool, ``visible`` without lips or eyes whose state differs.
     """
-    head, size = photo.head, photo.layer.shape[0]
-    at = box(head, photo.shot, size, (0.0, 0.0), (head.hair_radius, head.hair_radius))
-    u, v, layer = photo.u[at], photo.v[at], photo.layer[at]
-    face = np.maximum(layer, 0)
-    moved_u, moved_v = other.warp.forward(u, v)
+    head, u, v, layer = photo.head, photo.u, photo.v, photo.layer
+    size = len(layer)
+    face = np.abs(layer) + layer
+    face *= 0.5  # hair is not displaced
+    moved_u, moved_v = other.warp.forward(u, v, face)
     radius = head.hair_radius + face * (1 - head.hair_radius)
-    s, t, cosine = chart_to_disc(head, other.shot, u + face * (moved_u - u), v + face * (moved_v - v), radius)
+    s, t, cosine = chart_to_disc(head, other.shot, moved_u, moved_v, radius)
     x, y = head_to_screen(head, other.shot, s, t)
     half = 0.5 * other.layer.shape[1]
     shown = _lookup(other.layer, x * half + (half - 0.5), y * half + (half - 0.5))
-    seen = (shown * layer > 0.7) & (cosine > GRAZING)  # the same layer lies on top here and there
-    keep = seen
-    ours, theirs = photo.shot, other.shot
-    if abs(ours.eyes - theirs.eyes) > 0.1:
-        keep = keep & ~((face > 0) & eye_zone(head, u, v))
-    if abs(ours.mouth - theirs.mouth) > 0.15 or abs(ours.smile - theirs.smile) > 0.5:
-        keep = keep & ~((face > 0) & mouth_zone(head, u, v))
-
+    shown *= layer
+    visible = (shown > 0.7) & (cosine > GRAZING)  # the same layer lies on top here and there
     flow = np.empty((2, size, size), np.float32)
     flow[0], flow[1] = pixel_grid(size)
-    np.copyto(flow[0][at], x, where=seen)
-    np.copyto(flow[1][at], y, where=seen)
-    visible, selected = np.zeros((2, size, size), bool)
-    visible[at], selected[at] = seen, keep
+    np.copyto(flow[0], x, where=visible)
+    np.copyto(flow[1], y, where=visible)
+
+    selected = visible.copy()
+    ours, theirs = photo.shot, other.shot
+    if abs(ours.eyes - theirs.eyes) > 0.1:
+        selected &= ~(eye_zone(head, u, v) & (layer > 0))
+    if abs(ours.mouth - theirs.mouth) > 0.15 or abs(ours.smile - theirs.smile) > 0.5:
+        selected &= ~(mouth_zone(head, u, v) & (layer > 0))
     return flow, visible, selected

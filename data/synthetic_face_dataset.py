@@ -96,39 +96,29 @@ class SyntheticFaceDataset(Dataset):
             numbers = numbers[:0]
 
         n, size = self.slots, self.size
-        sample = {
-            'refs': torch.zeros(n, 3, size, size),
-            'ref_valid': torch.zeros(n, dtype=torch.bool),
-            'ref_mask': torch.zeros(n, 1, size, size),
-            'gt_mask': torch.zeros(n, 1, size, size),
-            'mask_known': torch.zeros(n, dtype=torch.bool),
-            'flow': torch.zeros(n, 2, size, size),
-            'flow_valid': torch.zeros(n, 1, size, size),
-        }
+        zeros = {'refs': 3, 'ref_mask': 1, 'gt_mask': 1, 'flow': 2, 'flow_valid': 1}
+        sample = {key: np.zeros((n, channels, size, size), np.float32) for key, channels in zeros.items()}
+        sample |= {key: np.zeros(n, bool) for key in ('ref_valid', 'mask_known')}
         for slot, shown in enumerate(numbers):
             ref = self.photo(int(others[slot]) if wrong[slot] else identity, int(shown))
-            sample['refs'][slot] = _tensor(ref)
+            sample['refs'][slot] = ref.planes * 2 - 1
             sample['ref_valid'][slot] = sample['mask_known'][slot] = True
-            if wrong[slot]:
-                continue
-            flow, visible, selected = correspond(gt, ref)
-            sample['flow'][slot] = torch.from_numpy(flow)
-            sample['flow_valid'][slot, 0] = torch.from_numpy(visible)
-            sample['gt_mask'][slot, 0] = torch.from_numpy(selected)
-            sample['ref_mask'][slot, 0] = torch.from_numpy(correspond(ref, gt)[2])
+            if not wrong[slot]:
+                found = correspond(gt, ref)
+                sample['flow'][slot], sample['flow_valid'][slot, 0], sample['gt_mask'][slot, 0] = found
+                sample['ref_mask'][slot, 0] = correspond(ref, gt)[2]
+        sample['gt'] = gt.planes * 2 - 1
+        if not self.train:
+            sample['wrong_valid'] = sample['ref_valid'].copy()
+            sample['wrong_refs'] = np.zeros_like(sample['refs'])
+            for slot, shown in enumerate(numbers):
+                sample['wrong_refs'][slot] = self.photo(int(others[0]), int(shown)).planes * 2 - 1
+        sample = {key: torch.from_numpy(value) for key, value in sample.items()}
         name = f'synthetic/{identity:05d}_{number:04d}.png'
-        sample |= {'lq': to_tensor(lq), 'gt': _tensor(gt), 'lq_path': name, 'gt_path': name}
+        sample |= {'lq': to_tensor(lq), 'lq_path': name, 'gt_path': name}
         if not self.train:
             sample['identity'] = f'{identity:05d}'
-            sample['wrong_valid'] = sample['ref_valid'].clone()
-            sample['wrong_refs'] = torch.zeros(n, 3, size, size)
-            for slot, shown in enumerate(numbers):
-                sample['wrong_refs'][slot] = _tensor(self.photo(int(others[0]), int(shown)))
         return sample
-
-
-def _tensor(photo: Photo) -> torch.Tensor:
-    return torch.from_numpy(photo.planes).mul(2).sub_(1)
 
 
 def _whole(opt: Mapping, key: str, default: int | None, least: int) -> int:

@@ -31,21 +31,26 @@ ALIGN = (0.73, 0.63)
 
 def draw_shot(rng: np.random.Generator) -> Shot:
     """A random photo: pose and alignment jitter of FFHQ-like crops, expression, light, glasses, occluder."""
-    yaw, pitch = rng.uniform(-0.4, 0.4), rng.uniform(-0.16, 0.16)
-    mouth, smile, brow = rng.random(3).tolist()
-    side = 0.4 * rng.uniform(-1, 1)
-    light = rng.uniform(-0.75, 0.75), rng.uniform(-0.7, 0.15), 0.9
+    draws = iter(rng.random(24).tolist())
+
+    def between(low: float, high: float) -> float:
+        return low + (high - low) * next(draws)
+
+    yaw, pitch = between(-0.4, 0.4), between(-0.16, 0.16)
+    mouth, smile, brow = next(draws), next(draws), next(draws)
+    side = 0.4 * between(-1, 1)
+    light = between(-0.75, 0.75), between(-0.7, 0.15), 0.9
     far = math.hypot(*light)
-    gain, warmth = rng.uniform(0.88, 1.1), rng.uniform(-0.06, 0.06)
-    eyes = 1.0 if rng.random() < 0.72 else (0.0, 0.45)[rng.integers(2)]
+    gain, warmth = between(0.88, 1.1), between(-0.06, 0.06)
+    eyes = 1.0 if next(draws) < 0.72 else (0.0, 0.45)[next(draws) < 0.5]
     return Shot(
         yaw=yaw,
         pitch=pitch,
         roll=rng.normal(0, 0.03),
-        scale=rng.uniform(1.12, 1.2),
+        scale=between(1.12, 1.2),
         shift=(
-            rng.uniform(-0.02, 0.02) - ALIGN[0] * math.sin(yaw),
-            0.05 + rng.uniform(-0.02, 0.02) - ALIGN[1] * math.sin(pitch),
+            between(-0.02, 0.02) - ALIGN[0] * math.sin(yaw),
+            0.05 + between(-0.02, 0.02) - ALIGN[1] * math.sin(pitch),
         ),
         mouth=0.0 if mouth < 0.55 else (mouth - 0.35) / 0.65,
         smile=0.0 if smile < 0.5 else 2 * smile - 1,
@@ -53,10 +58,10 @@ def draw_shot(rng: np.random.Generator) -> Shot:
         brows=(0.0, 0.0) if brow < 0.6 else (min(0.6 + side, 1.0), min(0.6 - side, 1.0)),
         light=tuple(axis / far for axis in light),
         tint=(gain * (1 + warmth), gain, gain * (1 - warmth)),
-        contrast=rng.uniform(0.6, 1.0),
-        glasses=rng.random() < 0.14,
-        occluder=rng.random() < 0.14,
-        scene_seed=int(rng.integers(2**31)),
+        contrast=between(0.6, 1.0),
+        glasses=next(draws) < 0.14,
+        occluder=next(draws) < 0.14,
+        scene_seed=int(next(draws) * 2**31),
     )
 
 
@@ -70,114 +75,204 @@ def take_photo(person: Identity, shot: Shot, size: int) -> Photo:
     """
     head = person.head
     rng = np.random.default_rng(shot.scene_seed)
+    pixel, density = head.half_width * shot.scale * size / 2, TEXELS_PER_PIXEL * size / 2
     warp = Warp(person.basis, shot)
-    density = TEXELS_PER_PIXEL * size / 2.0
-    pixel = head.half_width * shot.scale * size / 2.0  # pixels in a unit of s
-    coarse = screen_to_head(head, shot, *pixel_grid((size + 1) // 2))
-    image = _surroundings(person, shot, size, *coarse, rng)
-    face_light, hair_light = _lights(person, shot, warp, size, *coarse)
+    sketch = _Sphere(head, shot, (size + 1) // 2)  # what is smooth is worked out at half the resolution
+    image = _enlarge(_surroundings(person, shot, sketch, rng), size)
+    skin_light, hair_light, move_u, move_v = _enlarge(_lights(person, shot, warp, sketch, density / 2), size)
 
-    radius, low = _hair_reach(person, shot)
-    rows, columns = box(
-        head, shot, size, (0.0, 0.5 * (max(low, 1.0) - radius)), (radius, 0.5 * (max(low, 1.0) + radius))
-    )
-    x, y = pixel_grid(size)
-    s, t = screen_to_head(head, shot, x[:, columns], y[rows])
-    square = s * s + t * t
-    reach = np.sqrt(square)
+    sphere = _Sphere(head, shot, size)
+    p = sphere.chart(1.0)
+    u, v = p[0] - move_u, p[1] - move_v
+    skin = _sample(person.albedo, u, v, density, skin_light)
+    gape = _expression(skin, person, shot, u, v, skin_light, soft=size / 2)
+    cover = sphere.cover(1.0, pixel)
+    _mix(image, cover, skin)
+    is_face = (cover > 0.98) & ~gape
+    is_hair = np.zeros_like(is_face)
 
-    p = disc_to_chart(head, shot, s, t, np.sqrt(np.maximum(1 - square, 0)), 1.0)
-    u, v = warp.backward(*p)
-    skin = _sample(person.albedo, u, v, density, 3)
-    inside = _expression(skin, person, shot, u, v, soft=size / 2.0)
-    cover = np.clip((1 - reach) * pixel + 0.5, 0, 1)
-    skin *= face_light[rows, columns]
-    front = image[:, rows, columns]
-    _mix(front, cover, skin)
-    layer = ((cover > 0.98) & ~inside).astype(_F)
-
-    if low > -radius:
-        end = box(head, shot, size, (0.0, 0.5 * (low - radius)), (radius, 0.5 * (low + radius)))[0].stop - rows.start
-        s, t, square, reach = s[:end], t[:end], square[:end], reach[:end]
-        hair_u, hair_v = disc_to_chart(head, shot, s, t, np.sqrt(np.maximum(radius * radius - square, 0)), radius)
-        mane = _sample(person.mane, hair_u, hair_v, density, 4)
-        alpha = mane[3]
-        alpha *= np.clip((radius - reach) * pixel + 0.5, 0, 1)
-        mane = mane[:3]
-        mane *= hair_light[rows, columns][:end]
-        _mix(front[:, :end], alpha, mane)
-        is_hair = (alpha > 0.7) & (reach < radius - 1.5 / pixel)
-        np.copyto(u[:end], hair_u, where=is_hair)
-        np.copyto(v[:end], hair_v, where=is_hair)
-        layer[:end] *= alpha < 0.2
-        layer[:end] -= is_hair
+    radius, rows = head.hair_radius, slice(0, _hair_end(person, shot, size))
+    if rows.stop:
+        above = sphere.part(rows)
+        hair_u, hair_v = above.chart(radius)
+        *hair, alpha = _sample(person.mane, hair_u, hair_v, density, hair_light[rows], opacity=True)
+        alpha *= above.cover(radius, pixel)
+        _mix(image[:, rows], alpha, hair)
+        is_hair[rows] = (alpha > 0.7) & (above.reach < radius - 1.5 / pixel)
+        is_face[rows] &= alpha < 0.2
+        np.copyto(u[rows], hair_u, where=is_hair[rows])
+        np.copyto(v[rows], hair_v, where=is_hair[rows])
+    layer = is_face.astype(_F)
+    layer -= is_hair
     if shot.glasses:
-        layer *= ~_glasses(front, head, *p, cover * (layer > 0), soft=size / 2.0, rng=rng)
-    image *= np.asarray(shot.tint, _F)[:, None, None]
-    maps = np.zeros((3, size, size), _F)
-    for plane, values in zip(maps, (u, v, layer), strict=True):
-        plane[rows, columns] = values
+        rows = _band(p[1], head.eye[1], 0.2)
+        on_face = cover[rows] * is_face[rows]
+        layer[rows] *= ~_glasses(image[:, rows], head, p[0][rows], p[1][rows], on_face, size / 2, rng)
+    for plane, gain in zip(image, shot.tint, strict=True):
+        plane *= gain
     if shot.occluder:
-        maps[2] *= ~_occluder(image, rng)
-    np.minimum(image, 1, out=image)
-    np.maximum(image, 0, out=image)
-    return Photo(image, *maps, shot, head, warp)
+        layer *= ~_occluder(image, rng)
+    return Photo(_unit(image), u, v, layer, shot, head, warp)
 
 
-def _hair_reach(person: Identity, shot: Shot) -> tuple[float, float]:
-    """Radius of the hair's sphere, and the largest t at which hair can show before or beside the face."""
-    radius = person.head.hair_radius
+class _Sphere:
+    """Pixels of a photo in the plane of the head's disc: points (s, t, depth), distance from the disc's centre."""
+
+    def __init__(self, head: Head, shot: Shot, size: int):
+        self._of = head, shot
+        self.points = np.empty((3, size, size), _F)
+        self.points[0], self.points[1] = screen_to_head(head, shot, *pixel_grid(size))
+        self.square = self.points[0] * self.points[0]
+        self.square += self.points[1] * self.points[1]
+        self.reach = np.sqrt(self.square)
+
+    def part(self, rows: slice) -> _Sphere:
+        """The same for some rows."""
+        part = object.__new__(_Sphere)
+        part._of, part.points = self._of, self.points[:, rows]
+        part.square, part.reach = self.square[rows], self.reach[rows]
+        return part
+
+    def front(self, radius: float) -> np.ndarray:
+        """Points (3, H, W) of a sphere's front; the depth is mirrored beyond the silhouette, to stay continuous."""
+        depth = self.square - radius * radius
+        np.sqrt(np.abs(depth, out=depth), out=self.points[2])
+        return self.points
+
+    def chart(self, radius: float) -> tuple[np.ndarray, np.ndarray]:
+        """Canonical plane, still displaced, of a sphere's front."""
+        return disc_to_chart(*self._of, self.front(radius), radius)
+
+    def cover(self, radius: float, pixel: float) -> np.ndarray:
+        """Share of each pixel that a sphere covers; `pixel` is the number of pixels in a unit of s."""
+        inside = self.reach * -pixel
+        inside += radius * pixel + 0.5
+        return _unit(inside)
+
+
+def _hair_end(person: Identity, shot: Shot, size: int) -> int:
+    """Rows of the photo, from the top, in which hair can show before or beside the face."""
     if person.mane_low is None:
-        return radius, -radius
+        return 0
     angle = 2 * math.atan(person.mane_low / (2 * person.head.half_height)) + abs(shot.pitch)
-    return radius, radius * math.sin(min(angle, math.pi / 2))
+    reach = person.head.hair_radius
+    low = reach * math.sin(min(angle, math.pi / 2))
+    return box(person.head, shot, size, (0.0, 0.5 * (low - reach)), (reach, 0.5 * (low + reach)))[0].stop
 
 
-def _lights(person: Identity, shot: Shot, warp: Warp, size: int, s: np.ndarray, t: np.ndarray) -> list[np.ndarray]:
-    """How bright face and hair are lit, each (H, W). Light is smooth: s and t come at half resolution."""
-    head = person.head
-    square = s * s + t * t
-    depth = np.sqrt(np.maximum(1 - square, 0))
-    u, v = warp.backward(*disc_to_chart(head, shot, s, t, depth, 1.0))
-    slope_u, slope_v = _sample(person.relief, u, v, TEXELS_PER_PIXEL * size / 4.0, 2)
-    face = _shade(shot, s - slope_u, t - slope_v, depth, gloss=0.12)
-    depth = np.sqrt(np.maximum(head.hair_radius**2 - square, 0))
-    return [_enlarge(plane, size) for plane in (face, _shade(shot, s, t, depth, gloss=0.1))]
+def _lights(person: Identity, shot: Shot, warp: Warp, sphere: _Sphere, density: float) -> list[np.ndarray]:
+    """Light on face and on hair, and the displacement (U, V) of what the face shows; each (h, w)."""
+    p = sphere.chart(1.0)
+    q = warp.backward(*p)
+    slope = _texels(person.relief, *q, density / 2)
+    s, t, depth = sphere.points
+    skin = _shade(shot, s - slope[..., 0], t - slope[..., 1], depth, gloss=0.12)
+    hair = _shade(shot, *sphere.front(person.head.hair_radius), gloss=0.1)
+    return [skin, hair, p[0] - q[0], p[1] - q[1]]
 
 
-def _enlarge(plane: np.ndarray, size: int) -> np.ndarray:
-    return cv2.resize(plane, (size, size), interpolation=cv2.INTER_LINEAR)
+def _unit(x: np.ndarray) -> np.ndarray:
+    """Clips to [0, 1] in place."""
+    return np.clip(x, 0, 1, out=x)
 
 
-def _sample(texture: np.ndarray, u: np.ndarray, v: np.ndarray, density: float, channels: int) -> np.ndarray:
-    """Texture (h, w, 4) at canonical points (H, W) -> (channels, H, W) float32; 8-bit textures become [0, 1]."""
-    column = u * density + (CHART_HALF[0] * density - 0.5)
-    row = v * density + (CHART_HALF[1] * density - 0.5)
-    texels = cv2.remap(texture, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    planes = np.empty((channels, *u.shape), _F)
-    for out, plane in zip(planes, cv2.split(texels), strict=False):
-        np.multiply(plane, _F(1 / 255 if texture.dtype == np.uint8 else 1), out=out)
+def _enlarge(planes, size: int) -> np.ndarray:
+    """Planes (h, w) -> (n, size, size)."""
+    out = np.empty((len(planes), size, size), _F)
+    for plane, into in zip(planes, out, strict=True):
+        cv2.resize(plane, (size, size), dst=into, interpolation=cv2.INTER_LINEAR)
+    return out
+
+
+def _texels(texture: np.ndarray, u: np.ndarray, v: np.ndarray, density: float) -> np.ndarray:
+    """Texture (h, w, 4) at canonical points (H, W) -> (H, W, 4)."""
+    column = u * density
+    row = v * density
+    column += CHART_HALF[0] * density - 0.5
+    row += CHART_HALF[1] * density - 0.5
+    return cv2.remap(texture, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _sample(texture: np.ndarray, u, v, density: float, light: np.ndarray, opacity: bool = False) -> np.ndarray:
+    """8-bit texture at canonical points, lit: RGB planes (3, H, W) float32 in [0, 1], or 4 with the opacity."""
+    planes = np.empty((3 + opacity, *u.shape), _F)
+    gains = [light * _F(1 / 255)] * 3 + [_F(1 / 255)]
+    for out, plane, gain in zip(planes, cv2.split(_texels(texture, u, v, density)), gains, strict=False):
+        np.multiply(plane, gain, out=out)
     return planes
 
 
 def _shade(shot: Shot, nx: np.ndarray, ny: np.ndarray, nz: np.ndarray, gloss: float) -> np.ndarray:
     """Wrapped diffuse light and a broad highlight (H, W), for unnormalised normals in the camera's axes."""
-    norm = 1 / np.sqrt(nx * nx + ny * ny + nz * nz + 1e-6)
+    norm = nx * nx
+    norm += ny * ny
+    norm += nz * nz
+    norm = 1 / np.sqrt(norm)
     x, y, z = shot.light
-    wrap = (nx * x + ny * y + nz * z) * norm
-    shine = (wrap + nz * norm) * (1 / (2 + 2 * z) ** 0.5)  # it looks half-way between light and camera
+    nz = nz * norm
+    wrap = nx * x
+    wrap += ny * y
+    wrap *= norm
+    wrap += nz * z
+    shine = (wrap + nz) * (1 / (2 + 2 * z) ** 0.5)  # it looks half-way between light and camera
     for _ in range(4):
         shine *= shine
     wrap += 1
     wrap *= wrap
-    return wrap * (0.205 * shot.contrast) + shine * (gloss * shot.gloss) + (1 - 0.66 * shot.contrast)
+    wrap *= 0.205 * shot.contrast
+    shine *= gloss * shot.gloss
+    wrap += shine
+    wrap += 1 - 0.66 * shot.contrast
+    return wrap
 
 
 def _mix(image: np.ndarray, alpha: np.ndarray, over: np.ndarray) -> None:
     """Lays a picture (3, H, W) over an image (3, H, W) with an opacity (H, W), in place; spends `over`."""
-    over -= image
-    over *= alpha
-    image += over
+    for plane, top in zip(image, over, strict=True):
+        top -= plane
+        top *= alpha
+        plane += top
+
+
+def _surroundings(person: Identity, shot: Shot, sphere: _Sphere, rng: np.random.Generator) -> np.ndarray:
+    """What lies behind the face (3, h, w): background, hair, neck, clothes, ears."""
+    head, (s, t, _), half = person.head, sphere.points, len(sphere.reach)
+    edge = head.half_width * shot.scale * half / 2
+    yaw, pitch = math.sin(shot.yaw), math.sin(shot.pitch)
+    middle = s - 0.1 * yaw
+    square = middle * middle
+    layers = []  # (opacity, brightness, colour), from back to front
+    if person.mane_end is not None:
+        above = t - np.abs(t)
+        above *= 0.5
+        outline = np.minimum(head.hair_radius - np.sqrt(above * above + square), person.mane_end - t)
+        layers.append((_unit(outline * edge + 0.5), 0.55, person.hair))
+
+    across, below = np.abs(middle), np.clip(t - 0.9, 0, 1)
+    neck = _unit((2 * below * below - across + 0.56) * edge + 0.5) * (t > 0.3)
+    layers.append((neck, np.clip(0.9 * below - 0.35 * square + 0.55, 0.4, 0.95), person.skin * _WARM))
+    collar = t - 0.15 * square + 0.06 * (np.abs(0.5 - across) - across) - 1.17
+    cloth = rng.uniform(0.1, 0.8) + rng.normal(0, 0.1, 3)
+    layers.append((_unit(collar * edge + 0.5), 1 - 0.25 * across, cloth))
+
+    beside = s + 0.12 * yaw  # an ear on either side, wider on the side that is turned here
+    away = np.abs(beside) - (0.99 * math.cos(shot.yaw) + 0.02)
+    away *= 7.7 - 4.5 * yaw * np.sign(beside)
+    down = t * (1 / 0.24) - (0.05 - 0.25 * pitch) / 0.24
+    distance = np.sqrt(away * away + down * down)
+    ears = _unit((edge * 0.13 + 0.5) - distance * (edge * 0.13))
+    layers.append((ears, np.clip(0.5 * distance + 0.45, 0.5, 0.9), person.skin * _WARM))
+
+    coarse = rng.standard_normal((4, 5, 5), dtype=_F)
+    coarse = 0.025 * coarse[:3] + 0.1 * coarse[3] + (rng.uniform(0.3, 0.7) + rng.normal(0, 0.07, (3, 1, 1)).astype(_F))
+    background, clear, weights = smooth_noise(coarse, half, half), 1.0, []
+    for opacity, brightness, _ in reversed(layers):
+        weights.append(clear * opacity * brightness)
+        clear = clear * (1 - opacity)
+    background *= clear
+    colours = np.asarray([colour for *_, colour in reversed(layers)], _F).T
+    background += (colours @ np.stack(weights).reshape(len(layers), -1)).reshape(background.shape)
+    return background
 
 
 def _paste(image: np.ndarray, alpha: np.ndarray, colour: np.ndarray, tone: np.ndarray | float = 1.0) -> None:
@@ -186,74 +281,42 @@ def _paste(image: np.ndarray, alpha: np.ndarray, colour: np.ndarray, tone: np.nd
         plane += alpha * (value * tone - plane)
 
 
-def _surroundings(
-    person: Identity, shot: Shot, size: int, s: np.ndarray, t: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """What lies behind the face (3, H, W), out of focus: background, hair, neck, clothes, ears.
-
-    s and t come at half resolution, at which all of it is painted.
-    """
-    half, head = s.shape[0], person.head
-    edge = head.half_width * shot.scale * half / 2.0
-    coarse = rng.standard_normal((4, 5, 5), dtype=_F)
-    coarse = (
-        0.025 * coarse[:3] + 0.1 * coarse[3] + (rng.uniform(0.25, 0.75) + rng.normal(0, 0.07, (3, 1, 1)).astype(_F))
-    )
-    image = np.clip(smooth_noise(coarse, half, half), 0.03, 0.97)
-
-    yaw, pitch = math.sin(shot.yaw), math.sin(shot.pitch)
-    if person.mane_end is not None:
-        across, above = s - 0.1 * yaw, np.minimum(t, 0)
-        outline = np.minimum(head.hair_radius - np.sqrt(across * across + above * above), person.mane_end - t)
-        _paste(image, np.clip(outline * edge + 0.5, 0, 1), person.hair * 0.55)
-
-    rows = slice(half // 2, None)
-    lower, across, t_low = image[:, rows], np.abs(s[rows] - 0.1 * yaw), t[rows]
-    square, below = across * across, np.clip(t_low - 0.9, 0, 1)
-    neck = np.clip((2 * below * below - across + 0.56) * edge + 0.5, 0, 1) * (t_low > 0.3)
-    _paste(lower, neck, person.skin * _WARM, np.clip(0.9 * below - 0.35 * square + 0.55, 0.4, 0.95))
-    collar = t_low - 0.15 * square + 0.12 * np.maximum(0.5 - across, 0) - 1.2
-    cloth = rng.uniform(0.1, 0.8) + rng.normal(0, 0.1, 3)
-    _paste(lower, np.clip(collar * edge + 0.5, 0, 1), cloth, 1 - 0.25 * across)
-
-    beside = s + 0.12 * yaw  # an ear on either side, wider on the side that is turned here
-    away = np.abs(beside) - (0.99 * math.cos(shot.yaw) + 0.02)
-    away *= 7.7 - 4.5 * yaw * np.sign(beside)
-    down = t * (1 / 0.24) - (0.05 - 0.25 * pitch) / 0.24
-    distance = np.sqrt(away * away + down * down)
-    ears = np.clip((1 - distance) * (edge * 0.13) + 0.5, 0, 1)
-    _paste(image, ears, person.skin * _WARM, np.clip(0.5 * distance + 0.45, 0.5, 0.9))
-
-    sharp = np.empty((3, size, size), _F)
-    for plane, out in zip(image, sharp, strict=True):
-        cv2.resize(plane, (size, size), dst=out, interpolation=cv2.INTER_LINEAR)
-    return sharp
-
-
-def _expression(skin: np.ndarray, person: Identity, shot: Shot, u, v, soft: float) -> np.ndarray:
+def _expression(whole: np.ndarray, person: Identity, shot: Shot, all_u, all_v, light, soft: float) -> np.ndarray:
     """Lids and the inside of the mouth over the static texture (3, H, W); returns where the mouth's inside shows."""
     head = person.head
+    inside = np.zeros(all_u.shape, bool)
     if shot.eyes < 0.99:
         half_u, half_v = head.eye_half
+        rows = _band(all_v, head.eye[1], 0.1)
+        skin, u, v = whole[:, rows], all_u[rows], all_v[rows]
         du, dv = (np.abs(u) - head.eye[0]) * (1 / half_u), v - head.eye[1]
         across = np.maximum(1 - du * du * 0.86, 0)
         line = across * (half_v * (0.75 - 1.75 * shot.eyes))
-        lid = np.clip((line - dv) * soft + 0.5, 0, 1) * np.clip((dv + 1.25 * half_v * across) * soft, 0, 1)
-        _paste(skin, lid * (across > 0), person.skin * 0.88)
+        lid = _unit((line - dv) * soft + 0.5) * _unit((dv + 1.25 * half_v * across) * soft)
+        _paste(skin, lid * (across > 0), person.skin * 0.88, light[rows])
         off = (dv - line) * (1 / 0.016)
         skin *= 1 - 0.8 * np.exp(-off * off) * np.minimum(across * 3, 1)
     if shot.mouth < 0.02:
-        return np.zeros(u.shape, bool)
+        return inside
     half, centre, lip = head.mouth
+    rows = _band(all_v, centre, 0.08)
+    skin, u, v = whole[:, rows], all_u[rows], all_v[rows]
     reach = u * (1 / (0.92 * half))
     across = np.maximum(1 - reach * reach, 0)
     gap = (0.62 * lip * min(1.0, 0.35 + shot.mouth)) * np.sqrt(across)
     down = v - centre
-    inside = np.clip((gap - np.abs(down)) * soft * 1.3 + 0.5, 0, 1) * (across > 0)
-    teeth = np.clip((-down - gap * 0.15) * soft * 1.5 + 0.5, 0, 1) * np.clip(across * 2 - 0.4, 0, 1)
-    dark, white = np.asarray([[0.24, 0.07, 0.07], [0.86, 0.83, 0.79]], _F)[..., None, None]
-    _mix(skin, inside, dark + teeth * (white - dark))
-    return inside > 0.02
+    gape = _unit((gap - np.abs(down)) * soft * 1.3 + 0.5) * (across > 0)
+    teeth = _unit((-down - gap * 0.15) * soft * 1.5 + 0.5) * _unit(across * 2 - 0.4)
+    dark, white = _F([(0.24, 0.07, 0.07), (0.86, 0.83, 0.79)])[..., None, None]
+    _mix(skin, gape, (dark + teeth * (white - dark)) * light[rows])
+    inside[rows] = gape > 0.02
+    return inside
+
+
+def _band(v: np.ndarray, centre: float, half: float) -> slice:
+    """Rows of a map of V that can lie within `half` of `centre`."""
+    near = np.flatnonzero(np.abs(v[:, v.shape[1] // 2] - centre) < 2.5 * half)
+    return slice(near[0], near[-1] + 1) if len(near) else slice(0)
 
 
 def _glasses(
@@ -266,7 +329,7 @@ def _glasses(
     du *= du
     dv *= dv
     ring = np.sqrt(du + dv) if rng.random() < 0.5 else np.sqrt(np.sqrt(du * du + dv * dv))
-    rim = np.clip((0.016 - np.abs(ring - 1) * min(wide, high)) * soft + 0.5, 0, 1)
+    rim = _unit((0.016 - np.abs(ring - 1) * min(wide, high)) * soft + 0.5)
     bar = np.clip((0.014 - np.abs(v - (head.eye[1] - 0.03))) * soft + 0.5, 0, 1)
     between = (side < head.eye[0] - wide) | (side > head.eye[0] + wide)
     frame = np.maximum(rim, bar * between) * on_face
@@ -284,7 +347,8 @@ def _occluder(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     out = math.cos(angle), math.sin(angle)
     ends = [[int(8 * size * (0.5 + far * axis)) for axis in out] for far in (near, 0.9)]
     cv2.line(mask, *ends, 255, max(2, int(size * rng.uniform(0.06, 0.2))), cv2.LINE_AA, 3)
-    alpha = cv2.GaussianBlur(mask.astype(_F) * _F(1 / 255), (0, 0), max(size / 160.0, 0.3))
+    alpha = cv2.blur(mask, (3, 3)).astype(_F)
+    alpha *= 1 / 255
     colour = np.clip(rng.uniform(0.2, 0.75) + rng.normal(0, 0.1, 3), 0.05, 0.9)
     x, y = pixel_grid(size)
     _paste(image, alpha, colour, 0.9 + 0.4 * (y * out[0] - x * out[1]))

@@ -55,7 +55,7 @@ def test_flow_leads_to_the_same_canonical_point():
         head, shot = ref.head, ref.shot
         s, t = geometry.screen_to_head(head, shot, *flow)
         depth = np.sqrt(np.maximum(1 - s * s - t * t, 0))
-        u, v = ref.warp.backward(*geometry.disc_to_chart(head, shot, s, t, depth, 1.0))
+        u, v = ref.warp.backward(*geometry.disc_to_chart(head, shot, np.stack([s, t, depth]), 1.0))
         off = np.hypot(u - gt.u, v - gt.v)[on_face] * SIZE / 2
         assert on_face.sum() > 500
         assert off.mean() < 0.03
@@ -146,7 +146,7 @@ def test_sphere_and_screen_are_inverted_exactly():
         np.testing.assert_allclose(back, (s, t), atol=2e-6)
         depth = np.sqrt(np.maximum(radius**2 - s * s - t * t, 0))
         seen = cosine > 0.1
-        again = geometry.disc_to_chart(head, shot, s, t, depth, radius)
+        again = geometry.disc_to_chart(head, shot, np.stack([s, t, depth]), radius)
         np.testing.assert_allclose(np.stack(again)[:, seen], np.stack([u, v])[:, seen], atol=1e-4)
 
 
