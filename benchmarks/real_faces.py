@@ -4,7 +4,7 @@
     python benchmarks/real_faces.py FACES --seed 1 --minutes 30
     python benchmarks/real_faces.py FACES --table
 
-FACES holds `identities/<person>/<photo>`, `splits/{lfw_train,lfw_test,london_test}.txt` and `weights/`. The option files
+FACES holds `identities/<person>/<photo>`, `splits/*.txt` (lfw_train, lfw_test, london_test) and `weights/`. The options
 are the shipped `options/train/refsel_128.yml`, `options/train/refstar_gfpgan_128.yml` and
 `options/test/refstar_gfpgan_128.yml`; only names, paths, the seed and, with --minutes, the number of iterations change.
 The same command goes on where it was stopped. No photo is written outside FACES: figures only.
@@ -48,10 +48,21 @@ class Run:
         out (Path): output folder.
         seed (int): of weights and data.
         minutes (float | None): wall time for both trainings; None: the shipped numbers of iterations.
+        photos (int | None): photos of each test set, evenly spread; None: all.
+        refsel (Path | None): a trained RefSel to use in place of training one.
     """
 
-    def __init__(self, faces: Path, out: Path, seed: int, minutes: float | None) -> None:
+    def __init__(
+        self,
+        faces: Path,
+        out: Path,
+        seed: int,
+        minutes: float | None = None,
+        photos: int | None = None,
+        refsel: Path | None = None,
+    ) -> None:
         self.faces, self.out, self.seed, self.minutes = faces, out, seed, minutes
+        self.photos, self.refsel = photos, refsel
         self.ledger_file = out / f'steps_s{seed}.json'
         self.ledger = json.loads(self.ledger_file.read_text()) if self.ledger_file.is_file() else {}
 
@@ -74,9 +85,13 @@ class Run:
         opt.update(name=self.name(step), manual_seed=self.seed)
         if step == 'test':
             opt['val']['save_img'] = False
+            for dataset in opt['datasets'].values():
+                dataset['max_images'] = self.photos
         else:
             opt['datasets']['train']['seed'] += self.seed
             self.set_length(opt, step)
+        if step == 'refstar' and self.refsel:
+            opt['path']['pretrain_network_refsel'] = str(self.refsel)
         return opt
 
     def set_length(self, opt: dict, step: str) -> None:
@@ -98,7 +113,9 @@ class Run:
         opt['train']['total_iter'] = TRIAL
         opt['logger'].update(print_freq=TRIAL // 3, save_checkpoint_freq=10**9)
         lines = [line for line in self.call('train', opt, []).splitlines() if parse_line(line)]
-        first, last = (datetime.strptime(STAMP.match(line)[1], '%Y-%m-%d %H:%M:%S,%f') for line in (lines[0], lines[-1]))
+        first, last = (
+            datetime.strptime(STAMP.match(line)[1], '%Y-%m-%d %H:%M:%S,%f') for line in (lines[0], lines[-1])
+        )
         shutil.rmtree(self.out / 'experiments' / opt['name'])
         return (last - first).total_seconds() / (TRIAL - TRIAL // 3)
 
@@ -139,7 +156,7 @@ class Run:
         if not landmarks.is_file():
             script, model = REPO / 'benchmarks/landmarks.py', self.faces / 'weights/pfld_68.onnx'
             subprocess.run([sys.executable, script, self.faces / 'identities', model, landmarks], check=True)
-        for step in ('refsel', 'refstar'):
+        for step in ('refstar',) if self.refsel else ('refsel', 'refstar'):
             self.step(step, f'experiments/{self.name(step)}/models/net_g_latest.pth')
         self.step('test', f'results/{self.name("test")}/metrics_london_test.json')
 
@@ -199,6 +216,8 @@ def main() -> None:
     parser.add_argument('faces', type=Path, help='folder with identities/, splits/ and weights/')
     parser.add_argument('--minutes', type=float, help='wall time for the trainings; default: the shipped iterations')
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--photos', type=int, help='photos of each test set, evenly spread; default: all')
+    parser.add_argument('--refsel', type=Path, help='a trained RefSel (.pth) to use in place of training one')
     parser.add_argument('--out', type=Path, default=Path('results/real_faces'))
     parser.add_argument('--table', action='store_true', help='only merge the seeds that are there into one table')
     args = parser.parse_args()
@@ -207,7 +226,8 @@ def main() -> None:
         parser.error(f'{faces}/identities: not found')
     out.mkdir(parents=True, exist_ok=True)
     if not args.table:
-        Run(faces, out, args.seed, args.minutes).run()
+        refsel = args.refsel and args.refsel.resolve()
+        Run(faces, out, args.seed, args.minutes, args.photos, refsel).run()
     table = collect(out)
     if not table:
         parser.error(f'{out}: no seed is finished')
