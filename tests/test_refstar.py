@@ -145,6 +145,10 @@ def test_padding_has_no_influence(net):
     junk = refs.clone()
     junk[~valid] = 1e4
     assert torch.equal(run(net, lq, junk, valid), out)
+    with torch.no_grad():
+        aux = net(lq, refs, valid, return_aux=True)[1]
+    assert not aux['weight'][~valid].any()
+    assert not aux['mask'][~valid].any()
     torch.testing.assert_close(run(net, lq[:1], refs[:1, :2]), out[:1], atol=2e-5, rtol=0)
     torch.testing.assert_close(run(net, lq[1:], refs[1:, :1]), out[1:], atol=2e-5, rtol=0)
 
