@@ -12,8 +12,8 @@ from torch.utils.data import Dataset
 from ..errors import RefStarError
 from .degradation import Degradation
 from .images import to_tensor
-from .synthetic_face import Photo, correspond
 from .synthetic_identity import person
+from .synthetic_match import Photo, correspond
 from .synthetic_photo import draw_shot, take_photo
 
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import synthetic_hair as hairs
 from . import synthetic_paint as paint
-from .synthetic_face import Head, warp_basis
+from .synthetic_face import Head
+from .synthetic_warp import warp_basis
 
 TEXELS_PER_PIXEL = 1.4
 CACHE_BYTES = 320 * 2**20  # of textures kept in memory by a process: some 550 people at 128 pixels
@@ -78,12 +80,12 @@ def _create(seed: int, index: int, size: int) -> Identity:
     canvas = paint.canvas(density)
     albedo = paint.skin(head, canvas, skin, rng)
     paint.lips(albedo, head, canvas, skin, rng)
-    paint.beard(albedo, head, canvas, hair, rng)
+    hairs.beard(albedo, head, canvas, hair, rng)
     paint.marks(albedo, head, canvas, skin, rng)
     paint.eyes(albedo, head, canvas, rng)
-    paint.brows(albedo, head, canvas, hair, rng)
+    hairs.brows(albedo, head, canvas, hair, rng)
     relief = paint.relief(head, paint.canvas(density / 2), rng)
-    mane, mane_end = paint.mane(canvas, hair, rng)
+    mane, mane_end = hairs.mane(canvas, hair, rng)
     shown = np.flatnonzero(mane[3].max(axis=1))
     mane_low = float(canvas.v[shown[-1], 0]) if len(shown) else None
     albedo, mane = paint.texels(albedo), paint.texels(mane)

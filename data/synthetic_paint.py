@@ -76,12 +76,12 @@ def texels(planes: np.ndarray) -> np.ndarray:
     return cv2.merge(bytes_ if len(bytes_) == 4 else [*bytes_, bytes_[-1]])
 
 
-def _gauss(x: np.ndarray, centre: float, sigma: float) -> np.ndarray:
+def gauss(x: np.ndarray, centre: float, sigma: float) -> np.ndarray:
     off = (x - _F(centre)) * _F(1 / sigma)
     return np.exp(_F(-0.5) * off * off)
 
 
-def _blend(image: np.ndarray, alpha: np.ndarray, colour) -> None:
+def blend(image: np.ndarray, alpha: np.ndarray, colour) -> None:
     for plane, value in zip(image, np.asarray(colour, _F).tolist(), strict=True):
         plane += alpha * (_F(value) - plane)
 
@@ -91,13 +91,13 @@ def skin(head: Head, on: Canvas, colour: np.ndarray, rng: np.random.Generator) -
     u, v = on.u, on.v
     both, (wing, tip) = np.abs(u), head.nose
     tone = 1 + _F(0.035) * on.noise(rng, 5.0) + _F(0.045 * rng.uniform(0.5, 1.3)) * on.noise(rng, 15.0)
-    flush = _gauss(v, 0.2, 0.15) * (_gauss(both, 0.42, 0.16) * _F(0.16 * rng.uniform(0.3, 1.0)))
-    flush += _gauss(v, tip, 0.07) * (_F(0.12) * _gauss(u, 0, 0.08))
-    shade = _gauss(v, head.eye[1] + 0.03, 0.07) * (_gauss(both, head.eye[0], 0.12) * _F(0.2 * rng.uniform(0.4, 1.2)))
-    shade += _gauss(v, tip + 0.085, 0.022) * (_F(0.25) * _gauss(u, 0, wing * 0.9))
-    shade += _gauss(v, tip + 0.06, 0.016) * (_F(0.75) * _gauss(both, 0.5 * wing, 0.026))
-    shade += _gauss(v, tip + 0.03, 0.045) * (_F(0.2) * _gauss(both, wing + 0.012, 0.014))
-    shade += _gauss(v, 1.2, 0.2) * _F(0.25)
+    flush = gauss(v, 0.2, 0.15) * (gauss(both, 0.42, 0.16) * _F(0.16 * rng.uniform(0.3, 1.0)))
+    flush += gauss(v, tip, 0.07) * (_F(0.12) * gauss(u, 0, 0.08))
+    shade = gauss(v, head.eye[1] + 0.03, 0.07) * (gauss(both, head.eye[0], 0.12) * _F(0.2 * rng.uniform(0.4, 1.2)))
+    shade += gauss(v, tip + 0.085, 0.022) * (_F(0.25) * gauss(u, 0, wing * 0.9))
+    shade += gauss(v, tip + 0.06, 0.016) * (_F(0.75) * gauss(both, 0.5 * wing, 0.026))
+    shade += gauss(v, tip + 0.03, 0.045) * (_F(0.2) * gauss(both, wing + 0.012, 0.014))
+    shade += gauss(v, 1.2, 0.2) * _F(0.25)
     keep = 1 - shade
     return np.stack([tone * _F(c) * (keep - _F(f) * flush) for c, f in zip(colour, (0.1, 1.0, 0.9), strict=True)])
 
@@ -108,14 +108,14 @@ def lips(image: np.ndarray, head: Head, on: Canvas, colour: np.ndarray, rng: np.
     rows, columns = on.window(0.0, centre, half * 1.1, lip * 2)
     u, v = on.u[:, columns] * _F(1 / half), on.v[rows] - _F(centre)
     arch = np.sqrt(np.clip(1 - u * u, 0, 1))
-    bow = _F(lip) * arch * (1 - _F(rng.uniform(0.1, 0.35)) * _gauss(u, 0, 0.16)) * (_F(0.8) + _F(0.2) * arch)
+    bow = _F(lip) * arch * (1 - _F(rng.uniform(0.1, 0.35)) * gauss(u, 0, 0.16)) * (_F(0.8) + _F(0.2) * arch)
     edge = np.where(v < 0, bow * _F(0.85) + v, bow * _F(1.1) - v) * _F(on.density)
     alpha = np.clip(edge * _F(0.7), 0, 1) * _F(rng.uniform(0.6, 0.95))
     tint = colour * _F([0.88, 0.56, 0.58]) * _F(rng.uniform(0.85, 1.1))
     lines = 1 + 0.16 * np.interp(u, np.linspace(-1, 1, 25), rng.standard_normal(25)).astype(_F)
     patch = image[:, rows, columns]
     patch += alpha * (lines * tint[:, None, None] - patch)
-    patch *= 1 - _F(0.72) * _gauss(v, 0, 0.012) * np.clip((_F(1.03) - np.abs(u)) * 12, 0, 1)
+    patch *= 1 - _F(0.72) * gauss(v, 0, 0.012) * np.clip((_F(1.03) - np.abs(u)) * 12, 0, 1)
 
 
 def eyes(image: np.ndarray, head: Head, on: Canvas, rng: np.random.Generator) -> None:
@@ -141,34 +141,16 @@ def eyes(image: np.ndarray, head: Head, on: Canvas, rng: np.random.Generator) ->
             return np.clip(reach - _F((1 - share) * iris * on.density), 0, 1)
 
         body = disc(0.86)
-        _blend(ball, disc(1.0), outer * 0.35)
-        _blend(ball, body, outer * 0.8)
-        _blend(ball, body * (_F(0.25) + _F(0.25) * np.cos(_F(spokes) * np.arctan2(dv, du) + _F(phase))), outer * 1.5)
-        _blend(ball, disc(ring), inner)
-        _blend(ball, disc(0.38), (0.03, 0.03, 0.03))
+        blend(ball, disc(1.0), outer * 0.35)
+        blend(ball, body, outer * 0.8)
+        blend(ball, body * (_F(0.25) + _F(0.25) * np.cos(_F(spokes) * np.arctan2(dv, du) + _F(phase))), outer * 1.5)
+        blend(ball, disc(ring), inner)
+        blend(ball, disc(0.38), (0.03, 0.03, 0.03))
         patch = image[:, rows, columns]
-        patch *= 1 - _F(0.35) * _gauss(dv + _F(half_v) * (across + _F(0.42)), 0, 0.01) * np.clip(across * 2, 0, 1)
+        patch *= 1 - _F(0.35) * gauss(dv + _F(half_v) * (across + _F(0.42)), 0, 0.01) * np.clip(across * 2, 0, 1)
         patch += np.clip(np.minimum(upper, lower) * _F(on.density) + _F(0.5), 0, 1) * (ball - patch)
-        lash = _F(0.88) * _gauss(upper, 0, 0.012) + _F(0.4) * _gauss(lower, 0, 0.009)
+        lash = _F(0.88) * gauss(upper, 0, 0.012) + _F(0.4) * gauss(lower, 0, 0.009)
         patch *= 1 - np.minimum(lash, _F(0.9)) * (np.abs(du) < half_u * 1.01)
-
-
-def brows(image: np.ndarray, head: Head, on: Canvas, colour: np.ndarray, rng: np.random.Generator) -> None:
-    """Brows of single strokes, no two alike."""
-    ink = on.blank()
-    half, arch, thick = rng.uniform(0.13, 0.165), rng.uniform(0.01, 0.055), rng.uniform(0.022, 0.042)
-    slope, count = rng.uniform(-0.05, 0.12), int(rng.integers(16, 28))
-    for side in (-1, 1):
-        along = np.linspace(-1, 1, count) + rng.uniform(-0.05, 0.05, count)
-        u, outward = head.brow[0] + half * along, np.clip(along, 0, 1)
-        v = head.brow[1] + arch * (along**2 - 0.5) + slope * half * along
-        width = thick * (1.1 - 0.75 * outward) * rng.uniform(0.6, 1.25, count)
-        lean = 0.012 + 0.03 * (along + 1)
-        start = np.stack([side * (u - 0.5 * lean), v + width], -1)
-        end = np.stack([side * (u + lean), v - width * (1 - 0.6 * outward)], -1)
-        on.strokes(np.stack([start, end], 1)[rng.random(count) > 0.15], 0.016, ink)
-    rows, _ = on.window(0, head.brow[1], 1, 0.2)
-    _blend(image[:, rows], ink[rows].astype(_F) * _F(0.88 / 255), colour * 0.72)
 
 
 def _bare(rng: np.random.Generator, head: Head, count: int) -> np.ndarray:
@@ -208,7 +190,7 @@ def marks(image: np.ndarray, head: Head, on: Canvas, colour: np.ndarray, rng: np
         on.strokes((centre + reach + rng.uniform(-0.01, 0.01, (6, 2)))[None], 0.022, ink)
         box = on.window(*centre, 0.15, 0.15)
         pale = np.minimum(colour * _F([1.1, 0.92, 0.9]) + _F(0.12), 1)
-        _blend(image[:, box[0], box[1]], ink[box].astype(_F) * _F(0.65 / 255), pale)
+        blend(image[:, box[0], box[1]], ink[box].astype(_F) * _F(0.65 / 255), pale)
     ink = on.blank()
     spots = _bare(rng, head, 80)[: int(rng.integers(8, 21))]
     radii = 8 * on.density * (0.017 + 0.022 * rng.beta(1.2, 2.0, len(spots)))
@@ -216,7 +198,7 @@ def marks(image: np.ndarray, head: Head, on: Canvas, colour: np.ndarray, rng: np
     for centre, radius, shade, turn in zip(on.points(spots).tolist(), radii, shades, turns, strict=True):
         axes = max(4, round(radius)), max(4, round(radius * rng.uniform(0.75, 1.0)))
         cv2.ellipse(ink, centre, axes, turn, 0, 360, shade, -1, cv2.LINE_AA, 3)
-    _blend(image, ink.astype(_F) * _F(1 / 255), colour * _F([0.32, 0.22, 0.19]))
+    blend(image, ink.astype(_F) * _F(1 / 255), colour * _F([0.32, 0.22, 0.19]))
 
 
 def _wrinkles(head: Head, rng: np.random.Generator) -> list[np.ndarray]:
@@ -235,23 +217,6 @@ def _wrinkles(head: Head, rng: np.random.Generator) -> list[np.ndarray]:
     return lines
 
 
-def beard(image: np.ndarray, head: Head, on: Canvas, colour: np.ndarray, rng: np.random.Generator) -> None:
-    """Three in ten: stubble or a full beard, of grains."""
-    kind = rng.random()
-    if kind > 0.3:
-        return
-    half, centre, lip = head.mouth
-    rows, _ = on.window(0, 0.8, 1, 0.7)
-    u, v = np.abs(on.u), on.v[rows]
-    chin = np.clip((v - (_F(0.35) + _F(0.25) * np.cos(np.minimum(u * 3.2, _F(np.pi))))) * 5, 0, 1)
-    chin *= np.clip(u * 4 + (v - centre - lip) * 8, 0, 1)
-    upper = _gauss(v, centre - 1.75 * lip, 0.035) * np.clip((_F(half + 0.06) - u) * 12, 0, 1)
-    off = ((u * _F(1 / (half * 1.1))) ** 2 + ((v - _F(centre)) * _F(1 / (1.5 * lip))) ** 2 - 1) * 3
-    area = np.maximum(chin, upper) * np.clip(off, 0, 1)
-    grain = np.clip(_F(0.6) + _F(0.5) * on.noise(rng, 34.0)[rows], 0, 1)
-    _blend(image[:, rows], area * grain * _F(0.8 if kind < 0.15 else 0.4), colour * 0.8)
-
-
 def relief(head: Head, on: Canvas, rng: np.random.Generator) -> np.ndarray:
     """Slopes of the face over the sphere, (h, w, 4) float32: towards +U, +V, and two empty channels."""
     u, v = on.u, on.v
@@ -260,7 +225,7 @@ def relief(head: Head, on: Canvas, rng: np.random.Generator) -> np.ndarray:
     bridge = np.exp(-0.5 * (np.minimum(v - _F(tip - 0.1), 0) * _F(1 / 0.13)) ** 2) * np.clip(
         (tip + 0.03 - v) * 30, 0, 1
     )
-    height = bridge * (_F(0.08 * power[0]) * _gauss(u, 0, 0.05))
+    height = bridge * (_F(0.08 * power[0]) * gauss(u, 0, 0.05))
     for amount, (cu, cv), (su, sv) in (
         (0.08 * power[1], (0, tip - 0.01), (0.065, 0.055)),
         (0.04 * power[2], (wing - 0.02, tip + 0.02), (0.04, 0.04)),
@@ -275,36 +240,8 @@ def relief(head: Head, on: Canvas, rng: np.random.Generator) -> np.ndarray:
         (0.05 * power[6], (0, 0.8), (0.17, 0.12)),
         (-0.012, (0, 0.5 * (tip + 0.06 + mouth_v - lip)), (0.018, 0.05)),
     ):
-        height += _gauss(v, cv, sv) * (_F(amount) * _gauss(both if cu else u, cu, su))
+        height += gauss(v, cv, sv) * (_F(amount) * gauss(both if cu else u, cu, su))
     height += _F(0.004) * on.noise(rng, 3.0)
     slope_v, slope_u = np.gradient(height, _F(1 / on.density))
     empty = np.zeros_like(height)
     return cv2.merge([slope_u.astype(_F), slope_v.astype(_F), empty, empty])
-
-
-@lru_cache(maxsize=4)
-def _crown(density: float) -> tuple[np.ndarray, np.ndarray]:
-    """Polar coordinates about the crown of the head: (turns, distance), each (h, w)."""
-    on = canvas(density)
-    u, v = on.u, on.v + _F(1.25)
-    return (np.arctan2(u, v) / _F(2 * np.pi)).astype(_F), np.sqrt(u * u + v * v)
-
-
-def mane(on: Canvas, colour: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float | None]:
-    """Hair (4, h, w) RGB and opacity on its own sphere, and how far down it falls behind the head (None: bald)."""
-    turns, distance = _crown(on.density)
-    strands = rng.standard_normal((24, 160), dtype=_F)
-    strands += _F(0.6) * np.repeat(rng.standard_normal((24, 40), dtype=_F), 4, axis=1)
-    column = (turns + _F(rng.uniform(0, 0.02)) * on.noise(rng, 3.0) + _F(0.5)) * 158
-    lock = cv2.remap(strands, column, distance * 6, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    line, part, fringe = rng.uniform(-0.82, -0.6), rng.uniform(-0.3, 0.3), rng.uniform(-0.1, 0.16)
-    side_u, side_v = rng.uniform(0.78, 0.92), rng.choice([-0.15, 0.05, 1.2], p=[0.4, 0.3, 0.3]).item()
-    bald = rng.random() < 0.06
-    drop = 1 / (1 + np.exp((_F(side_u) - np.abs(on.u)) * 22))
-    edge = _F(line) + _F(fringe) * _gauss(on.u, part, 0.25) + _F(0.28) * on.u * on.u + _F(side_v - line) * drop
-    opacity = np.clip((edge - on.v) * 9 + _F(0.5) + _F(0.28) * lock, 0, 1)
-    if bald:
-        opacity[:] = 0
-    tone = np.maximum(1 + _F(0.22) * lock, 0)
-    planes = np.stack([*(tone * _F(c) for c in colour), opacity])
-    return planes, None if bald else (9.0 if side_v > 1 else side_v + 0.1)

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 import refstar  # noqa: F401
 from refstar import RefStarError
 from refstar.data import synthetic_face as geometry
-from refstar.data import synthetic_identity
+from refstar.data import synthetic_identity, synthetic_warp
+from refstar.data import synthetic_match as match
 from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
 from refstar.data.synthetic_identity import person
 from refstar.data.synthetic_photo import draw_shot, take_photo
@@ -32,7 +33,7 @@ def warped(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize('identity', range(6))
 def test_flow_carries_the_references_texture_onto_the_gt(identity):
     gt, ref = (take_photo(person(0, identity, SIZE), shot.unlit(), SIZE) for shot in shots(identity))
-    flow, visible, selected = geometry.correspond(gt, ref)
+    flow, visible, selected = match.correspond(gt, ref)
     assert selected.sum() > 0.08 * SIZE**2
     assert not (selected & ~visible).any()
 
@@ -50,8 +51,8 @@ def test_flow_carries_the_references_texture_onto_the_gt(identity):
 def test_flow_leads_to_the_same_canonical_point():
     for identity in range(6):
         gt, ref = (take_photo(person(0, identity, SIZE), shot, SIZE) for shot in shots(identity))
-        flow, _, selected = geometry.correspond(gt, ref)
-        on_face = selected & (gt.layer == geometry.FACE)
+        flow, _, selected = match.correspond(gt, ref)
+        on_face = selected & (gt.layer == match.FACE)
         head, shot = ref.head, ref.shot
         s, t = geometry.screen_to_head(head, shot, *flow)
         depth = np.sqrt(np.maximum(1 - s * s - t * t, 0))
@@ -64,8 +65,8 @@ def test_flow_leads_to_the_same_canonical_point():
 
 def test_flow_there_and_back_is_the_identity():
     gt, ref = (take_photo(person(0, 3, SIZE), shot, SIZE) for shot in shots(3))
-    there, _, selected = geometry.correspond(gt, ref)
-    back, _, seen = geometry.correspond(ref, gt)
+    there, _, selected = match.correspond(gt, ref)
+    back, _, seen = match.correspond(ref, gt)
     trusted = selected & (warped(seen[None].astype(np.float32), there)[0] > 0.999)
     home = warped(back, there)
     x, y = geometry.pixel_grid(SIZE)
@@ -76,7 +77,7 @@ def test_flow_there_and_back_is_the_identity():
 
 def test_a_photo_corresponds_to_itself():
     photo = take_photo(person(0, 1, SIZE), shots(1, 1, glasses=False)[0], SIZE)
-    flow, visible, selected = geometry.correspond(photo, photo)
+    flow, visible, selected = match.correspond(photo, photo)
     x, y = geometry.pixel_grid(SIZE)
     off = np.abs(flow - np.stack(np.broadcast_arrays(x, y))) * SIZE / 2
     assert visible.mean() > 0.2
@@ -85,9 +86,9 @@ def test_a_photo_corresponds_to_itself():
     assert off.max() < 0.3
 
 
-def place(photo: geometry.Photo, u: float, v: float) -> tuple[int, int]:
+def place(photo: match.Photo, u: float, v: float) -> tuple[int, int]:
     """Row and column of the pixel of the face that shows a canonical point."""
-    distance = np.hypot(photo.u - u, photo.v - v) + 9 * (photo.layer != geometry.FACE)
+    distance = np.hypot(photo.u - u, photo.v - v) + 9 * (photo.layer != match.FACE)
     return np.unravel_index(distance.argmin(), distance.shape)
 
 
@@ -100,7 +101,7 @@ def test_masks_leave_out_what_differs():
     lip = place(base, 0.0, head.mouth[1] + 0.6 * head.mouth[2])
 
     def selected(**changes) -> np.ndarray:
-        return geometry.correspond(base, take_photo(someone, replace(frontal, **changes), SIZE))[2]
+        return match.correspond(base, take_photo(someone, replace(frontal, **changes), SIZE))[2]
 
     same = selected()
     assert same[eye]
@@ -127,7 +128,7 @@ def test_masks_leave_out_what_differs():
 def test_warp_and_its_inverse():
     head = geometry.Head()
     shot = geometry.Shot(yaw=0.44, pitch=-0.2, mouth=1.0, smile=1.0, brows=(1.0, 1.0))
-    warp = geometry.Warp(geometry.warp_basis(head), shot)
+    warp = synthetic_warp.Warp(synthetic_warp.warp_basis(head), shot)
     u, v = np.meshgrid(np.linspace(-1, 1, 200, dtype=np.float32), np.linspace(-1, 1.2, 200, dtype=np.float32))
     there = warp.forward(*warp.backward(u, v))
     off = np.hypot(there[0] - u, there[1] - v) * SIZE / 2
@@ -168,7 +169,7 @@ def test_identity_is_in_fine_detail():
         photo = take_photo(person(0, identity, SIZE), geometry.Shot(), SIZE)
         small = F.avg_pool2d(torch.from_numpy(photo.planes)[None], 4)
         coarse = F.interpolate(small, scale_factor=4, mode='bilinear')[0].numpy()
-        face = (photo.layer == geometry.FACE) & (np.hypot(photo.u, photo.v - 0.1) < 0.6)
+        face = (photo.layer == match.FACE) & (np.hypot(photo.u, photo.v - 0.1) < 0.6)
         strength.append((photo.planes - coarse).mean(0)[face].std())
     assert np.mean(strength) > 0.03
 
