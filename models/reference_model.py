@@ -42,6 +42,11 @@ class ReferenceModel(SRModel):
     }
 
     # ----------------------------------------------------------------- set-up
+    def __init__(self, opt: dict) -> None:
+        super().__init__(opt)
+        if not self.is_train:  # training does so in init_training_settings, before the EMA is made
+            self.load_parts()
+
     def init_training_settings(self) -> None:
         train_opt = self.opt['train']
         self.load_parts()
