@@ -93,7 +93,7 @@ def surroundings(person: Identity, shot: Shot, sphere: Sphere, rng: np.random.Ge
     layers.append((ears, np.clip(0.5 * distance + 0.45, 0.5, 0.9), person.skin * _WARM))
 
     coarse = rng.standard_normal((4, 5, 5), dtype=_F)
-    coarse = 0.025 * coarse[:3] + 0.1 * coarse[3] + (rng.uniform(0.3, 0.7) + rng.normal(0, 0.07, (3, 1, 1)).astype(_F))
+    coarse = 0.015 * coarse[:3] + 0.04 * coarse[3] + (rng.uniform(0.38, 0.6) + rng.normal(0, 0.04, (3, 1, 1)).astype(_F))
     background, clear, weights = smooth_noise(coarse, half, half), 1.0, []
     for opacity, brightness, _ in reversed(layers):
         weights.append(clear * opacity * brightness)

@@ -33,7 +33,7 @@ def draw_shot(rng: np.random.Generator) -> Shot:
     light = between(-0.75, 0.75), between(-0.7, 0.15), 0.9
     far = math.hypot(*light)
     gain, warmth = between(0.88, 1.1), between(-0.06, 0.06)
-    eyes = 1.0 if next(draws) < 0.72 else (0.0, 0.45)[next(draws) < 0.5]
+    eyes = 1.0 if next(draws) < 0.82 else (0.0, 0.45)[next(draws) < 0.5]
     return Shot(
         yaw=yaw,
         pitch=pitch,
@@ -50,8 +50,8 @@ def draw_shot(rng: np.random.Generator) -> Shot:
         light=tuple(axis / far for axis in light),
         tint=(gain * (1 + warmth), gain, gain * (1 - warmth)),
         contrast=between(0.6, 1.0),
-        glasses=next(draws) < 0.14,
-        occluder=next(draws) < 0.14,
+        glasses=next(draws) < 0.08,
+        occluder=next(draws) < 0.08,
         scene_seed=int(next(draws) * 2**31),
     )
 
