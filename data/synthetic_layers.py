@@ -93,7 +93,8 @@ def surroundings(person: Identity, shot: Shot, sphere: Sphere, rng: np.random.Ge
     layers.append((ears, np.clip(0.5 * distance + 0.45, 0.5, 0.9), person.skin * _WARM))
 
     coarse = rng.standard_normal((4, 5, 5), dtype=_F)
-    coarse = 0.015 * coarse[:3] + 0.04 * coarse[3] + (rng.uniform(0.38, 0.6) + rng.normal(0, 0.04, (3, 1, 1)).astype(_F))
+    studio = rng.uniform(0.38, 0.6) + rng.normal(0, 0.04, (3, 1, 1)).astype(_F)
+    coarse = 0.015 * coarse[:3] + 0.04 * coarse[3] + studio
     background, clear, weights = smooth_noise(coarse, half, half), 1.0, []
     for opacity, brightness, _ in reversed(layers):
         weights.append(clear * opacity * brightness)
