@@ -6,6 +6,7 @@ A backbone is a row: registered name -> function from its built module and the i
 import copy
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -55,7 +56,11 @@ def measure_taps(net: nn.Module, taps: list[str], size: int) -> dict[str, tuple[
     for tap in taps:
         if tap not in modules:
             raise RefStarError(f'taps: {type(net).__name__} has no module {tap!r}; see named_modules() of the backbone')
-        modules[tap].register_forward_hook(lambda m, i, out, tap=tap: shapes.__setitem__(tap, getattr(out, 'shape', None)))
+
+        def measure(module: nn.Module, inputs: tuple, out: Any, tap: str = tap) -> None:
+            shapes[tap] = getattr(out, 'shape', None)
+
+        modules[tap].register_forward_hook(measure)
     with torch.no_grad():
         net(torch.empty(1, 3, size, size, device='meta'))
     for tap in taps:

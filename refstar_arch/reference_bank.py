@@ -23,7 +23,7 @@ class ReferenceBank:
         match (list[Tensor]): features for selection and correspondence, each (b, n, c, h, w).
         taps (dict[int, Tensor]): features for the transfer by resolution, each (b, n, c, r, r).
         valid (Tensor): bool, (b, n); False for padding slots.
-        mask (Tensor | None): the selection mask the bank was made with, (b, n, 1, H, W) in [0, 1]; None: RefSel decides.
+        mask (Tensor | None): the selection it was made with, (b, n, 1, H, W) in [0, 1]; None: RefSel decides.
         network (str): fingerprint of the network that made it.
     """
 
