@@ -1,9 +1,9 @@
 """Transfer of reference features into a backbone, at one tap.
 
 Two streams meet as a convex mix ``F' = (1 - a) F + a T(R, F)``. The content of ``T`` comes from the reference alone;
-the backbone's own features enter ``T`` only after an average pooling to the structure grid, as scale and shift. Whatever
-is finer than that grid can, inside the selection, come from the reference only: the network cannot opt out. The
-equations are this project's own.
+the backbone's own features enter ``T`` only after an average pooling to the structure grid, as scale and shift.
+Whatever is finer than that grid can, inside the selection, come from the reference only: the network cannot opt out.
+The equations are this project's own.
 
 Axis letters: b batch, n references, c channels, h w feature size.
 """
