@@ -63,10 +63,12 @@ class Shot:
 
 
 @lru_cache(maxsize=8)
-def pixel_grid(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Screen coordinates of the pixel centres, to be broadcast: x (1, size) and y (size, 1), float32."""
+def pixel_grid(size: int) -> np.ndarray:
+    """Screen coordinates (x, y) of the pixel centres and ones, (3, size, size) float32; not to be written to."""
     axis = (np.arange(size, dtype=np.float32) + 0.5) * (2.0 / size) - 1.0
-    return axis[None], axis[:, None]
+    grid = np.stack([*np.meshgrid(axis, axis), np.ones((size, size), np.float32)])
+    grid.flags.writeable = False
+    return grid
 
 
 def _taper(head: Head, t: np.ndarray) -> np.ndarray:
@@ -78,18 +80,19 @@ def _taper(head: Head, t: np.ndarray) -> np.ndarray:
     return 1 - out
 
 
-def screen_to_head(head: Head, shot: Shot, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Screen points to the plane in which the head, seen from any side, is the unit disc."""
+def screen_to_head(head: Head, shot: Shot, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Screen points (3, ...) = (x, y, 1) to the plane in which the head, seen from any side, is the unit disc."""
     cos, sin = math.cos(shot.roll) / shot.scale, math.sin(shot.roll) / shot.scale
-    x, y = x - shot.shift[0], y - shot.shift[1]
-    t = (cos / head.half_height) * y - (sin / head.half_height) * x
-    s = (cos / head.half_width) * x + (sin / head.half_width) * y
+    (x, y), (width, height) = shot.shift, (head.half_width, head.half_height)
+    across = cos / width, sin / width, -(cos * x + sin * y) / width
+    down = -sin / height, cos / height, (sin * x - cos * y) / height
+    s, t = (np.asarray([across, down], np.float32) @ grid.reshape(3, -1)).reshape(2, *grid.shape[1:])
     s /= _taper(head, t)
     return s, t
 
 
 def head_to_screen(head: Head, shot: Shot, s: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Inverse of `screen_to_head`."""
+    """Points (s, t) to screen points (x, y): the inverse of `screen_to_head`."""
     cos, sin = math.cos(shot.roll) * shot.scale, math.sin(shot.roll) * shot.scale
     s, t = s * _taper(head, t) * head.half_width, t * head.half_height
     return cos * s - sin * t + shot.shift[0], sin * s + cos * t + shot.shift[1]

@@ -74,7 +74,8 @@ def _create(seed: int, index: int, size: int) -> Identity:
     light, dark = np.float32(SKINS[int(place)]), np.float32(SKINS[int(place) + 1])
     skin = (light + np.float32(place % 1) * (dark - light)) * rng.uniform(0.95, 1.04, 3).astype(np.float32)
     chances = (0.28, 0.24, 0.18, 0.12, 0.09, 0.09) if place < 1.8 else (0.6, 0.3, 0, 0, 0, 0.1)
-    hair = np.float32(HAIRS[rng.choice(len(HAIRS), p=chances)]) * rng.uniform(0.85, 1.15, 3).astype(np.float32)
+    hair = np.float32(HAIRS[rng.choice(len(HAIRS), p=chances)]) * rng.uniform(0.96, 1.04, 3).astype(np.float32)
+    hair *= rng.uniform(0.85, 1.15)
 
     density = TEXELS_PER_PIXEL * size / 2.0
     canvas = paint.canvas(density)

@@ -21,7 +21,7 @@ class Sphere:
     def __init__(self, head: Head, shot: Shot, size: int):
         self._of = head, shot
         self.points = np.empty((3, size, size), _F)
-        self.points[0], self.points[1] = screen_to_head(head, shot, *pixel_grid(size))
+        self.points[0], self.points[1] = screen_to_head(head, shot, pixel_grid(size))
         self.square = self.points[0] * self.points[0]
         self.square += self.points[1] * self.points[1]
         self.reach = np.sqrt(self.square)
@@ -69,20 +69,17 @@ def surroundings(person: Identity, shot: Shot, sphere: Sphere, rng: np.random.Ge
     edge = head.half_width * shot.scale * half / 2
     yaw, pitch = math.sin(shot.yaw), math.sin(shot.pitch)
     middle = s - 0.1 * yaw
-    square = middle * middle
+    across, square = np.abs(middle), middle * middle
     layers = []  # (opacity, brightness, colour), from back to front
     if person.mane_end is not None:
         above = t - np.abs(t)
-        above *= 0.5
-        outline = np.minimum(head.hair_radius - np.sqrt(above * above + square), person.mane_end - t)
+        outline = np.minimum(head.hair_radius - np.sqrt(0.25 * above * above + square), person.mane_end - t)
         layers.append((unit(outline * edge + 0.5), 0.55, person.hair))
-
-    across, below = np.abs(middle), np.clip(t - 0.9, 0, 1)
-    neck = unit((2 * below * below - across + 0.56) * edge + 0.5) * (t > 0.3)
-    layers.append((neck, np.clip(0.9 * below - 0.35 * square + 0.55, 0.4, 0.95), person.skin * _WARM))
-    collar = t - 0.15 * square + 0.06 * (np.abs(0.5 - across) - across) - 1.17
+    below = np.clip(t - 0.9, 0, 1)
+    neck = unit(np.minimum(0.56 - across + below * below, t) * edge + 0.5)
+    layers.append((neck, 0.5 + 0.6 * below - 0.1 * square, person.skin * _WARM))
     cloth = rng.uniform(0.1, 0.8) + rng.normal(0, 0.1, 3)
-    layers.append((unit(collar * edge + 0.5), 1 - 0.25 * across, cloth))
+    layers.append((unit((t - 0.2 * across - 1.1) * edge + 0.5), 1 - 0.25 * across, cloth))
 
     beside = s + 0.12 * yaw  # an ear on either side, wider on the side that is turned here
     away = np.abs(beside) - (0.99 * math.cos(shot.yaw) + 0.02)
@@ -180,6 +177,6 @@ def occluder(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     alpha = cv2.blur(mask, (3, 3)).astype(_F)
     alpha *= 1 / 255
     colour = np.clip(rng.uniform(0.2, 0.75) + rng.normal(0, 0.1, 3), 0.05, 0.9)
-    x, y = pixel_grid(size)
+    x, y, _ = pixel_grid(size)
     _paste(image, alpha, colour, 0.9 + 0.4 * (y * out[0] - x * out[1]))
     return alpha > 0.02

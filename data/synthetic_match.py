@@ -71,8 +71,7 @@ def correspond(photo: Photo, other: Photo) -> tuple[np.ndarray, np.ndarray, np.n
     shown = lookup(other.layer, x * half + (half - 0.5), y * half + (half - 0.5))
     shown *= layer
     visible = (shown > 0.7) & (cosine > GRAZING)  # the same layer lies on top here and there
-    flow = np.empty((2, size, size), np.float32)
-    flow[0], flow[1] = pixel_grid(size)
+    flow = pixel_grid(size)[:2].copy()
     np.copyto(flow[0], x, where=visible)
     np.copyto(flow[1], y, where=visible)
 

@@ -149,7 +149,8 @@ def _sample(texture: np.ndarray, u, v, density: float, light: np.ndarray, opacit
     planes = np.empty((3 + opacity, *u.shape), _F)
     gains = [light * _F(1 / 255)] * 3 + [_F(1 / 255)]
     for out, plane, gain in zip(planes, cv2.split(_texels(texture, u, v, density)), gains, strict=False):
-        np.multiply(plane, gain, out=out)
+        out[:] = plane
+        out *= gain
     return planes
 
 

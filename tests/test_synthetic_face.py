@@ -54,7 +54,7 @@ def test_flow_leads_to_the_same_canonical_point():
         flow, _, selected = match.correspond(gt, ref)
         on_face = selected & (gt.layer == match.FACE)
         head, shot = ref.head, ref.shot
-        s, t = geometry.screen_to_head(head, shot, *flow)
+        s, t = geometry.screen_to_head(head, shot, np.concatenate([flow, np.ones_like(flow[:1])]))
         depth = np.sqrt(np.maximum(1 - s * s - t * t, 0))
         u, v = ref.warp.backward(*geometry.disc_to_chart(head, shot, np.stack([s, t, depth]), 1.0))
         off = np.hypot(u - gt.u, v - gt.v)[on_face] * SIZE / 2
@@ -69,7 +69,7 @@ def test_flow_there_and_back_is_the_identity():
     back, _, seen = match.correspond(ref, gt)
     trusted = selected & (warped(seen[None].astype(np.float32), there)[0] > 0.999)
     home = warped(back, there)
-    x, y = geometry.pixel_grid(SIZE)
+    x, y, _ = geometry.pixel_grid(SIZE)
     off = np.hypot(home[0] - x, home[1] - y)[trusted] * SIZE / 2
     assert trusted.mean() > 0.05
     assert np.quantile(off, 0.95) < 0.3
@@ -78,8 +78,7 @@ def test_flow_there_and_back_is_the_identity():
 def test_a_photo_corresponds_to_itself():
     photo = take_photo(person(0, 1, SIZE), shots(1, 1, glasses=False)[0], SIZE)
     flow, visible, selected = match.correspond(photo, photo)
-    x, y = geometry.pixel_grid(SIZE)
-    off = np.abs(flow - np.stack(np.broadcast_arrays(x, y))) * SIZE / 2
+    off = np.abs(flow - geometry.pixel_grid(SIZE)[:2]) * SIZE / 2
     assert visible.mean() > 0.2
     assert (visible == selected).all()
     assert off.mean() < 0.01
@@ -143,7 +142,8 @@ def test_sphere_and_screen_are_inverted_exactly():
     u, v = np.meshgrid(np.linspace(-0.6, 0.6, 50, dtype=np.float32), np.linspace(-0.6, 0.9, 50, dtype=np.float32))
     for radius in (1.0, head.hair_radius):
         s, t, cosine = geometry.chart_to_disc(head, shot, u, v, radius)
-        back = geometry.screen_to_head(head, shot, *geometry.head_to_screen(head, shot, s, t))
+        x, y = geometry.head_to_screen(head, shot, s, t)
+        back = geometry.screen_to_head(head, shot, np.stack([x, y, np.ones_like(x)]))
         np.testing.assert_allclose(back, (s, t), atol=2e-6)
         depth = np.sqrt(np.maximum(radius**2 - s * s - t * t, 0))
         seen = cosine > 0.1
