@@ -48,7 +48,7 @@ def write_overrides(path: Path, table: dict) -> Path:
 
 
 def demo(folder: Path, *args: object) -> subprocess.CompletedProcess:
-    return python('-m', 'refstar.tools.demo', '--overrides', 'tiny.yml', *args, cwd=folder)
+    return python('-m', 'refstar.tools.demo', '--overrides', 'tiny.yml', *args, cwd=folder, timeout=550)
 
 
 @pytest.fixture(scope='module')
