@@ -47,11 +47,11 @@ class Faces:
 
     def __init__(self, opt: Mapping, size: int, roots: Sequence[Path], photos: Sequence[Path]):
         self.store = ImageStore(size, switch(opt, 'resize'), photos if switch(opt, 'cache') else ())
-        self.landmarks = Landmarks(opt['landmarks'], list(roots)) if opt.get('landmarks') else lambda photo: None
+        self.landmarks = Landmarks(opt['landmarks'], list(roots)) if opt.get('landmarks') else None
 
     def __call__(self, photo: Path, mirror: bool = False) -> Face:
         """One photo, mirrored if wanted."""
-        face = Face(self.store(photo), self.landmarks(photo))
+        face = Face(self.store(photo), self.landmarks(photo) if self.landmarks else None)
         return face.mirrored() if mirror else face
 
 
