@@ -1,12 +1,13 @@
 """Which point of a reference shows what a point of the degraded photo shows.
 
-A coarse attention over all positions gives a first guess (soft-argmax), small convolutions refine it where the features
-of both photos are compared after a warp. Features of a reference do not depend on the degraded photo, so that they can
-be kept in a reference bank. The design is this project's own.
+A coarse attention over all positions gives a first guess (soft-argmax). Small convolutions refine it: they compare the
+features of both photos after a warp, and decide how far to follow Lucas and Kanade's step. Features of a reference do
+not depend on the degraded photo, so that they can be kept in a reference bank. The design is this project's own.
 
 Axis letters: b batch, n references, m = b * n, c channels, h w feature size.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from . import lucas_kanade
 from .layers import ResBlock, act, identity_grid, warp
 
 STRIDE = 4  # of the grid on which photos are compared
@@ -81,22 +83,28 @@ def mean_position(attention: Tensor, h: int, w: int) -> Tensor:
 
 
 class FlowRefiner(nn.Module):
-    """One correction of a flow: compares features at the current position and shifts it by a few cells."""
+    """One correction of a flow by a few cells: what convolutions learn to read from both photos, and a share of the
+    steps of :mod:`lucas_kanade`, which need no learning but know nothing of light and expressions."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
-        self.inp = nn.Conv2d(2 * channels + 3, hidden, 3, padding=1)
+        axes = 2 * len(lucas_kanade.WINDOWS)
+        self.inp = nn.Conv2d(2 * channels + 3 + axes, hidden, 3, padding=1)
         self.body = nn.Sequential(ResBlock(hidden, 1), ResBlock(hidden, 2))
         self.out = nn.Conv2d(hidden, 2, 3, padding=1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.share = nn.Conv2d(hidden, axes, 1)
+        for conv in (self.out, self.share):
+            nn.init.zeros_(conv.weight)
+            nn.init.zeros_(conv.bias)
+        nn.init.constant_(self.share.bias, -1.0)
 
-    def forward(self, query: Tensor, key: Tensor, flow: Tensor, confidence: Tensor) -> Tensor:
+    def forward(self, query: Tensor, key: Tensor, flow: Tensor, confidence: Tensor, steps: Tensor) -> Tensor:
         h, w = query.shape[-2:]
         offset = flow - identity_grid(h, w, flow)
-        x = torch.cat([query, warp(key, flow), 4 * offset, confidence], 1)
-        step = self.out(act(self.body(self.inp(x))))
-        return flow + step * (2 / w)
+        x = torch.cat([query, warp(key, flow), 4 * offset, confidence, steps], 1)
+        x = act(self.body(self.inp(x)))
+        followed = rearrange(self.share(x).sigmoid() * steps, 'm (k d) h w -> m k d h w', d=2).sum(1)
+        return flow + (self.out(x) + followed) * (2 / w)
 
 
 @dataclass
@@ -128,20 +136,24 @@ class Matcher(nn.Module):
 
     Args:
         channels (int): channels of the encoder.
+        photometric (bool): the refinement sees Lucas and Kanade's steps.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, photometric: bool) -> None:
         super().__init__()
+        self.photometric = photometric
         self.query = Descriptor(channels)
         self.key = Descriptor(channels)
         self.refine = FlowRefiner(channels, channels)
 
-    def forward(self, lq: Tensor, ref: Tensor) -> Match:
+    def forward(self, lq: Tensor, ref: Tensor, lq_image: Tensor, ref_image: Tensor) -> Match:
         """Matches b photos with n references each.
 
         Args:
             lq (Tensor): features of the degraded photos, (b, c, h, w).
             ref (Tensor): features of their references, (b, n, c, h, w).
+            lq_image (Tensor): the degraded photos, (b, 3, H, W), RGB in [-1, 1].
+            ref_image (Tensor): their references, (b, n, 3, H, W).
         """
         n, (h, w) = ref.shape[1], lq.shape[-2:]
         lq, ref = lq.repeat_interleave(n, 0), ref.flatten(0, 1)
@@ -155,11 +167,20 @@ class Matcher(nn.Module):
         sure, likeness = (grid(a.amax(2)[:, None]) for a in (attention, reverse))
         mass = grid(logits.logsumexp(2)[:, None])
 
-        flows = [flow]
+        steps, flows = self.photometric_steps(lq_image, ref_image), [flow]
         for _ in range(REFINEMENTS):
-            flows.append(self.refine(lq, ref, flows[-1], sure))
+            flows.append(self.refine(lq, ref, flows[-1], sure, steps(flows[-1])))
 
         def split(x: Tensor) -> Tensor:
             return rearrange(x, '(b n) ... -> b n ...', n=n)
 
         return Match(split(logits), [split(f) for f in flows], split(mass), split(back), split(likeness))
+
+    @torch.no_grad()
+    def photometric_steps(self, lq_image: Tensor, ref_image: Tensor) -> Callable[[Tensor], Tensor]:
+        """Function of a flow: Lucas and Kanade's steps from it, or zeros."""
+        if not self.photometric:
+            return lambda flow: torch.zeros_like(flow).repeat(1, len(lucas_kanade.WINDOWS), 1, 1)
+        seen = lucas_kanade.contrast(lq_image).repeat_interleave(ref_image.shape[1], 0)
+        shown = lucas_kanade.contrast(ref_image.flatten(0, 1))
+        return lambda flow: lucas_kanade.steps(seen, shown, flow)

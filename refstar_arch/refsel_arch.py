@@ -57,16 +57,17 @@ class RefSel(nn.Module):
         size (int): working size in pixels; photos are resized to it, the mask is resized back. A multiple of 4.
             Default: 128.
         channels (int): width. Default: 48.
+        photometric (bool): the correspondence sees the steps of :mod:`~refstar.lucas_kanade`. Default: True.
     """
 
-    def __init__(self, size: int = 128, channels: int = 48) -> None:
+    def __init__(self, size: int = 128, channels: int = 48, photometric: bool = True) -> None:
         super().__init__()
         if size % 4:
             raise ValueError(f'RefSel: size must be a multiple of 4, got {size}')
         self.size = size
         self.lq_encoder = MatchEncoder(channels)
         self.ref_encoder = MatchEncoder(channels)
-        self.matcher = Matcher(channels)
+        self.matcher = Matcher(channels, photometric)
         self.head = SelectionHead(channels)
 
     def encode_ref(self, refs: Tensor) -> list[Tensor]:
@@ -89,7 +90,7 @@ class RefSel(nn.Module):
         n = image.shape[1]
         small = resize(lq, (self.size, self.size))
         encoded = self.lq_encoder(small)
-        match = self.matcher(encoded, features)
+        match = self.matcher(encoded, features, small, image)
         repeated = [x.repeat_interleave(n, 0) for x in (encoded, small)]
         logits = self.head(match, repeated[0], features.flatten(0, 1), repeated[1], image.flatten(0, 1))
         return rearrange(logits, '(b n) ... -> b n ...', n=n), match
