@@ -33,6 +33,7 @@ class ReferenceModel(SRModel):
         'train.selection_opt': 'loss of the selection masks',
         'train.correspondence_opt': 'loss of the correspondence',
         'train.freeze': 'list of module names of net_g whose weights stay as they are, e.g. [backbone, refsel]',
+        'train.channels_last': 'keep net_g in the memory format that convolutions like best (default false)',
         'train.grad_clip': 'largest norm of the gradient of net_g; 0 (default) does not clip',
         'val.arms': 'arms to run, out of right, none, wrong (default: all)',
         'path.pretrain_network_backbone': 'weights of the bare backbone, loaded into net_g.backbone',
@@ -53,6 +54,8 @@ class ReferenceModel(SRModel):
         net = self.get_bare_model(self.net_g)
         for name in train_opt.get('freeze') or []:
             net.get_submodule(name).requires_grad_(False)
+        if train_opt.get('channels_last'):
+            net.to(memory_format=torch.channels_last)
         self.criteria = nn.ModuleDict(
             {key[: -len('_opt')]: build_loss(opt) for key, opt in train_opt.items() if key.endswith('_opt') and opt}
         ).to(self.device)

@@ -7,6 +7,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
 from ..errors import RefStarError
+from ..layers import resize
 from .pictures import overlay
 from .reference_model import ReferenceModel
 from .supervision import supervise
@@ -31,7 +32,8 @@ class RefSelModel(ReferenceModel):
 
     def test_arm(self, arm: str) -> dict[str, Tensor]:
         refs, valid = ('refs', 'ref_valid') if arm == 'right' else ('wrong_refs', 'wrong_valid')
-        return {'result': self.net_eval(self.lq, self.data[refs], self.data[valid])[:, 0] * 2 - 1}
+        mask, aux = self.net_eval(self.lq, self.data[refs], self.data[valid], return_aux=True)
+        return {'result': mask[:, 0] * 2 - 1, 'flow': resize(aux['match'].flow[:, 0], mask.shape[-2:])}
 
     def truth(self, arm: str) -> Tensor | None:
         """(H, W) true selection of the first reference; None where it is not known."""
@@ -45,8 +47,16 @@ class RefSelModel(ReferenceModel):
         if truth is None:
             name = self.data['lq_path'][0]
             raise RefStarError(f'{name}: no true selection, which the metrics need; remove val.metrics')
-        img2 = (truth * 255).byte().cpu().numpy()
-        return {'img': tensor2img(out['result'], min_max=(-1, 1)).squeeze(), 'img2': img2}
+        flow, true_flow, known = (
+            x.cpu().numpy() for x in (out['flow'][0], self.data['flow'][0, 0], self.data['flow_valid'][0, 0, 0])
+        )
+        return {
+            'img': tensor2img(out['result'], min_max=(-1, 1)).squeeze(),
+            'img2': (truth * 255).byte().cpu().numpy(),
+            'flow': flow,
+            'true_flow': true_flow,
+            'known': known if arm == 'right' else known * 0,
+        }
 
     def panels(self, outs: dict[str, dict[str, Tensor]]) -> list[tuple[str, Any]]:
         ref = tensor2img(self.data['refs'][:, 0], min_max=(-1, 1))

@@ -92,7 +92,7 @@ class RefSTARModel(ReferenceModel):
             return_aux=True,
             **opt.get('backbone_kwargs') or {},
         )
-        image, pyramid = (out, []) if isinstance(out, Tensor) else (out[0], out[1])
+        image, pyramid = split_output(out)
         self.output = image
         terms = {}
         for name in ('pixel', 'lpips'):
@@ -127,8 +127,7 @@ class RefSTARModel(ReferenceModel):
         degraded = degrade(ref, opt.get('cycle_down', [4, 8]))
 
         def restore(output: Tensor) -> Tensor:
-            back = self.net_g(degraded, output[:, None], valid, strength=strength)
-            return back if isinstance(back, Tensor) else back[0]
+            return split_output(self.net_g(degraded, output[:, None], valid, strength=strength))[0]
 
         use = opt.get('cycle_checkpoint', False)
         back = checkpoint(restore, image, use_reentrant=False) if use else restore(image)
@@ -169,7 +168,7 @@ class RefSTARModel(ReferenceModel):
             return_aux=True,
             **self.opt['val'].get('backbone_kwargs') or {},
         )
-        result = {'result': out if isinstance(out, Tensor) else out[0]}
+        result = {'result': split_output(out)[0]}
         return result if aux is None else {**result, 'mask': aux['mask'], 'alpha': aux['alpha']}
 
     def region(self) -> Any:
@@ -191,3 +190,8 @@ class RefSTARModel(ReferenceModel):
                 row.append((f'{arm} reference', overlay(ref, outs[arm]['mask'][0, 0, 0].cpu().numpy())))
         row += [(arm, tensor2img(out['result'], min_max=(-1, 1))) for arm, out in outs.items()]
         return [*row, ('GT', tensor2img(self.gt, min_max=(-1, 1)))] if self.gt is not None else row
+
+
+def split_output(out: Any) -> tuple[Tensor, list[Tensor]]:
+    """What a backbone returns -> the image, and its pyramid of smaller images if it has one (GFPGAN)."""
+    return (out, []) if isinstance(out, Tensor) else (out[0], out[1])

@@ -8,6 +8,7 @@ from basicsr.metrics import calculate_metric
 
 from refstar.errors import RefStarError
 from refstar.metrics.detail_metric import calculate_detail, detail, high_pass
+from refstar.metrics.flow_metric import calculate_flow_error
 from refstar.metrics.identity_metric import calculate_id_gt, calculate_id_ref
 from refstar.metrics.lpips_metric import calculate_lpips, lpips_network
 from refstar.metrics.mask_metric import calculate_mask_iou
@@ -100,6 +101,15 @@ def test_detail_errors(photo):
 
 
 # ---------------------------------------------------------------- mask IoU
+def test_flow_error_is_in_pixels():
+    truth, known = np.zeros((2, 64, 64)), np.zeros((64, 64))
+    known[:32] = 1
+    flow = truth + np.array([3, 4])[:, None, None] * (2 / 64)
+    flow[:, 32:] = 9  # nothing is known there
+    assert calculate_flow_error(flow, truth, known) == pytest.approx(5)
+    assert np.isnan(calculate_flow_error(flow, truth, known * 0))
+
+
 def test_mask_iou():
     a, b = np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8)
     assert calculate_mask_iou(a, b) == 1  # nothing selected of a stranger is right
