@@ -79,6 +79,6 @@ def correspond(photo: Photo, other: Photo) -> tuple[np.ndarray, np.ndarray, np.n
     ours, theirs = photo.shot, other.shot
     if abs(ours.eyes - theirs.eyes) > 0.1:
         selected &= ~(eye_zone(head, u, v) & (layer > 0))
-    if abs(ours.mouth - theirs.mouth) > 0.15 or abs(ours.smile - theirs.smile) > 0.5:
+    if abs(ours.mouth - theirs.mouth) > 0.15:
         selected &= ~(mouth_zone(head, u, v) & (layer > 0))
     return flow, visible, selected

@@ -193,7 +193,7 @@ def marks(image: np.ndarray, head: Head, on: Canvas, colour: np.ndarray, rng: np
         blend(image[:, box[0], box[1]], ink[box].astype(_F) * _F(0.65 / 255), pale)
     ink = on.blank()
     spots = _bare(rng, head, 80)[: int(rng.integers(10, 23))]
-    radii = 8 * on.density * (0.024 + 0.03 * rng.beta(1.2, 2.0, len(spots)))
+    radii = 8 * on.density * (0.03 + 0.034 * rng.beta(1.2, 2.0, len(spots)))
     shades, turns = rng.integers(150, 250, len(spots)).tolist(), rng.uniform(0, 180, len(spots)).tolist()
     for centre, radius, shade, turn in zip(on.points(spots).tolist(), radii, shades, turns, strict=True):
         axes = max(4, round(radius)), max(4, round(radius * rng.uniform(0.75, 1.0)))

@@ -27,18 +27,18 @@ def draw_shot(rng: np.random.Generator) -> Shot:
     def between(low: float, high: float) -> float:
         return low + (high - low) * next(draws)
 
-    yaw, pitch = between(-0.4, 0.4), between(-0.16, 0.16)
+    yaw, pitch = between(-0.33, 0.33), between(-0.13, 0.13)
     mouth, smile, brow = next(draws), next(draws), next(draws)
     side = 0.4 * between(-1, 1)
     light = between(-0.75, 0.75), between(-0.7, 0.15), 0.9
     far = math.hypot(*light)
     gain, warmth = between(0.88, 1.1), between(-0.06, 0.06)
-    eyes = 1.0 if next(draws) < 0.82 else (0.0, 0.45)[next(draws) < 0.5]
+    eyes = 1.0 if next(draws) < 0.9 else (0.0, 0.45)[next(draws) < 0.5]
     return Shot(
         yaw=yaw,
         pitch=pitch,
         roll=rng.normal(0, 0.03),
-        scale=between(1.12, 1.2),
+        scale=between(1.26, 1.36),
         shift=(
             between(-0.02, 0.02) - ALIGN[0] * math.sin(yaw),
             0.05 + between(-0.02, 0.02) - ALIGN[1] * math.sin(pitch),
