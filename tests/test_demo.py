@@ -176,12 +176,11 @@ def test_log_of_a_resumed_run(tmp_path):
 
 
 def test_remaining_time(tmp_path):
-    steps = [Step(name, 'train', name, Path(name), {'train': {'total_iter': 10}}, name) for name in 'abc']
+    a, b, c, d = (Step(name, 'train', name, Path(name), {'train': {'total_iter': 10}}, name) for name in 'abcd')
     ledger = Ledger(tmp_path / 'steps.json')
-    progress = Progress(steps, ledger, {'a': 100, 'b': 200, 'c': 50})
-    assert progress.remaining(steps[0], 0.0, 0.0) == 350
-    ledger.write(steps[0], 50, done=True)  # twice as fast as foreseen
-    assert progress.remaining(steps[1], 0.5, 50) == pytest.approx(50 + 25)
+    progress = Progress([[a, b], [c], [d]], ledger, {'a': 100, 'b': 80, 'c': 200, 'd': 50})
+    assert progress.remaining(0, [(a, 0.0, 0.0), (b, 0.0, 0.0)]) == 350
+    assert progress.remaining(0, [(a, 0.5, 100), (b, 0.5, 80)]) == 100 + 2 * 250  # half as fast as foreseen
 
 
 def test_two_at_once_are_refused(tmp_path):

@@ -1,8 +1,8 @@
 """`refstar demo`: trains RefSel, a backbone and RefSTAR on synthetic identities, tests them and writes a report.
 
 Every step is a `basicsr train` or `basicsr test` of its own, in the current folder, with option files that the user can
-run again. Finished steps are skipped, an interrupted one goes on, and one whose options changed starts afresh (BasicSR
-keeps the old run as ``<name>_archived_<time>``).
+run again. Steps that do not need each other run side by side. Finished steps are skipped, an interrupted one goes on,
+and one whose options changed starts afresh (BasicSR keeps the old run as ``<name>_archived_<time>``).
 """
 
 import argparse
@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -21,11 +22,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from ..errors import RefStarError
-from .demo_options import EXPECTED_SECONDS, LENGTHS, Step, plan
+from .demo_options import EXPECTED_SECONDS, LENGTHS, STAGES, Step, plan
 from .training_log import Entry, parse_line
 
 QUIET = 15.0  # seconds between progress lines where the output is no terminal
 PATIENCE = 15.0  # seconds; the workers of a killed training live on for some
+STARTED = 20.0  # foreseen seconds of work after which the pace of this machine is known; starting up takes some too
 LAST_LINES = 25  # of the log, shown when a step fails
 
 
@@ -63,43 +65,139 @@ class Ledger:
         os.replace(part, self.path)
 
 
-class Progress:
-    """One line about the running step and the time left for all."""
+class Run:
+    """A step as a process of its own, which inherits the file descriptor ``lock``; its output goes to a log.
 
-    def __init__(self, steps: list[Step], ledger: Ledger, expected: dict[str, float]) -> None:
-        self.steps, self.ledger, self.expected = steps, ledger, expected
+    Args:
+        step (Step): what to run.
+        out (Path): output folder.
+        ledger (Ledger): is told the time spent.
+        lock (int): file descriptor.
+        threads (int): for its computations.
+    """
+
+    def __init__(self, step: Step, out: Path, ledger: Ledger, lock: int, threads: int) -> None:
+        self.step, self.ledger = step, ledger
+        self.before, self.start = ledger.seconds(step), time.monotonic()
+        self.entry: Entry | None = None
+        self.tail: deque[str] = deque(maxlen=LAST_LINES)
+        self.log = out / 'logs' / f'{step.name}.log'
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        resume = ledger.is_same(step)
+        command = [sys.executable, '-m', f'refstar.tools.{step.command}', '-opt', str(step.file)]
+        command += ['--auto_resume'] if resume and step.command == 'train' else []
+        ledger.write(step, self.before)
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors='replace',
+            env={'OMP_NUM_THREADS': str(threads), **os.environ, 'PYTHONUNBUFFERED': '1'},
+            pass_fds=[lock],
+        )
+        self.reader = threading.Thread(target=self._read, args=['a' if resume else 'w'], daemon=True)
+        self.reader.start()
+
+    def _read(self, mode: str) -> None:
+        with open(self.log, mode, encoding='utf-8') as file:
+            for line in self.process.stdout:
+                file.write(line)
+                file.flush()
+                self.tail.append(line)
+                self.entry = parse_line(line) or self.entry
+
+    @property
+    def seconds(self) -> float:
+        """Spent on this step so far, interrupted runs included."""
+        return self.before + time.monotonic() - self.start
+
+    @property
+    def share(self) -> float:
+        """How much of the step is done, in [0, 1]."""
+        return self.entry.iteration / self.step.iterations if self.entry and self.step.iterations else 0.0
+
+    def ended(self) -> bool:
+        """Whether the step is done; also keeps its time.
+
+        Raises:
+            RefStarError: it failed; the message holds the last lines of its log.
+        """
+        code = self.process.poll()
+        if code is None:
+            self.ledger.write(self.step, self.seconds)
+            return False
+        self.reader.join()
+        done = code == 0 and self.step.product() is not None
+        self.ledger.write(self.step, self.seconds, done)
+        if not done:
+            raise RefStarError(
+                f'step {self.step.name} failed (exit code {code}); the end of {self.log}:\n{"".join(self.tail)}'
+                'Run the same command again to go on from the last checkpoint.'
+            )
+        return True
+
+    def stop(self) -> None:
+        """Ends the process if it is still running, and waits for it."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+class Progress:
+    """One line about the running steps and the time left for all.
+
+    Args:
+        stages (list[list[Step]]): steps of a stage run side by side.
+        ledger (Ledger): what is done.
+        expected (dict[str, float]): seconds of every step before anything was measured.
+    """
+
+    def __init__(self, stages: list[list[Step]], ledger: Ledger, expected: dict[str, float]) -> None:
+        self.stages, self.ledger, self.expected = stages, ledger, expected
         self.live = sys.stdout.isatty()
         self.last = 0.0
 
-    def remaining(self, step: Step, share: float, seconds: float) -> float:
+    def remaining(self, at: int, running: list[tuple[Step, float, float]]) -> float:
         """Seconds left for all steps.
 
         Args:
-            step (Step): the running one.
-            share (float): how much of it is done, in [0, 1].
-            seconds (float): spent on it.
+            at (int): number of the running stage.
+            running (list): its running steps, each with the share that is done, in [0, 1], and the seconds spent.
         """
-        at = self.steps.index(step)
-        finished = self.steps[:at]
-        spent = seconds + sum(self.ledger.seconds(s) for s in finished)
-        foreseen = share * self.expected[step.name] + sum(self.expected[s.name] for s in finished)
-        pace = spent / foreseen if foreseen else 1.0
-        later = [s for s in self.steps[at + 1 :] if not self.ledger.is_done(s)]
-        own = seconds * (1 - share) / share if share > 0.05 else pace * (1 - share) * self.expected[step.name]
-        return own + pace * sum(self.expected[s.name] for s in later)
+        finished = [s for stage in self.stages[: at + 1] for s in stage if self.ledger.is_done(s)]
+        spent = sum(self.ledger.seconds(s) for s in finished) + sum(seconds for *_, seconds in running)
+        foreseen = sum(self.expected[s.name] for s in finished)
+        foreseen += sum(share * self.expected[s.name] for s, share, _ in running)
+        pace = spent / foreseen if foreseen > STARTED else 1.0
 
-    def show(self, step: Step, seconds: float, entry: Entry | None, force: bool = False) -> None:
+        def left(step: Step, share: float, seconds: float) -> float:
+            return seconds * (1 - share) / share if share > 0.05 else pace * (1 - share) * self.expected[step.name]
+
+        later = [
+            [self.expected[s.name] for s in stage if not self.ledger.is_done(s)] for stage in self.stages[at + 1 :]
+        ]
+        now = max((left(*run) for run in running), default=0.0)
+        return now + pace * sum(max(stage, default=0.0) for stage in later)
+
+    def show(self, at: int, runs: list[Run], force: bool = False) -> None:
         """Prints the line; without a terminal only every QUIET seconds, unless forced."""
         now = time.monotonic()
         if not force and now - self.last < (0.2 if self.live else QUIET):
             return
         self.last = now
-        share = entry.iteration / step.iterations if entry and step.iterations else 0.0
-        parts = [f'[{self.steps.index(step) + 1}/{len(self.steps)}] {step.command} {step.experiment}']
-        if entry:
-            parts.append(f'iteration {entry.iteration}/{step.iterations}, loss {entry.loss:.4f}')
-        parts.append(f'{clock(seconds)} spent, {clock(self.remaining(step, share, seconds))} left for all')
-        self.write('   '.join(parts))
+        parts = [f'[{at + 1}/{len(self.stages)}]']
+        for run in runs:
+            part = f'{run.step.command} {run.step.experiment}'
+            if run.entry:
+                part += f' {run.entry.iteration}/{run.step.iterations}, loss {run.entry.loss:.4f}'
+            parts.append(part)
+        left = self.remaining(at, [(run.step, run.share, run.seconds) for run in runs])
+        self.write('   '.join([*parts, f'{clock(left)} left for all']))
 
     def write(self, text: str, last: bool = False) -> None:
         if not self.live:
@@ -135,67 +233,27 @@ def alone(out: Path, patience: float = PATIENCE) -> Iterator[int]:
         yield file.fileno()
 
 
-def run_step(step: Step, out: Path, ledger: Ledger, progress: Progress, lock: int) -> None:
-    """Runs one step as a process of its own, which inherits the file descriptor ``lock``.
+def run_stage(at: int, steps: list[Step], out: Path, ledger: Ledger, progress: Progress, lock: int) -> None:
+    """Runs steps side by side, each on its share of the cores.
 
     Raises:
-        RefStarError: it failed; the message holds the last lines of its log.
+        RefStarError: one failed; the others are ended.
     """
-    resume = ledger.is_same(step)
-    before, start = ledger.seconds(step), time.monotonic()
-    log = out / 'logs' / f'{step.name}.log'
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, '-m', f'refstar.tools.{step.command}', '-opt', str(step.file)]
-    command += ['--auto_resume'] if resume and step.command == 'train' else []
-    ledger.write(step, before)
-    progress.show(step, before, None, force=True)
-    entry, tail = None, deque(maxlen=LAST_LINES)
-    with open(log, 'a' if resume else 'w', encoding='utf-8') as file:
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors='replace',
-            env={**os.environ, 'PYTHONUNBUFFERED': '1'},
-            pass_fds=[lock],
-        )
-        try:
-            for line in process.stdout:
-                file.write(line)
-                file.flush()
-                tail.append(line)
-                found = parse_line(line)
-                if found:
-                    entry = found
-                    seconds = before + time.monotonic() - start
-                    ledger.write(step, seconds)
-                    progress.show(step, seconds, entry)
-            code = process.wait()
-        finally:
-            stop(process)
-    seconds = before + time.monotonic() - start
-    if code or step.product() is None:
-        ledger.write(step, seconds)
-        raise RefStarError(
-            f'step {step.name} failed (exit code {code}); the end of {log}:\n{"".join(tail)}'
-            'Run the same command again to go on from the last checkpoint.'
-        )
-    ledger.write(step, seconds, done=True)
-    progress.write(
-        f'[{progress.steps.index(step) + 1}/{len(progress.steps)}] {step.experiment}: {clock(seconds)}', last=True
-    )
-
-
-def stop(process: subprocess.Popen) -> None:
-    """Ends a child that is still running, and waits for it."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    threads = max(1, len(os.sched_getaffinity(0)) // max(1, len(steps)))
+    runs: list[Run] = []
+    try:
+        runs += [Run(step, out, ledger, lock, threads) for step in steps]
+        progress.show(at, runs, force=True)
+        while runs:
+            time.sleep(0.5)
+            for run in list(runs):
+                if run.ended():
+                    runs.remove(run)
+                    progress.write(f'{run.step.experiment}: {clock(run.seconds)}', last=True)
+            progress.show(at, runs)
+    finally:
+        for run in runs:
+            run.stop()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -224,13 +282,14 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with alone(out) as lock:
             steps = plan(args.length, name, out, args.overrides)
+            stages = [[step for step in steps if step.name in stage] for stage in STAGES]
             ledger = Ledger(out / 'steps.json')
-            progress = Progress(steps, ledger, EXPECTED_SECONDS[args.length])
-            for step in steps:
-                if ledger.is_done(step):
+            progress = Progress(stages, ledger, EXPECTED_SECONDS[args.length])
+            for at, stage in enumerate(stages):
+                done = [step for step in stage if ledger.is_done(step)]
+                for step in done:
                     progress.write(f'{step.experiment}: done earlier in {clock(ledger.seconds(step))}', last=True)
-                else:
-                    run_step(step, out, ledger, progress, lock)
+                run_stage(at, [step for step in stage if step not in done], out, ledger, progress, lock)
             from .report import write_report
 
             print(write_report(steps, {s.name: ledger.seconds(s) for s in steps}, args.length, out))

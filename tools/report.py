@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ..errors import RefStarError
-from .demo_options import TRAININGS, Step
+from .demo_options import STAGES, TRAININGS, Step
 from .report_pictures import curves, embed, panels_of, telling_windows, window_row
 from .training_log import read_log
 
@@ -68,12 +68,12 @@ def summarise(steps: dict[str, Step], seconds: dict[str, float], length: str) ->
     summary = {
         'length': length,
         'refsel': {k: finite(v) for k, v in refsel['arms']['right'].items()}
-        | {f'{k}_wrong': finite(v) for k, v in refsel['arms'].get('wrong', {}).items()},
+        | {f'{k}_wrong': finite(v) for k, v in refsel['arms'].get('wrong', {}).items() if v is not None},
         'refstar': {arm: image_row(arms[arm], 'test_refstar') for arm in ARMS},
         'backbone': image_row(backbone['arms']['none'], 'test_backbone'),
         'images': refstar['images'],
         'identities': testset.get('identities'),
-        'seconds': seconds | {'total': round(sum(seconds.values()), 1)},
+        'seconds': seconds | {'total': round(sum(max(seconds[s] for s in stage) for stage in STAGES), 1)},
         'iterations': {name: steps[name].iterations for name in TRAININGS},
         'versions': {'python': platform.python_version()}
         | {p: version(p) for p in ('refstar', 'torch', 'torchvision', 'basicsr', 'numpy', 'opencv-python')},
