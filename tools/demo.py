@@ -187,7 +187,7 @@ class Progress:
     def show(self, at: int, runs: list[Run], force: bool = False) -> None:
         """Prints the line; without a terminal only every QUIET seconds, unless forced."""
         now = time.monotonic()
-        if not force and now - self.last < (0.2 if self.live else QUIET):
+        if not runs or not force and now - self.last < (0.2 if self.live else QUIET):
             return
         self.last = now
         parts = [f'[{at + 1}/{len(self.stages)}]']
@@ -239,10 +239,11 @@ def run_stage(at: int, steps: list[Step], out: Path, ledger: Ledger, progress: P
     Raises:
         RefStarError: one failed; the others are ended.
     """
-    threads = max(1, len(os.sched_getaffinity(0)) // max(1, len(steps)))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     runs: list[Run] = []
     try:
-        runs += [Run(step, out, ledger, lock, threads) for step in steps]
+        for step in steps:
+            runs.append(Run(step, out, ledger, lock, threads=max(1, cores // len(steps))))
         progress.show(at, runs, force=True)
         while runs:
             time.sleep(0.5)
