@@ -187,7 +187,7 @@ class Progress:
     def show(self, at: int, runs: list[Run], force: bool = False) -> None:
         """Prints the line; without a terminal only every QUIET seconds, unless forced."""
         now = time.monotonic()
-        if not runs or not force and now - self.last < (0.2 if self.live else QUIET):
+        if not runs or (not force and now - self.last < (0.2 if self.live else QUIET)):
             return
         self.last = now
         parts = [f'[{at + 1}/{len(self.stages)}]']
