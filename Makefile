@@ -1,4 +1,4 @@
-# make demo        set-up, then train, test and report on synthetic faces (about 20 minutes on two cores)
+# make demo        set-up, then train, test and report on synthetic faces (about 13 minutes on two cores)
 # make experiment  the same at length, resumable
 # make test        set-up, then the tests
 # VENV=path        an environment of yours instead of .venv; it gets this project installed
