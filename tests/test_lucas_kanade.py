@@ -5,6 +5,7 @@ import torch
 
 from refstar import lucas_kanade
 from refstar.layers import identity_grid, warp
+from refstar.refsel_arch import RefSel
 
 
 def texture(seed: int, size: int = 64) -> torch.Tensor:
@@ -43,3 +44,16 @@ def test_steps_are_measured_in_cells_of_the_grid():
     seen, shown = (lucas_kanade.contrast(x) for x in (photo, other))
     coarse, fine = (lucas_kanade.steps(seen, shown, identity_grid(n, n, photo))[:, 2].mean() for n in (16, 32))
     assert fine == pytest.approx(2 * float(coarse), rel=0.1)
+
+
+def test_the_correspondence_can_do_without():
+    torch.manual_seed(0)
+    photo, refs = texture(2), texture(3)[:, None]
+    flows = {}
+    for photometric in (True, False):
+        torch.manual_seed(0)
+        net = RefSel(64, 16, photometric=photometric)
+        flows[photometric] = net(photo, refs, return_aux=True)[1]['match'].flows
+    assert torch.equal(flows[True][0], flows[False][0])
+    assert not torch.equal(flows[True][-1], flows[False][-1])
+    assert torch.equal(flows[False][0], flows[False][-1])  # untrained, nothing else moves it
