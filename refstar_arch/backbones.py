@@ -1,6 +1,6 @@
 """Where references enter the known backbones. For any other arch write ``taps`` in the option file.
 
-A backbone is a row: registered name -> function from its built module and the image size to module paths.
+A backbone is a row of two tables: registered name -> function of its built module (and the image size) to module paths.
 """
 
 import copy
@@ -20,25 +20,77 @@ def _stylegan_taps(net: nn.Module, size: int) -> list[str]:
     return [f'stylegan_decoder.style_convs.{2 * (k - 3) + 1}' for k in log_sizes]
 
 
+def _codeformer_taps(net: nn.Module, size: int) -> list[str]:
+    """The second residual block of the generator at 64, 128 and 256: after ``w`` has let the encoder's features in."""
+    return ['generator.blocks.13', 'generator.blocks.16', 'generator.blocks.19']
+
+
+def _restoreformer_taps(net: nn.Module, size: int) -> list[str]:
+    """The last residual block of every resolution from size/8 to size/2."""
+    levels = range(min(3, net.decoder.num_resolutions - 1), 0, -1)
+    return [f'decoder.up.{k}.block.{net.decoder.num_res_blocks}' for k in levels]
+
+
+# Outputs that are feature maps (b, c, r, r): the transfer mixes reference features into them.
 TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
     'GFPGANv1Clean': _stylegan_taps,
+    'GFPGANBilinear': _stylegan_taps,
+    'CodeFormer': _codeformer_taps,
+    'RestoreFormer': _restoreformer_taps,
     'RRDBNet': lambda net, size: ['conv_body', 'conv_up1', 'conv_up2'],
 }
 
+# Outputs of any form that the composite context conditions: style codes, or the transformer's tokens.
+CONTEXT_TAPS: dict[str, Callable[[nn.Module], list[str]]] = {
+    'GFPGANv1Clean': lambda net: ['final_linear'],
+    'GFPGANBilinear': lambda net: ['final_linear'],
+    'CodeFormer': lambda net: [f'ft_layers.{i}' for i in range(0, net.n_layers, 3)],
+    'RestoreFormer': lambda net: ['encoder.conv_out'],
+    'RRDBNet': lambda net: ['conv_first'],
+}
+
+
+def _row(table: dict[str, Callable], name: str, key: str) -> Callable:
+    if name not in table:
+        raise RefStarError(f'{name} has no default {key}; write network_g.{key} (known backbones: {", ".join(table)})')
+    return table[name]
+
 
 def default_taps(name: str, net: nn.Module, size: int) -> list[str]:
-    """Module paths of a known backbone.
+    """Module paths of a known backbone for the transfer.
 
     Raises:
         RefStarError: the arch is not in the table.
     """
-    if name not in TAPS:
-        raise RefStarError(f'{name} has no default taps; write network_g.taps (known backbones: {", ".join(TAPS)})')
-    return TAPS[name](net, size)
+    return _row(TAPS, name, 'taps')(net, size)
+
+
+def default_context_taps(name: str, net: nn.Module) -> list[str]:
+    """Module paths of a known backbone for the composite context; errors as :func:`default_taps`."""
+    return _row(CONTEXT_TAPS, name, 'context_taps')(net)
+
+
+def _output_shapes(net: nn.Module, taps: list[str], size: int, key: str) -> list[tuple[int, ...] | None]:
+    """Shapes of the outputs of modules, by one forward pass on the meta device (no memory, no arithmetic)."""
+    net, shapes = copy.deepcopy(net).to('meta').eval(), {}
+    modules = dict(net.named_modules())
+    for tap in taps:
+        if tap not in modules:
+            raise RefStarError(
+                f'{key}: {type(net).__name__} has no module {tap!r}; see named_modules() of the backbone'
+            )
+
+        def measure(module: nn.Module, inputs: tuple, out: Any, tap: str = tap) -> None:
+            shapes[tap] = tuple(getattr(out, 'shape', ())) or None
+
+        modules[tap].register_forward_hook(measure)
+    with torch.no_grad(), torch.device('meta'):
+        net(torch.empty(1, 3, size, size))
+    return [shapes.get(tap) for tap in taps]
 
 
 def measure_taps(net: nn.Module, taps: list[str], size: int) -> dict[str, tuple[int, int]]:
-    """Channels and resolution of every tap, by one forward pass on the meta device (no memory, no arithmetic).
+    """Channels and resolution of every tap of the transfer.
 
     Args:
         net (nn.Module): the backbone.
@@ -51,20 +103,35 @@ def measure_taps(net: nn.Module, taps: list[str], size: int) -> dict[str, tuple[
     Raises:
         RefStarError: a path is not in the network, or its output is not one feature map.
     """
-    net, shapes = copy.deepcopy(net).to('meta').eval(), {}
-    modules = dict(net.named_modules())
-    for tap in taps:
-        if tap not in modules:
-            raise RefStarError(f'taps: {type(net).__name__} has no module {tap!r}; see named_modules() of the backbone')
-
-        def measure(module: nn.Module, inputs: tuple, out: Any, tap: str = tap) -> None:
-            shapes[tap] = getattr(out, 'shape', None)
-
-        modules[tap].register_forward_hook(measure)
-    with torch.no_grad():
-        net(torch.empty(1, 3, size, size, device='meta'))
-    for tap in taps:
-        shape = shapes.get(tap)
+    found = {}
+    for tap, shape in zip(taps, _output_shapes(net, taps, size, 'taps'), strict=True):
         if shape is None or len(shape) != 4 or shape[2] != shape[3]:
             raise RefStarError(f'taps: the output of {tap!r} is not a square feature map (shape {shape})')
-    return {tap: (shapes[tap][1], shapes[tap][2]) for tap in taps}
+        found[tap] = (shape[1], shape[2])
+    return found
+
+
+def measure_context_taps(net: nn.Module, taps: list[str], size: int) -> list[tuple[int, str]]:
+    """Channels and layout of every output that the composite context conditions.
+
+    Args:
+        net, taps, size: as in :func:`measure_taps`; the outputs are style codes (1, l * c), where c is the network's
+            ``num_style_feat`` (or all), sequences (1, l, c) or (l, 1, c), or maps (1, c, h, w).
+
+    Returns:
+        list: (channels, axes as in :class:`~refstar.context_attention.ContextAttention`).
+
+    Raises:
+        RefStarError: a path is not in the network, or its output is of another form.
+    """
+    found = []
+    for tap, shape in zip(taps, _output_shapes(net, taps, size, 'context_taps'), strict=True):
+        if shape is not None and len(shape) == 4:
+            found.append((shape[1], 'b c h w'))
+        elif shape is not None and len(shape) == 3 and 1 in shape[:2]:
+            found.append((shape[2], 'b l c' if shape[0] == 1 else 'l b c'))
+        elif shape is not None and len(shape) == 2:
+            found.append((getattr(net, 'num_style_feat', shape[1]), 'b (l c)'))
+        else:
+            raise RefStarError(f'context_taps: the output of {tap!r} has no form that can be conditioned ({shape})')
+    return found

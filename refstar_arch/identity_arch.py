@@ -6,19 +6,18 @@ report both. Train with one network and report with another, otherwise the score
 Axis letters: b batch, c channels, H W image size, d length of an embedding.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from basicsr.utils import get_root_logger
 from basicsr.utils.registry import ARCH_REGISTRY
 from einops import rearrange
 from torch import Tensor, nn
 
 from .errors import RefStarError
-from .mobilefacenet_arch import MobileFaceNet
-from .weights import load_fitting, read_state_dict, sha256
+from .identity_networks import NETWORKS
+from .weights import sha256
 
 # Five points (left and right eye, nose, left and right corner of the mouth; x, y) in the crop of 512 pixels that FFHQ
 # and facexlib use, and in the crop of 112 pixels that ArcFace and its successors use.
@@ -63,53 +62,14 @@ def imagenet_112(x: Tensor) -> Tensor:
     return ((arcface_crop(x) + 1) / 2 - rearrange(mean, 'c -> c 1 1')) / rearrange(std, 'c -> c 1 1')
 
 
-def _mobilefacenet(state: dict[str, Tensor], path: str | Path) -> nn.Module:
-    return load_fitting(MobileFaceNet(), state, path)
+def clip_224(x: Tensor) -> Tensor:
+    """The whole face at 224x224 with CLIP's mean and deviation removed: the input of FaRL and its like."""
+    mean, std = torch.tensor([[0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]]).to(x)
+    x = F.interpolate(x, (224, 224), mode='bilinear', align_corners=False, antialias=True)
+    return ((x + 1) / 2 - rearrange(mean, 'c -> c 1 1')) / rearrange(std, 'c -> c 1 1')
 
 
-def _arcface_resnet18(state: dict[str, Tensor], path: str | Path) -> nn.Module:
-    from gfpgan.archs.arcface_arch import ResNetArcFace
-
-    return load_fitting(ResNetArcFace('IRBlock', [2, 2, 2, 2], use_se=False), state, path)
-
-
-def _edgeface_xxs(state: dict[str, Tensor], path: str | Path) -> nn.Module:
-    """EdgeFace-XXS. Its quantised file keeps linear layers as int8; they become ordinary float layers."""
-    try:
-        import timm
-    except ImportError as error:
-        raise RefStarError('identity network edgeface_xxs needs the package timm: pip install timm') from error
-    plain, packed = {}, '._packed_params._packed_params'
-    for key, value in state.items():
-        key = key.removeprefix('model.')
-        if key.endswith(packed):
-            weight, bias = value
-            plain[key.replace(packed, '.weight')] = weight.dequantize()
-            if bias is not None:
-                plain[key.replace(packed, '.bias')] = bias.detach()
-        elif not key.endswith(('.scale', '.zero_point', '._packed_params.dtype')):
-            plain[key] = value
-    return load_fitting(timm.create_model('edgenext_xx_small', num_classes=512), plain, path)
-
-
-@dataclass(frozen=True)
-class IdentityNetwork:
-    """How a named network is built from its file and what it is fed.
-
-    Attributes:
-        build: (state dict, path) -> network.
-        prepare: FFHQ-aligned RGB in [-1, 1], (b, 3, H, H) -> the network's input.
-    """
-
-    build: Callable[[dict[str, Tensor], str | Path], nn.Module]
-    prepare: Callable[[Tensor], Tensor]
-
-
-NETWORKS = {
-    'mobilefacenet': IdentityNetwork(_mobilefacenet, imagenet_112),
-    'edgeface_xxs': IdentityNetwork(_edgeface_xxs, arcface_crop),
-    'arcface_resnet18': IdentityNetwork(_arcface_resnet18, grey_128),
-}
+PREPARE = {'arcface_112': arcface_crop, 'imagenet_112': imagenet_112, 'grey_128': grey_128, 'clip_224': clip_224}
 
 
 @ARCH_REGISTRY.register()
@@ -117,22 +77,33 @@ class IdentityEncoder(nn.Module):
     """A frozen face-recognition network with its crop, normalisation and weights.
 
     Args:
-        network (str): 'mobilefacenet' (112 px, 128-d), 'edgeface_xxs' (112 px, 512-d, needs timm) or
-            'arcface_resnet18' (GFPGAN's: whole face, grey, 128 px, 512-d).
+        network (str): 'mobilefacenet' (112 px, 128-d), 'edgeface_xxs' (112 px, 512-d, needs timm), 'arcface_resnet18'
+            (GFPGAN's: whole face, grey, 128 px, 512-d), 'irse50' (facexlib's IR-SE50: 112 px, 512-d), or any other
+            network by its file: 'torchscript', 'onnx' (needs onnxruntime; no gradients).
         weights (str): path of its file; nothing is downloaded.
+        prepare (str | None): what the network is fed, a name in ``PREPARE``. None: what the named network takes, and
+            ArcFace's crop of 112 pixels for 'torchscript' and 'onnx'.
 
     Raises:
         RefStarError: unknown network, missing or unreadable file, or the file of another network.
     """
 
-    def __init__(self, network: str, weights: str) -> None:
+    def __init__(self, network: str, weights: str, prepare: str | None = None) -> None:
         super().__init__()
         if network not in NETWORKS:
             raise RefStarError(f'unknown identity network {network!r}; known are {", ".join(NETWORKS)}')
-        self.network, self.weights = network, weights
-        state = read_state_dict(weights, f'identity network {network} (key weights)')
+        prepare = prepare or NETWORKS[network].prepare
+        if prepare not in PREPARE:
+            raise RefStarError(f'identity network: unknown prepare {prepare!r}; known are {", ".join(PREPARE)}')
+        what = f'identity network {network} (key weights)'
+        if not weights:
+            raise RefStarError(f'{what}: no weights file is configured; give its path (nothing is downloaded)')
+        if not Path(weights).is_file():
+            raise RefStarError(f'{what}: {weights}: no such file')
+        self.network, self.weights, self.prepare = network, weights, PREPARE[prepare]
         with torch.random.fork_rng(devices=[]):  # the random initial weights are thrown away
-            self.net = NETWORKS[network].build(state, weights)
+            self.net = NETWORKS[network].build(weights)
+        get_root_logger().info(f'Identity network {network}: {weights}, sha256 {self.sha256}')
         self.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'IdentityEncoder':
@@ -151,10 +122,10 @@ class IdentityEncoder(nn.Module):
             x (Tensor): FFHQ-aligned faces, shape (b, 3, H, H), RGB in [-1, 1].
 
         Returns:
-            Tensor: embeddings of length 1, shape (b, d).
+            Tensor: embeddings of length 1, shape (b, d), or what a network given by its file makes of it.
         """
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[-1] != x.shape[-2]:
             raise RefStarError(
                 f'identity network: expected square FFHQ-aligned faces (b, 3, H, H), got {tuple(x.shape)}'
             )
-        return F.normalize(self.net(NETWORKS[self.network].prepare(x.float())), dim=1)
+        return F.normalize(self.net(self.prepare(x.float())), dim=-1)

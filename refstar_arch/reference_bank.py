@@ -3,7 +3,8 @@
 Axis letters: b batch, n references, c channels, h w feature size, H W image size.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from .checkpoint import save_atomically
 from .errors import RefStarError
 
-FORMAT = 'refstar.bank.1'
+FORMAT = 'refstar.bank.2'
 
 
 @dataclass
@@ -24,6 +25,7 @@ class ReferenceBank:
         taps (dict[int, Tensor]): features for the transfer by resolution, each (b, n, c, r, r).
         valid (Tensor): bool, (b, n); False for padding slots.
         mask (Tensor | None): the selection it was made with, (b, n, 1, H, W) in [0, 1]; None: RefSel decides.
+        context (Tensor | None): tokens of :class:`CompositeContext`, (b, n, t, d).
         network (str): fingerprint of the network that made it.
     """
 
@@ -31,7 +33,23 @@ class ReferenceBank:
     taps: dict[int, Tensor]
     valid: Tensor
     mask: Tensor | None
+    context: Tensor | None
     network: str
+
+    def apply(self, change: Callable[[Tensor], Tensor]) -> 'ReferenceBank':
+        """A bank whose tensors are changed by one function."""
+        return replace(
+            self,
+            match=[change(x) for x in self.match],
+            taps={r: change(x) for r, x in self.taps.items()},
+            valid=change(self.valid),
+            mask=None if self.mask is None else change(self.mask),
+            context=None if self.context is None else change(self.context),
+        )
+
+    def reference(self, i: int) -> 'ReferenceBank':
+        """The bank of the reference ``i`` alone (no copy)."""
+        return self.apply(lambda x: x[:, i : i + 1])
 
     def expand(self, batch: int) -> 'ReferenceBank':
         """The bank of one person for a batch of photos of that person (no copy)."""
@@ -40,21 +58,12 @@ class ReferenceBank:
         if self.valid.shape[0] != 1:
             raise RefStarError(f'reference bank of {self.valid.shape[0]} people used for a batch of {batch} photos')
 
-        def grow(x: Tensor) -> Tensor:
-            return x.expand(batch, *x.shape[1:])
-
-        return ReferenceBank(
-            [grow(x) for x in self.match],
-            {r: grow(x) for r, x in self.taps.items()},
-            grow(self.valid),
-            None if self.mask is None else grow(self.mask),
-            self.network,
-        )
+        return self.apply(lambda x: x.expand(batch, *x.shape[1:]))
 
     def save(self, path: str | Path) -> None:
         """Writes the bank to a file that :meth:`load` reads without running any code."""
-        state = {'format': FORMAT, 'match': self.match, 'taps': self.taps, 'valid': self.valid, 'mask': self.mask}
-        save_atomically({**state, 'network': self.network}, path)
+        state = {field.name: getattr(self, field.name) for field in fields(self)}
+        save_atomically({'format': FORMAT, **state}, path)
 
     @classmethod
     def load(cls, path: str | Path, map_location: str | torch.device = 'cpu') -> 'ReferenceBank':

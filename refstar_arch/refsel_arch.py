@@ -78,7 +78,7 @@ class RefSel(nn.Module):
         """
         small = resize_slots(refs, (self.size, self.size))
         features = self.ref_encoder(small.flatten(0, 1))
-        return [small, rearrange(features, '(b n) ... -> b n ...', n=refs.shape[1])]
+        return [small, with_slots(features, refs.shape[1])]
 
     def compare(self, lq: Tensor, ref: list[Tensor]) -> tuple[Tensor, Match]:
         """Compares degraded photos (b, 3, H, W) with encoded references.
@@ -93,7 +93,7 @@ class RefSel(nn.Module):
         match = self.matcher(encoded, features, small, image)
         repeated = [x.repeat_interleave(n, 0) for x in (encoded, small)]
         logits = self.head(match, repeated[0], features.flatten(0, 1), repeated[1], image.flatten(0, 1))
-        return rearrange(logits, '(b n) ... -> b n ...', n=n), match
+        return with_slots(logits, n), match
 
     def forward(
         self, lq: Tensor, refs: Tensor, ref_valid: Tensor | None = None, return_aux: bool = False
@@ -119,9 +119,14 @@ class RefSel(nn.Module):
         return mask, {'mask_logits': logits, 'match': match, 'carried': carry(mask, match.flow)}
 
 
+def with_slots(x: Tensor, n: int) -> Tensor:
+    """(b * n, ...) -> (b, n, ...)."""
+    return rearrange(x, '(b n) ... -> b n ...', n=n)
+
+
 def resize_slots(x: Tensor, size: tuple[int, int]) -> Tensor:
     """:func:`~refstar.layers.resize` for (b, n, c, h, w)."""
-    return rearrange(resize(x.flatten(0, 1), size), '(b n) ... -> b n ...', n=x.shape[1])
+    return with_slots(resize(x.flatten(0, 1), size), x.shape[1])
 
 
 def carry(mask: Tensor, flow: Tensor) -> Tensor:
@@ -136,4 +141,4 @@ def carry(mask: Tensor, flow: Tensor) -> Tensor:
     """
     flow = resize_slots(flow, mask.shape[-2:])
     carried = warp(mask.flatten(0, 1), flow.flatten(0, 1), padding='zeros')
-    return rearrange(carried, '(b n) ... -> b n ...', n=mask.shape[1])
+    return with_slots(carried, mask.shape[1])

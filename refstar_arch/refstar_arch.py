@@ -4,23 +4,26 @@ Axis letters: b batch, n references, c channels, h w feature size, H W image siz
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from basicsr.archs import build_network
 from basicsr.utils.registry import ARCH_REGISTRY
-from einops import rearrange
 from torch import Tensor, nn
 
-from .backbones import default_taps, measure_taps
+from .backbones import default_context_taps, default_taps, measure_context_taps, measure_taps
+from .composite_context_arch import CompositeContext
+from .context_attention import ContextAttention
 from .errors import RefStarError
-from .layers import resize
+from .multi_reference import guided
 from .reference_bank import ReferenceBank
 from .reference_encoder import ReferenceEncoder
-from .refsel_arch import RefSel, carry, resize_slots
-from .transfer import Transfer
+from .refsel_arch import RefSel, carry, resize_slots, with_slots
+from .transfer import Transfer, fetch
+
+COMBINE = ('concat', 'guidance')
 
 
 @ARCH_REGISTRY.register()
@@ -38,9 +41,14 @@ class RefSTAR(nn.Module):
         ref_channels (int): width of the reference encoder. Default: 32.
         structure_size (int): structure grid of the transfer; choose about the number of pixels that the degradation
             leaves across the face. Default: 32.
+        context (dict | None): arguments of :class:`CompositeContext`, which then conditions the backbone as a whole.
+            None: no context.
+        context_taps (list[str] | None): module paths that the context conditions. None: the table in ``backbones.py``.
+        value_range (tuple | list): values of a black and of a white pixel in the photos, references and outputs.
+            Default: (-1, 1), as GFPGAN and CodeFormer take them; BasicSR's own models take (0, 1).
     """
 
-    option_blocks = {'refsel': RefSel}
+    option_blocks = {'refsel': RefSel, 'context': CompositeContext}
 
     def __init__(
         self,
@@ -50,9 +58,12 @@ class RefSTAR(nn.Module):
         refsel: dict | None = None,
         ref_channels: int = 32,
         structure_size: int = 32,
+        context: dict | None = None,
+        context_taps: list[str] | None = None,
+        value_range: tuple[float, float] | list[float] = (-1, 1),
     ) -> None:
         super().__init__()
-        self.size = size
+        self.size, self.value_range = size, tuple(value_range)
         self.backbone = build_network(backbone)
         taps = taps or default_taps(backbone['type'], self.backbone, size)
         shapes = measure_taps(self.backbone, taps, size)
@@ -60,11 +71,19 @@ class RefSTAR(nn.Module):
         self.refsel = RefSel(**(refsel or {}))
         self.ref_encoder = ReferenceEncoder(size, list(self.taps.values()), ref_channels)
         self.transfer = nn.ModuleList([Transfer(c, ref_channels, structure_size) for c, _ in shapes.values()])
+        self.context, self.context_taps = None, []
+        if context is not None:
+            self.context = CompositeContext(**context)
+            self.context_taps = context_taps or default_context_taps(backbone['type'], self.backbone)
+            layouts = measure_context_taps(self.backbone, self.context_taps, size)
+            self.inject = nn.ModuleList([ContextAttention(c, self.context.dim, axes) for c, axes in layouts])
         self._stamp, self._fingerprint = None, ''
 
+    # ----------------------------------------------------------------- references
     def fingerprint(self) -> str:
         """Identifies the image size, the taps and the weights that make a bank; computed again only if they changed."""
-        weights = [*self.refsel.ref_encoder.parameters(), *self.ref_encoder.parameters()]
+        makers = [self.refsel.ref_encoder, self.ref_encoder, *([] if self.context is None else [self.context])]
+        weights = [p for maker in makers for p in maker.parameters()]
         stamp = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in weights]
         if stamp != self._stamp:
             digest = hashlib.sha256(f'{self.size} {self.refsel.size} {self.taps}'.encode())
@@ -73,21 +92,13 @@ class RefSTAR(nn.Module):
             self._stamp, self._fingerprint = stamp, digest.hexdigest()[:16]
         return self._fingerprint
 
-    def encode(
-        self, refs: Tensor, ref_valid: Tensor | None = None, mask: Tensor | None = None, fingerprint: bool = True
-    ) -> ReferenceBank:
-        """Encodes references once, for use with any number of photos of this person.
+    def normalise(self, x: Tensor) -> Tensor:
+        """Images in ``value_range`` -> [-1, 1]."""
+        low, high = self.value_range
+        return x if (low, high) == (-1, 1) else (x - low) * (2 / (high - low)) - 1
 
-        Args:
-            refs (Tensor): references, shape (b, n, 3, H, W), RGB in [-1, 1].
-            ref_valid (Tensor | None): bool, shape (b, n); False marks padding slots. None: all are valid.
-            mask (Tensor | None): selection masks to use in place of RefSel's, shape (b, n, 1, H, W), in [0, 1].
-                Where a mask is 0, the reference is blanked before anything sees it.
-            fingerprint (bool): stamp the bank with this network's fingerprint. Default: True.
-
-        Returns:
-            ReferenceBank: for the argument ``bank`` of :meth:`forward`.
-        """
+    def usable(self, refs: Tensor, ref_valid: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """References in [-1, 1], blanked where nothing may be seen of them, and their validity (b, n)."""
         b, n, _, h, w = refs.shape
         if (h, w) != (self.size, self.size):
             raise RefStarError(f'references of {w}x{h} pixels; this network takes {self.size}x{self.size}')
@@ -98,48 +109,85 @@ class RefSTAR(nn.Module):
             if mask.shape != (b, n, 1, h, w):
                 raise RefStarError(f'mask of shape {tuple(mask.shape)}; expected {(b, n, 1, h, w)}')
             keep = keep & (mask > 0)
-        refs = torch.where(keep, refs, torch.zeros_like(refs))
-        taps = self.ref_encoder(rearrange(refs, 'b n c h w -> (b n) c h w'))
-        taps = {r: rearrange(x, '(b n) ... -> b n ...', n=n) for r, x in taps.items()}
-        name = self.fingerprint() if fingerprint else ''
-        return ReferenceBank(self.refsel.encode_ref(refs), taps, ref_valid, mask, name)
+        return torch.where(keep, self.normalise(refs), 0.0), ref_valid
 
-    def guide(self, lq: Tensor, bank: ReferenceBank) -> dict[str, Any]:
+    def encode_taps(self, refs: Tensor) -> dict[int, Tensor]:
+        """References (b, n, 3, H, W) in [-1, 1] -> features for the transfer by resolution, each (b, n, c, r, r)."""
+        return {r: with_slots(x, refs.shape[1]) for r, x in self.ref_encoder(refs.flatten(0, 1)).items()}
+
+    def encode(
+        self, refs: Tensor, ref_valid: Tensor | None = None, mask: Tensor | None = None, fingerprint: bool = True
+    ) -> ReferenceBank:
+        """Encodes references once, for use with any number of photos of this person.
+
+        Args:
+            refs (Tensor): references, shape (b, n, 3, H, W), RGB in ``value_range``.
+            ref_valid (Tensor | None): bool, shape (b, n); False marks padding slots. None: all are valid.
+            mask (Tensor | None): selection masks to use in place of RefSel's, shape (b, n, 1, H, W), in [0, 1].
+                Where a mask is 0, the reference is blanked before anything sees it.
+            fingerprint (bool): stamp the bank with this network's fingerprint. Default: True.
+
+        Returns:
+            ReferenceBank: for the argument ``bank`` of :meth:`forward`.
+        """
+        refs, valid = self.usable(refs, ref_valid, mask)
+        context = None if self.context is None else self.context(refs)
+        name = self.fingerprint() if fingerprint else ''
+        return ReferenceBank(self.refsel.encode_ref(refs), self.encode_taps(refs), valid, mask, context, name)
+
+    # ----------------------------------------------------------------- transfer
+    def guide(self, lq: Tensor, encoded: Iterable[list[Tensor]], valid: Tensor, mask: Tensor | None) -> dict[str, Any]:
         """Selection and correspondence of a degraded photo and its references.
+
+        Args:
+            lq (Tensor): degraded face, (b, 3, H, W), RGB in [-1, 1].
+            encoded (Iterable): what ``refsel.encode_ref`` gives, in one or more parts along n.
+            valid (Tensor), mask (Tensor | None): as in :meth:`encode`.
 
         Returns:
             dict: ``mask`` (b, n, 1, H, W) in reference coordinates, ``mask_logits`` (the same shape, before the
             sigmoid; None if the mask was given), ``carried`` (b, n, 1, H, W) the masks in LQ coordinates, ``weight``
-            (b, n, 1, h, w) share of each reference, ``alpha`` (b, 1, H, W), ``match`` and ``flow`` (b, n, 2, h, w).
+            (b, n, 1, h, w) share of each reference, ``alpha`` (b, 1, H, W), ``flow`` (b, n, 2, h, w), and ``match``
+            (None if there was more than one part).
         """
-        logits, match = self.refsel.compare(lq, bank.match)
-        logits = resize_slots(logits, lq.shape[-2:])
-        valid = bank.valid[:, :, None, None, None]
-        mask = (logits.sigmoid() if bank.mask is None else bank.mask) * valid
-        carried = carry(mask, match.flow)
-        share = match.mass + torch.log(resize_slots(carried.detach(), match.mass.shape[-2:]) + 1e-6)
-        weight = share.masked_fill(~valid, torch.finfo(share.dtype).min).softmax(1)
+        logits, flow, mass, match = [], [], [], None
+        for part in encoded:  # of several parts no attention is kept: it is what takes the memory
+            logit, found = self.refsel.compare(lq, part)
+            match = None if logits else found
+            logits.append(logit), flow.append(found.flow), mass.append(found.mass)
+        logits, flow, mass = resize_slots(torch.cat(logits, 1), lq.shape[-2:]), torch.cat(flow, 1), torch.cat(mass, 1)
+        keep = valid[:, :, None, None, None]
+        given, mask = mask is not None, (logits.sigmoid() if mask is None else mask) * keep
+        carried = carry(mask, flow)
+        share = mass + torch.log(resize_slots(carried.detach(), mass.shape[-2:]) + 1e-6)
+        weight = share.masked_fill(~keep, torch.finfo(share.dtype).min).softmax(1)
         alpha = (resize_slots(weight, carried.shape[-2:]) * carried).sum(1)
         return {
             'mask': mask,
-            'mask_logits': logits if bank.mask is None else None,
+            'mask_logits': None if given else logits,
             'carried': carried,
             'weight': weight,
             'alpha': alpha,
             'match': match,
-            'flow': match.flow,
+            'flow': flow,
         }
 
+    def bring(self, encoded: Iterable[dict[int, Tensor]], guidance: dict[str, Any]) -> dict[int, Tensor]:
+        """All references' features in LQ coordinates, by resolution, each (b, c, r, r); parts along n as in guide."""
+        brought, start = dict.fromkeys(self.taps.values(), 0), 0
+        for part in encoded:
+            slots = slice(start, start + next(iter(part.values())).shape[1])
+            start = slots.stop
+            for r, feature in part.items():
+                brought[r] = brought[r] + fetch(feature, guidance['flow'][:, slots], guidance['weight'][:, slots])
+        return brought
+
     @contextmanager
-    def _tapped(self, bank: ReferenceBank, guidance: dict[str, Any], alpha: Tensor) -> Iterator[None]:
-        """Mixes reference features into the backbone's taps while the context is open."""
+    def _hooked(self, hooks: dict[str, Any]) -> Iterator[None]:
+        """While open, the output of each named module of the backbone is replaced by its function's value."""
         modules, handles = dict(self.backbone.named_modules()), []
-        for (tap, resolution), transfer in zip(self.taps.items(), self.transfer, strict=True):
-
-            def mix(module, inputs, out, transfer=transfer, ref=bank.taps[resolution]):
-                return transfer(out, ref, guidance['flow'], guidance['weight'], alpha)
-
-            handles.append(modules[tap].register_forward_hook(mix))
+        for name, change in hooks.items():
+            handles.append(modules[name].register_forward_hook(lambda m, inputs, out, change=change: change(out)))
         try:
             yield
         finally:
@@ -155,37 +203,63 @@ class RefSTAR(nn.Module):
         strength: float | Tensor = 1.0,
         bank: ReferenceBank | None = None,
         return_aux: bool = False,
+        chunk: int | None = None,
+        combine: str = 'concat',
+        guidance_scale: float = 1.0,
         **backbone_kwargs: Any,
     ) -> Any:
         """Restores a face.
 
         Args:
-            lq (Tensor): degraded face, shape (b, 3, H, W), RGB in [-1, 1].
+            lq (Tensor): degraded face, shape (b, 3, H, W), RGB in ``value_range``.
             refs, ref_valid, mask: as in :meth:`encode`; no refs and no bank: the bare backbone.
             strength (float | Tensor): 0 (backbone) to 1; a tensor has shape (b,). Default: 1.
             bank (ReferenceBank | None): encoded references in place of ``refs``, made by a network with these weights.
             return_aux (bool): also return the dict of :meth:`guide` (None without references). Default: False.
+            chunk (int | None): how many references are encoded at a time, to bound the memory. None: all.
+            combine (str): several references meet inside the network ('concat'), or each restores alone and the mean
+                of what they change is added ('guidance', see :mod:`~refstar.multi_reference`). Default: 'concat'.
+            guidance_scale (float): factor on that mean. Default: 1.
             **backbone_kwargs: passed to the backbone.
 
         Returns:
             What the backbone returns, or (that, dict).
         """
-        if refs is not None:
-            bank = self.encode(refs, ref_valid, mask, fingerprint=False)
-        if bank is None:
+        if combine not in COMBINE:
+            raise RefStarError(f'combine is {combine!r}; known are {", ".join(COMBINE)}')
+        if refs is None and bank is None:
             out = self.backbone(lq, **backbone_kwargs)
             return (out, None) if return_aux else out
-        if bank.network and bank.network != self.fingerprint():
-            raise RefStarError('the reference bank was made by another network; make it again from the photos')
         if lq.shape[-2:] != (self.size, self.size):
             h, w = lq.shape[-2:]
             raise RefStarError(f'photo of {w}x{h} pixels; this network takes {self.size}x{self.size}')
-        bank = bank.expand(lq.shape[0])
-        guidance = self.guide(lq, bank)
+        if bank is not None and bank.network and bank.network != self.fingerprint():
+            raise RefStarError('the reference bank was made by another network; make it again from the photos')
+        if combine == 'guidance':
+            out, aux = guided(self, lq, refs, ref_valid, mask, strength, bank, guidance_scale, **backbone_kwargs)
+            return (out, aux) if return_aux else out
+
+        if bank is None:
+            refs, valid = self.usable(refs, ref_valid, mask)
+            parts = refs.split(chunk or refs.shape[1], 1)
+            match, taps = (map(f, parts) for f in (self.refsel.encode_ref, self.encode_taps))
+            tokens = None if self.context is None else map(self.context, parts)
+        else:
+            bank = bank.expand(lq.shape[0])
+            valid, mask, match, taps, tokens = bank.valid, bank.mask, [bank.match], [bank.taps], [bank.context]
+        aux = self.guide(self.normalise(lq), match, valid, mask)
         if isinstance(strength, Tensor):
             strength = strength[:, None, None, None]
         # The restoration loss must not be able to close the gate: only the selection's own losses train alpha.
-        alpha = strength * resize(guidance['alpha'].detach(), lq.shape[-2:])
-        with self._tapped(bank, guidance, alpha):
+        alpha = strength * aux['alpha'].detach()
+        brought = self.bring(taps, aux)
+        hooks = {}
+        for (tap, r), transfer in zip(self.taps.items(), self.transfer, strict=True):
+            hooks[tap] = lambda out, transfer=transfer, r=r: transfer(out, brought[r], alpha)
+        if self.context is not None:
+            summary, gate = self.context.summarise(tokens, aux['mask'].detach(), alpha)
+            for tap, inject in zip(self.context_taps, self.inject, strict=True):
+                hooks[tap] = lambda out, inject=inject: inject(out, summary, gate)
+        with self._hooked(hooks):
             out = self.backbone(lq, **backbone_kwargs)
-        return (out, guidance) if return_aux else out
+        return (out, aux) if return_aux else out

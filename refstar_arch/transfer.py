@@ -36,24 +36,36 @@ class Transfer(nn.Module):
             nn.init.zeros_(conv.bias)
         nn.init.dirac_(self.shift.weight)
 
-    def forward(self, feature: Tensor, ref: Tensor, flow: Tensor, weight: Tensor, alpha: Tensor) -> Tensor:
+    def forward(self, feature: Tensor, ref: Tensor, alpha: Tensor) -> Tensor:
         """Mixes one tap.
 
         Args:
             feature (Tensor): backbone feature, (b, c, h, w).
-            ref (Tensor): reference features, (b, n, c', h, w).
-            flow (Tensor): sampling positions, (b, n, 2, ., .), any resolution.
-            weight (Tensor): share of each reference, (b, n, 1, ., .), sums to 1 over n.
+            ref (Tensor): reference features in LQ coordinates, (b, c', h, w), see :func:`fetch`.
             alpha (Tensor): selection in LQ coordinates, (b, 1, ., .), in [0, 1].
 
         Returns:
             Tensor: (b, c, h, w); equal to ``feature`` bit for bit where ``alpha`` is 0.
         """
-        size, n = feature.shape[-2:], ref.shape[1]
-        fetched = warp(ref.flatten(0, 1), resize(flow.flatten(0, 1), size)) * resize(weight.flatten(0, 1), size)
-        fetched = rearrange(fetched, '(b n) c h w -> b n c h w', n=n).sum(1)
+        size = feature.shape[-2:]
         structure = F.adaptive_avg_pool2d(feature, [min(s, self.structure_size) for s in size])
         scale, shift = resize(self.scale(structure), size), resize(self.shift(structure), size)
-        content = self.project(act(self.content(act(fetched))))
+        content = self.project(act(self.content(act(ref))))
         mixed = content * (1 + scale) + shift
         return feature + resize(alpha, size) * (mixed - feature)
+
+
+def fetch(ref: Tensor, flow: Tensor, weight: Tensor) -> Tensor:
+    """Brings reference features into LQ coordinates and adds them up.
+
+    Args:
+        ref (Tensor): reference features, (b, n, c, h, w).
+        flow (Tensor): sampling positions, (b, n, 2, ., .), any resolution.
+        weight (Tensor): share of each reference, (b, n, 1, ., .); all shares of a person sum to 1.
+
+    Returns:
+        Tensor: (b, c, h, w).
+    """
+    size, n = ref.shape[-2:], ref.shape[1]
+    fetched = warp(ref.flatten(0, 1), resize(flow.flatten(0, 1), size)) * resize(weight.flatten(0, 1), size)
+    return rearrange(fetched, '(b n) c h w -> b n c h w', n=n).sum(1)

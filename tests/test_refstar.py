@@ -2,39 +2,15 @@
 
 import copy
 from dataclasses import replace
-from functools import cache
 
 import pytest
 import torch
 from basicsr.archs import build_network
+from networks import BACKBONES, SIZE, bare, image, images, make, narrow_codeformer, run
 
 from refstar import RefSTAR, RefStarError
 from refstar.reference_bank import ReferenceBank
 
-SIZE = 32
-BACKBONES = {
-    'RRDBNet': {
-        'type': 'RRDBNet',
-        'num_in_ch': 3,
-        'num_out_ch': 3,
-        'scale': 1,
-        'num_feat': 16,
-        'num_block': 1,
-        'num_grow_ch': 8,
-    },
-    'GFPGANv1Clean': {
-        'type': 'GFPGANv1Clean',
-        'out_size': SIZE,
-        'num_style_feat': 32,
-        'channel_multiplier': 1,
-        'narrow': 0.0625,
-        'fix_decoder': False,
-        'num_mlp': 2,
-        'input_is_latent': True,
-        'different_w': True,
-        'sft_half': True,
-    },
-}
 # The network of the released GFPGANv1.3 and v1.4 weights.
 FULL = {
     **BACKBONES['GFPGANv1Clean'],
@@ -44,52 +20,28 @@ FULL = {
     'narrow': 1,
     'num_mlp': 8,
 }
+CONTEXT = ('RRDBNet', 'GFPGANv1Clean', 'CodeFormer')
+KINDS = [(name, False) for name in BACKBONES if name != 'CodeFormer'] + [(name, True) for name in CONTEXT]
 
 
-def images(*shape: int, size: int = SIZE, seed: int = 0) -> torch.Tensor:
-    """Smooth random images in [-1, 1], shape (*shape, 3, size, size)."""
-    generator = torch.Generator().manual_seed(seed)
-    small = torch.rand(*shape, 3, 8, 8, generator=generator) * 2 - 1
-    large = torch.nn.functional.interpolate(small.flatten(0, -4), (size, size), mode='bilinear')
-    return large.view(*shape, 3, size, size)
-
-
-@cache
-def make(name: str) -> RefSTAR:
-    """A small RefSTAR in evaluation mode whose every parameter is random, zero-initialised ones too."""
-    torch.manual_seed(1)
-    net = RefSTAR(BACKBONES[name], SIZE, refsel={'size': SIZE, 'channels': 8}, ref_channels=8, structure_size=8)
-    for p in net.parameters():
-        if p.ndim != 1 and not p.any():
-            torch.nn.init.normal_(p, std=0.05)
-    return net.eval()
-
-
-@pytest.fixture(params=list(BACKBONES))
+@pytest.fixture(params=KINDS, ids=lambda kind: kind[0] + '-context' * kind[1])
 def net(request) -> RefSTAR:
-    return copy.deepcopy(make(request.param))
+    """Every backbone, some with a composite context too."""
+    return make(*request.param)
 
 
-def image(out: torch.Tensor | tuple) -> torch.Tensor:
-    """The restored image: GFPGAN also returns its pyramid."""
-    return out if isinstance(out, torch.Tensor) else out[0]
+@pytest.fixture(params=['RRDBNet', 'GFPGANv1Clean'])
+def small(request) -> RefSTAR:
+    """For what does not depend on the backbone."""
+    return make(request.param, context=request.param == 'RRDBNet')
 
 
-def run(net: RefSTAR, *args, **kwargs) -> torch.Tensor:
-    """The image of one forward pass, with the same noise (GFPGAN draws some) in every call."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        return image(net(*args, **kwargs))
-
-
-def bare(net: RefSTAR, lq: torch.Tensor) -> torch.Tensor:
-    torch.manual_seed(0)
-    with torch.no_grad():
-        return image(net.backbone(lq))
+def faces(net: RefSTAR, *shape: int, seed: int) -> torch.Tensor:
+    return images(*shape, size=net.size, seed=seed)
 
 
 # ------------------------------------------------------------------ promise 1: nothing to use, nothing changes
-def unused_references(b: int, n: int, size: int = SIZE) -> dict[str, dict]:
+def unused_references(b: int, n: int, size: int) -> dict[str, dict]:
     """Arguments by name that leave nothing of the references."""
     return {
         'no references': {'refs': None},
@@ -100,18 +52,45 @@ def unused_references(b: int, n: int, size: int = SIZE) -> dict[str, dict]:
     }
 
 
-@pytest.mark.parametrize('case', list(unused_references(1, 1)))
-def test_backbone_bit_for_bit(net, case):
-    lq, refs = images(2, seed=1), images(2, 3, seed=2)
-    assert torch.equal(run(net, lq, **{'refs': refs, **unused_references(2, 3)[case]}), bare(net, lq))
+def test_backbone_bit_for_bit(net):
+    lq, refs = faces(net, 1, seed=1), faces(net, 1, 2, seed=2)
+    plain = bare(net, lq)
+    for case, options in unused_references(1, 2, net.size).items():
+        assert torch.equal(run(net, lq, **{'refs': refs, **options}), plain), case
+    assert (run(net, lq, refs) - plain).abs().mean() > 1e-3
+    assert torch.equal(bare(net, lq), plain)  # as before after a pass
 
 
-def test_strength_of_each_photo_of_a_batch(net):
+def test_strength_of_each_photo_of_a_batch(small):
     lq, refs = images(2, seed=1), images(2, 1, seed=2)
-    out, plain, full = run(net, lq, refs, strength=torch.tensor([0.0, 1.0])), bare(net, lq), run(net, lq, refs)
+    out, plain, full = run(small, lq, refs, strength=torch.tensor([0.0, 1.0])), bare(small, lq), run(small, lq, refs)
     assert torch.equal(out[0], plain[0])
     torch.testing.assert_close(out[1], full[1])
     assert (full - plain).abs().mean() > 1e-3
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_state_dict_of_the_original_class_loads_unchanged(name):
+    net = make(name)
+    with narrow_codeformer():
+        original = originals()[name](**{k: v for k, v in BACKBONES[name].items() if k != 'type'}).eval()
+    state = original.state_dict()
+    assert {k.removeprefix('backbone.') for k in net.state_dict() if k.startswith('backbone.')} == set(state)
+    net.backbone.load_state_dict(state, strict=True)
+    lq = faces(net, 1, seed=1)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        plain = image(original(lq))
+    assert torch.equal(run(net, lq, faces(net, 1, 1, seed=2), strength=0.0), plain)
+
+
+def originals() -> dict[str, type]:
+    from basicsr.archs import rrdbnet_arch, swinir_arch
+    from codeformer.basicsr.archs import codeformer_arch
+    from gfpgan.archs import gfpgan_bilinear_arch, gfpganv1_clean_arch, restoreformer_arch
+
+    homes = (rrdbnet_arch, swinir_arch, codeformer_arch, gfpgan_bilinear_arch, gfpganv1_clean_arch, restoreformer_arch)
+    return {name: next(vars(home)[name] for home in homes if name in vars(home)) for name in BACKBONES}
 
 
 @pytest.mark.slow
@@ -132,80 +111,76 @@ def test_full_size_gfpgan_bit_for_bit():
 
 
 # ------------------------------------------------------------------ promise 2: references are a set
-def test_order_of_references_does_not_matter(net):
-    lq, refs = images(2, seed=1), images(2, 3, seed=2)
-    order = torch.tensor([2, 0, 1])
-    torch.testing.assert_close(run(net, lq, refs), run(net, lq, refs[:, order]), atol=2e-5, rtol=0)
+def test_references_are_a_set(net):
+    lq, refs = faces(net, 1, seed=1), faces(net, 1, 2, seed=2)
+    out = run(net, lq, refs)
+    torch.testing.assert_close(run(net, lq, refs.flip(1)), out, atol=5e-5, rtol=1e-5)
+    padded = torch.cat([refs, faces(net, 1, 1, seed=7)], 1)
+    valid = torch.tensor([[True, True, False]])
+    with_padding = run(net, lq, padded, valid)
+    torch.testing.assert_close(with_padding, out, atol=5e-5, rtol=1e-5)
+    padded[:, 2] = 1e4
+    assert torch.equal(run(net, lq, padded, valid), with_padding)
 
 
-def test_padding_has_no_influence(net):
+def test_padding_in_a_batch(small):
     lq, refs = images(2, seed=1), images(2, 3, seed=2)
     valid = torch.tensor([[True, True, False], [True, False, False]])
-    out = run(net, lq, refs, valid)
-    junk = refs.clone()
-    junk[~valid] = 1e4
-    assert torch.equal(run(net, lq, junk, valid), out)
+    out = run(small, lq, refs, valid)
     with torch.no_grad():
-        aux = net(lq, refs, valid, return_aux=True)[1]
+        aux = small(lq, refs, valid, return_aux=True)[1]
     assert not aux['weight'][~valid].any()
     assert not aux['mask'][~valid].any()
-    torch.testing.assert_close(run(net, lq[:1], refs[:1, :2]), out[:1], atol=2e-5, rtol=0)
-    torch.testing.assert_close(run(net, lq[1:], refs[1:, :1]), out[1:], atol=2e-5, rtol=0)
+    torch.testing.assert_close(run(small, lq[:1], refs[:1, :2]), out[:1], atol=2e-5, rtol=0)
+    torch.testing.assert_close(run(small, lq[1:], refs[1:, :1]), out[1:], atol=2e-5, rtol=0)
 
 
-def test_every_valid_reference_has_influence(net):
+def test_every_valid_reference_has_influence(small):
     lq, refs = images(1, seed=1), images(1, 2, seed=2)
-    out = run(net, lq, refs)
+    out = run(small, lq, refs)
     for i in range(2):
         changed = refs.clone()
         changed[:, i] = images(1, seed=5 + i)
-        assert (run(net, lq, changed) - out).abs().max() > 1e-3
+        assert (run(small, lq, changed) - out).abs().max() > 1e-3
 
 
 # ------------------------------------------------------------------ promise 3: nothing outside a given mask
 def test_outside_of_a_given_mask_has_no_influence(net):
-    lq, refs = images(1, seed=1), images(1, 2, seed=2)
-    mask = torch.zeros(1, 2, 1, SIZE, SIZE)
-    mask[..., 6:20, 9:25] = 0.7
+    lq, refs, others = faces(net, 1, seed=1), faces(net, 1, 2, seed=2), faces(net, 1, 2, seed=3)
+    mask, side = torch.zeros(1, 2, 1, net.size, net.size), net.size
+    mask[..., side // 5 : side // 2, side // 4 : side * 3 // 4] = 0.7
     out = run(net, lq, refs, mask=mask)
-    outside = torch.where(mask > 0, refs, images(1, 2, seed=3))
-    assert torch.equal(run(net, lq, outside, mask=mask), out)
-    inside = torch.where(mask > 0, images(1, 2, seed=3), refs)
-    assert (run(net, lq, inside, mask=mask) - out).abs().max() > 1e-4
-
-
-def test_backbone_is_as_before_after_a_pass(net):
-    lq, refs = images(1, seed=1), images(1, 1, seed=2)
-    plain = bare(net, lq)
-    run(net, lq, refs)
-    assert torch.equal(bare(net, lq), plain)
+    assert torch.equal(run(net, lq, torch.where(mask > 0, refs, others), mask=mask), out)
+    assert (run(net, lq, torch.where(mask > 0, others, refs), mask=mask) - out).abs().max() > 1e-4
 
 
 # ------------------------------------------------------------------ reference bank
-def test_bank_gives_what_references_give(net, tmp_path):
+def test_bank_gives_what_references_give(small, tmp_path):
     lq, refs = images(2, seed=1), images(1, 3, seed=2)
     valid = torch.tensor([[True, True, False]])
-    out = run(net, lq, refs.expand(2, -1, -1, -1, -1), valid.expand(2, -1))
+    out = run(small, lq, refs.expand(2, -1, -1, -1, -1), valid.expand(2, -1))
     with torch.no_grad():
-        bank = net.encode(refs, valid)
-    torch.testing.assert_close(run(net, lq, bank=bank), out, atol=1e-6, rtol=0)
+        bank = small.encode(refs, valid)
+    torch.testing.assert_close(run(small, lq, bank=bank), out, atol=1e-6, rtol=0)
     bank.save(tmp_path / 'person.bank')
-    assert torch.equal(run(net, lq, bank=ReferenceBank.load(tmp_path / 'person.bank')), run(net, lq, bank=bank))
+    assert torch.equal(run(small, lq, bank=ReferenceBank.load(tmp_path / 'person.bank')), run(small, lq, bank=bank))
 
 
-def test_bank_keeps_the_mask(net, tmp_path):
+def test_bank_keeps_the_mask(small, tmp_path):
     lq, refs, mask = images(1, seed=1), images(1, 1, seed=2), torch.zeros(1, 1, 1, SIZE, SIZE)
     mask[..., :16] = 1
     with torch.no_grad():
-        net.encode(refs, mask=mask).save(tmp_path / 'person.bank')
-    assert torch.equal(run(net, lq, bank=ReferenceBank.load(tmp_path / 'person.bank')), run(net, lq, refs, mask=mask))
+        small.encode(refs, mask=mask).save(tmp_path / 'person.bank')
+    assert torch.equal(
+        run(small, lq, bank=ReferenceBank.load(tmp_path / 'person.bank')), run(small, lq, refs, mask=mask)
+    )
 
 
-def test_broken_bank_is_refused(net, tmp_path):
+def test_broken_bank_is_refused(small, tmp_path):
     path = tmp_path / 'person.bank'
     with pytest.raises(RefStarError, match='no such'):
         ReferenceBank.load(path)
-    net.encode(images(1, 1)).save(path)
+    small.encode(images(1, 1)).save(path)
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(RefStarError, match=r'person\.bank'):
         ReferenceBank.load(path)
@@ -214,78 +189,126 @@ def test_broken_bank_is_refused(net, tmp_path):
         ReferenceBank.load(path)
 
 
-def test_bank_of_another_network_is_refused(net):
-    lq, bank = images(1), net.encode(images(1, 1))
-    run(net, lq, bank=bank)
+def test_bank_of_another_network_is_refused(small):
+    lq, bank = images(1), small.encode(images(1, 1))
+    run(small, lq, bank=bank)
     with torch.no_grad():
-        next(net.ref_encoder.parameters()).add_(0.01)
+        next(small.ref_encoder.parameters()).add_(0.01)
     with pytest.raises(RefStarError, match='another network'):
-        net(lq, bank=bank)
-    run(net, lq, bank=net.encode(images(1, 1)))
-    run(net, lq, bank=replace(bank, network=''))  # unstamped: made for use at once
+        small(lq, bank=bank)
+    run(small, lq, bank=small.encode(images(1, 1)))
+    run(small, lq, bank=replace(bank, network=''))  # unstamped: made for use at once
 
 
-def test_bank_of_two_people_for_three_photos_is_refused(net):
+def test_bank_of_two_people_for_three_photos_is_refused(small):
     with pytest.raises(RefStarError, match='2 people'):
-        net(images(3), bank=net.encode(images(2, 1)))
+        small(images(3), bank=small.encode(images(2, 1)))
+
+
+# ------------------------------------------------------------------ several references
+@pytest.mark.parametrize('n', [1, 3])
+def test_chunks_change_nothing(small, n):
+    lq, refs = images(2, seed=1), images(2, n, seed=2)
+    valid = torch.tensor([[True] * n, [True] + [False] * (n - 1)])
+    torch.testing.assert_close(run(small, lq, refs, valid, chunk=1), run(small, lq, refs, valid), atol=1e-5, rtol=0)
+
+
+def test_guidance_is_the_mean_change(small):
+    lq, refs, valid = images(1, seed=1), images(1, 3, seed=2), torch.tensor([[True, True, False]])
+    plain = bare(small, lq)
+    change = [run(small, lq, refs[:, i : i + 1]) - plain for i in range(2)]
+    wanted = plain + 0.7 * (change[0] + change[1]) / 2
+    how = {'combine': 'guidance', 'guidance_scale': 0.7}
+    torch.testing.assert_close(run(small, lq, refs, valid, **how), wanted, atol=1e-5, rtol=0)
+    with torch.no_grad():
+        bank = small.encode(refs, valid)
+    torch.testing.assert_close(run(small, lq, bank=bank, **how), wanted, atol=1e-5, rtol=0)
+    for case, options in unused_references(1, 3, SIZE).items():
+        torch.testing.assert_close(run(small, lq, **{'refs': refs, **options}, **how), plain, atol=0, rtol=0, msg=case)
+    with torch.no_grad():
+        aux = small(lq, refs, valid, return_aux=True, combine='guidance')[1]
+    assert aux['mask'].shape == (1, 3, 1, SIZE, SIZE)
+    with pytest.raises(RefStarError, match="combine is 'sum'"):
+        small(lq, refs, combine='sum')
+
+
+# ------------------------------------------------------------------ other ranges of values
+def test_value_range():
+    """The backbone is fed as it is used to; selection and transfer see the same photo in either range."""
+    net = make('RRDBNet')
+    lq, refs = images(1, seed=1), images(1, 1, seed=2)
+    with torch.no_grad():
+        wanted = net(lq, refs, return_aux=True)[1]['mask']
+        net.value_range = (0, 1)
+        lq, refs = (lq + 1) / 2, (refs + 1) / 2
+        torch.testing.assert_close(net(lq, refs, return_aux=True)[1]['mask'], wanted, atol=1e-5, rtol=0)
+        assert torch.equal(net(lq, refs, strength=0.0), net.backbone(lq))
 
 
 # ------------------------------------------------------------------ training
 def test_gradients_reach_every_new_module(net):
     net.train()
-    lq, refs, gt = images(2, seed=1), images(2, 2, seed=2), images(2, seed=3)
+    net.backbone.requires_grad_(False)
+    lq, refs, gt = faces(net, 1, seed=1), faces(net, 1, 2, seed=2), faces(net, 1, seed=3)
     out, aux = net(lq, refs, return_aux=True)
     loss = (image(out) - gt).abs().mean() + aux['mask'].mean() + aux['carried'].mean()
+    if net.backbone.__class__.__name__ == 'CodeFormer':  # codes are chosen, not mixed: the context learns by the logits
+        loss = loss + out[1].square().mean()
     loss.backward()
-    for name, p in net.named_parameters():
-        if name.startswith('backbone.'):
-            continue
+    new = {name: p for name, p in net.named_parameters() if not name.startswith('backbone.')}
+    for name, p in new.items():
         assert p.grad is not None, name
         assert torch.isfinite(p.grad).all(), name
-    for part in (net.refsel.head, net.refsel.matcher, net.refsel.lq_encoder, net.refsel.ref_encoder, net.ref_encoder):
-        assert any(p.grad.abs().max() > 0 for p in part.parameters())
-    assert all(t.project.weight.grad.abs().max() > 0 for t in net.transfer)
+    parts = [net.refsel.head, net.refsel.matcher, net.refsel.lq_encoder, net.refsel.ref_encoder, net.ref_encoder]
+    parts += [*net.transfer]
+    parts += [] if net.context is None else [net.context, *net.inject]
+    for part in parts:
+        assert any(p.grad.abs().max() > 0 for p in part.parameters()), type(part).__name__
+    before = [p.clone() for p in new.values()]
+    torch.optim.Adam(new.values(), 1e-3).step()
+    assert any(not torch.equal(a, b) for a, b in zip(before, new.values(), strict=True))
+    assert torch.isfinite(run(net, lq, refs)).all()
 
 
-def test_restoration_cannot_close_the_gate(net):
-    out, aux = net(images(1, seed=1), images(1, 1, seed=2), return_aux=True)
+def test_restoration_cannot_close_the_gate(small):
+    out, aux = small(images(1, seed=1), images(1, 1, seed=2), return_aux=True)
     aux['alpha'].retain_grad()
     image(out).sum().backward()
     assert aux['alpha'].grad is None
-    head = [p.grad for p in net.refsel.head.parameters()]
+    head = [p.grad for p in small.refsel.head.parameters()]
     assert all(g is None or not g.any() for g in head)
 
 
-def test_deepcopy_and_state_dict(net):
+def test_deepcopy_and_state_dict(small):
     lq, refs = images(1, seed=1), images(1, 1, seed=2)
-    out, twin = run(net, lq, refs), copy.deepcopy(net)
+    out, twin = run(small, lq, refs), copy.deepcopy(small)
     assert torch.equal(run(twin, lq, refs), out)
     with torch.no_grad():
         for p in twin.parameters():
             p.mul_(0.5)
-    assert torch.equal(run(net, lq, refs), out)
-    twin.load_state_dict(net.state_dict())
+    assert torch.equal(run(small, lq, refs), out)
+    twin.load_state_dict(small.state_dict())
     assert torch.equal(run(twin, lq, refs), out)
 
 
-def test_auxiliary_shapes(net):
-    out, aux = net(images(2), images(2, 3), return_aux=True)
+def test_auxiliary_shapes(small):
+    out, aux = small(images(2), images(2, 3), return_aux=True)
     assert image(out).shape == (2, 3, SIZE, SIZE)
     assert aux['mask'].shape == aux['carried'].shape == (2, 3, 1, SIZE, SIZE)
     assert aux['alpha'].shape == (2, 1, SIZE, SIZE)
     assert aux['flow'].shape[:3] == (2, 3, 2)
     assert 0 <= aux['alpha'].min() <= aux['alpha'].max() <= 1
-    assert net(images(1), return_aux=True)[1] is None
+    assert small(images(1), return_aux=True)[1] is None
 
 
 # ------------------------------------------------------------------ wrong input
-def test_sizes_are_checked(net):
+def test_sizes_are_checked(small):
     with pytest.raises(RefStarError, match='references of 64x64 pixels; this network takes 32x32'):
-        net(images(1), images(1, 1, size=64))
+        small(images(1), images(1, 1, size=64))
     with pytest.raises(RefStarError, match='photo of 64x64'):
-        net(images(1, size=64), images(1, 1))
+        small(images(1, size=64), images(1, 1))
     with pytest.raises(RefStarError, match='mask of shape'):
-        net(images(1), images(1, 2), mask=torch.ones(1, 1, 1, SIZE, SIZE))
+        small(images(1), images(1, 2), mask=torch.ones(1, 1, 1, SIZE, SIZE))
 
 
 def test_taps_are_checked():

@@ -1,0 +1,120 @@
+"""Small networks with random weights for the tests of RefSTAR: every kind of backbone, each with its image size."""
+
+import copy
+from functools import cache
+from unittest import mock
+
+import torch
+
+from refstar import RefSTAR
+
+SIZE = 32
+GFPGAN = {
+    'type': 'GFPGANv1Clean',
+    'out_size': SIZE,
+    'num_style_feat': 32,
+    'channel_multiplier': 1,
+    'narrow': 0.0625,
+    'fix_decoder': False,
+    'num_mlp': 2,
+    'input_is_latent': True,
+    'different_w': True,
+    'sft_half': True,
+}
+BACKBONES = {
+    'RRDBNet': {
+        'type': 'RRDBNet',
+        'num_in_ch': 3,
+        'num_out_ch': 3,
+        'scale': 1,
+        'num_feat': 16,
+        'num_block': 1,
+        'num_grow_ch': 8,
+    },
+    'GFPGANv1Clean': GFPGAN,
+    'GFPGANBilinear': {**GFPGAN, 'type': 'GFPGANBilinear', 'lr_mlp': 0.01},
+    'RestoreFormer': {
+        'type': 'RestoreFormer',
+        'n_embed': 16,
+        'embed_dim': 32,
+        'ch': 32,
+        'ch_mult': [1, 2],
+        'num_res_blocks': 1,
+        'attn_resolutions': [16],
+        'resolution': SIZE,
+        'z_channels': 32,
+        'head_size': 4,
+    },
+    'CodeFormer': {'type': 'CodeFormer', 'dim_embd': 32, 'n_head': 2, 'n_layers': 2, 'connect_list': []},
+    'SwinIR': {
+        'type': 'SwinIR',
+        'img_size': SIZE,
+        'window_size': 8,
+        'depths': [1],
+        'num_heads': [2],
+        'embed_dim': 16,
+        'mlp_ratio': 2,
+        'upscale': 1,
+        'upsampler': '',
+    },
+}
+TAPS = {'SwinIR': ['conv_first', 'conv_after_body']}  # the others have theirs in the table
+CONTEXT_TAPS = {'SwinIR': ['patch_embed']}
+SIZES = {'CodeFormer': 512}  # takes nothing else
+
+
+def narrow_codeformer() -> mock._patch:
+    """While started, CodeFormer is built with 32 channels everywhere: the class and its forward are the original."""
+    from codeformer.basicsr.archs.vqgan_arch import VQAutoEncoder
+
+    build = VQAutoEncoder.__init__
+
+    def narrow(self, img_size, nf, ch_mult, *rest):
+        build(self, img_size, 32, [1] * len(ch_mult), *rest)
+
+    return mock.patch.object(VQAutoEncoder, '__init__', narrow)
+
+
+@cache
+def _made(name: str, context: bool) -> RefSTAR:
+    torch.manual_seed(1)
+    size = SIZES.get(name, SIZE)
+    block = {'dim': 16, 'channels': 8, 'grid': 2} if context else None
+    options = {'refsel': {'size': 32, 'channels': 8}, 'ref_channels': 8, 'structure_size': 8, 'taps': TAPS.get(name)}
+    with narrow_codeformer():
+        net = RefSTAR(BACKBONES[name], size, context=block, context_taps=CONTEXT_TAPS.get(name), **options)
+    for p in net.parameters():
+        if p.ndim != 1 and not p.any():
+            torch.nn.init.normal_(p, std=0.05)
+    return net.eval()
+
+
+def make(name: str, context: bool = False) -> RefSTAR:
+    """A small RefSTAR in evaluation mode whose every parameter is random, zero-initialised ones too."""
+    return copy.deepcopy(_made(name, context))
+
+
+def images(*shape: int, size: int = SIZE, seed: int = 0) -> torch.Tensor:
+    """Smooth random images in [-1, 1], shape (*shape, 3, size, size)."""
+    generator = torch.Generator().manual_seed(seed)
+    small = torch.rand(*shape, 3, 8, 8, generator=generator) * 2 - 1
+    large = torch.nn.functional.interpolate(small.flatten(0, -4), (size, size), mode='bilinear')
+    return large.view(*shape, 3, size, size)
+
+
+def image(out: torch.Tensor | tuple) -> torch.Tensor:
+    """The restored image: some backbones return more."""
+    return out if isinstance(out, torch.Tensor) else out[0]
+
+
+def run(net: RefSTAR, *args, **kwargs) -> torch.Tensor:
+    """The image of one forward pass, with the same noise (GFPGAN draws some) in every call."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        return image(net(*args, **kwargs))
+
+
+def bare(net: RefSTAR, lq: torch.Tensor) -> torch.Tensor:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        return image(net.backbone(lq))
