@@ -19,6 +19,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
 from ..errors import RefStarError
+from . import parts
 from .pictures import strip
 
 
@@ -30,32 +31,25 @@ class ReferenceModel(SRModel):
 
     arms: tuple[str, ...] = ()
     option_keys = {
+        **parts.KEYS,
         'train.selection_opt': 'loss of the selection masks',
         'train.correspondence_opt': 'loss of the correspondence',
-        'train.freeze': 'list of module names of net_g whose weights stay as they are, e.g. [backbone, refsel]',
         'train.channels_last': 'keep net_g in the memory format that convolutions like best (default false)',
         'train.grad_clip': 'largest norm of the gradient of net_g; 0 (default) does not clip',
-        'val.arms': 'arms to run, out of right, none, wrong (default: all)',
-        'path.pretrain_network_backbone': 'weights of the bare backbone, loaded into net_g.backbone',
-        'path.param_key_backbone': "key in that file (default 'params_ema')",
-        'path.pretrain_network_refsel': 'weights of a trained RefSel, loaded into net_g.refsel',
-        'path.param_key_refsel': "key in that file (default 'params_ema')",
     }
 
     # ----------------------------------------------------------------- set-up
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)
         if not self.is_train:  # training does so in init_training_settings, before the EMA is made
-            self.load_parts()
+            parts.load_parts(self)
 
     def init_training_settings(self) -> None:
         train_opt = self.opt['train']
-        self.load_parts()
-        net = self.get_bare_model(self.net_g)
-        for name in train_opt.get('freeze') or []:
-            net.get_submodule(name).requires_grad_(False)
+        parts.load_parts(self)
+        parts.freeze_parts(self)
         if train_opt.get('channels_last'):
-            net.to(memory_format=torch.channels_last)
+            self.net_g.to(memory_format=torch.channels_last)
         self.criteria = nn.ModuleDict(
             {key[: -len('_opt')]: build_loss(opt) for key, opt in train_opt.items() if key.endswith('_opt') and opt}
         ).to(self.device)
@@ -63,17 +57,6 @@ class ReferenceModel(SRModel):
         self.init_ema()
         self.setup_optimizers()
         self.setup_schedulers()
-
-    def load_parts(self) -> None:
-        """Loads the weights of parts of net_g that are given apart; a full ``pretrain_network_g`` (resume) wins."""
-        path = self.opt['path']
-        if path.get('pretrain_network_g'):
-            return
-        net = self.get_bare_model(self.net_g)
-        for part in ('backbone', 'refsel'):
-            if path.get(f'pretrain_network_{part}'):
-                key = path.get(f'param_key_{part}', 'params_ema')
-                self.load_network(net.get_submodule(part), path[f'pretrain_network_{part}'], True, key)
 
     def init_ema(self) -> None:
         from basicsr.archs import build_network

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..data.face_region import face_oval
+from . import parts
 from .cycle import degrade
 from .pictures import overlay
 from .reference_model import ReferenceModel
@@ -30,6 +31,7 @@ class RefSTARModel(ReferenceModel):
     arms = ('right', 'none', 'wrong')
     option_keys = {
         **ReferenceModel.option_keys,
+        **parts.STRENGTH_KEYS,
         'train.pixel_opt': 'loss between output and GT',
         'train.pyramid_opt': "the same on the backbone's pyramid (GFPGAN)",
         'train.perceptual_opt': "BasicSR's perceptual loss",
@@ -37,7 +39,6 @@ class RefSTARModel(ReferenceModel):
         'train.identity_opt': 'identity loss',
         'train.gan_opt': 'adversarial loss; needs network_d and train.optim_d',
         'train.cycle_opt': 'loss of the cycle pass',
-        'train.strength_warmup': 'iterations over which strength grows from 0 to 1 (default 0: 1 from the start)',
         'train.backbone_kwargs': 'keyword arguments of the backbone in training, e.g. {return_rgb: true}',
         'train.pyramid_until': 'last iteration of the pyramid loss (default: all)',
         'train.cycle_every': 'the cycle pass runs every so many iterations (default 1)',
@@ -48,7 +49,6 @@ class RefSTARModel(ReferenceModel):
         'train.net_d_reg_every': 'R1 every so many iterations (default 16)',
         'train.net_d_start': 'first iteration of the adversarial loss (default 0)',
         'val.backbone_kwargs': 'keyword arguments of the backbone in tests, e.g. {randomize_noise: false}',
-        'val.strength': 'strength in tests (default 1)',
     }
 
     # ----------------------------------------------------------------- set-up
@@ -83,7 +83,7 @@ class RefSTARModel(ReferenceModel):
     def generator_terms(self, current_iter: int) -> dict[str, Tensor]:
         """One forward pass (and the cycle pass) and all losses of net_g by name."""
         data, opt, cri = self.data, self.opt['train'], self.criteria
-        strength = min(1.0, current_iter / max(1, opt.get('strength_warmup', 0)))
+        strength = parts.training_strength(self, current_iter)
         out, aux = self.net_g(
             self.lq,
             data['refs'],
@@ -164,8 +164,8 @@ class RefSTARModel(ReferenceModel):
             self.lq,
             refs and self.data[refs],
             valid and self.data[valid],
-            strength=self.opt['val'].get('strength', 1.0),
             return_aux=True,
+            **parts.test_options(self),
             **self.opt['val'].get('backbone_kwargs') or {},
         )
         result = {'result': split_output(out)[0]}
@@ -194,4 +194,5 @@ class RefSTARModel(ReferenceModel):
 
 def split_output(out: Any) -> tuple[Tensor, list[Tensor]]:
     """What a backbone returns -> the image, and its pyramid of smaller images if it has one (GFPGAN)."""
-    return (out, []) if isinstance(out, Tensor) else (out[0], out[1])
+    image, rest = (out, None) if isinstance(out, Tensor) else (out[0], out[1])
+    return image, rest if isinstance(rest, list) else []

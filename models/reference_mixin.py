@@ -1,0 +1,93 @@
+"""Makes an existing BasicSR model feed references to its network, without touching its training loop.
+
+The loop calls ``net_g(lq)`` as ever. A hook on the network adds the references of the batch to that call, so a loop
+need not know of them. ``class RefMine(ReferenceMixin, Mine)`` is all it takes.
+"""
+
+import functools
+from typing import Any
+
+from torch import nn
+
+from ..errors import RefStarError
+from . import parts
+
+ARMS = {'right': ('refs', 'ref_valid'), 'none': (), 'wrong': ('wrong_refs', 'wrong_valid')}
+
+
+class BackboneOptions(dict):
+    """Options of a RefSTAR in which a model also finds those of the backbone (``out_size``, ``window_size``)."""
+
+    def __missing__(self, key: str) -> Any:
+        return self['backbone'][key]
+
+
+class ReferenceMixin:
+    """Before a BasicSR model in the list of bases: its ``network_g`` is a :class:`RefSTAR`, its data have references.
+
+    Validation runs the arms right, none and wrong, one after the other; figures and pictures of the right references
+    stand under the data set's name, the others under ``<name>_none`` and ``<name>_wrong``.
+
+    Attributes:
+        value_range: black and white in the images that the model works with; BasicSR's (0, 1), GFPGAN's (-1, 1).
+    """
+
+    value_range: tuple[float, float] = (0, 1)
+    option_keys = {**parts.KEYS, **parts.STRENGTH_KEYS}
+
+    def __init__(self, opt: dict) -> None:
+        self.arm = 'right'
+        opt['network_g'] = BackboneOptions(opt['network_g'])
+        super().__init__(opt)
+        if not self.is_train:
+            parts.load_parts(self)
+        nets = [self.get_bare_model(self.net_g), *([self.net_g_ema] if hasattr(self, 'net_g_ema') else [])]
+        for net in nets:
+            if getattr(net, 'value_range', None) != self.value_range:
+                wanted = f'network_g must be a RefSTAR with value_range: {list(self.value_range)}'
+                raise RefStarError(f'{type(self).__name__}: {wanted}')
+            net.register_forward_pre_hook(self.add_references, with_kwargs=True)
+
+    def init_training_settings(self) -> None:
+        parts.load_parts(self)
+        parts.freeze_parts(self)
+        super().init_training_settings()
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Images from [-1, 1], as the data sets here give them, to the range of the model."""
+        if 'refs' not in data:
+            raise RefStarError(f'{type(self).__name__}: the data set gives no refs; use e.g. ReferencePairDataset')
+        low, high = self.value_range
+        images = {key: data[key] for key in ('lq', 'gt', 'refs', 'wrong_refs') if key in data}
+        data = {**data, **{key: low + (x + 1) * ((high - low) / 2) for key, x in images.items()}}
+        self.references = {
+            key: data[key].to(self.device, non_blocking=True) for keys in ARMS.values() for key in keys if key in data
+        }
+        super().feed_data(data)
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        self.call = {'strength': parts.training_strength(self, current_iter)}
+        super().optimize_parameters(current_iter)
+
+    def add_references(self, net: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        """Pre-hook of the network: the references of this batch, for a call that names none."""
+        if not ARMS[self.arm] or len(args) > 1 or {'refs', 'bank'} & set(kwargs):
+            return args, kwargs
+        refs, valid = (self.references[key] for key in ARMS[self.arm])
+        return args, {'refs': refs, 'ref_valid': valid, **self.call, **kwargs}
+
+    def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
+        """The model's own validation, once for every arm."""
+        dataset, paths = dataloader.dataset.opt, self.opt['path']
+        name, folder = dataset['name'], paths['visualization']
+        self.call = parts.test_options(self)
+        validate = functools.partial(super().nondist_validation, dataloader, current_iter, tb_logger, save_img)
+        try:
+            for arm in (a for a in ARMS if a in (self.opt['val'].get('arms') or ARMS)):
+                self.arm, suffix = arm, '' if arm == 'right' else f'_{arm}'
+                dataset['name'] = name + suffix
+                if self.opt['is_train']:  # BasicSR's folders in training do not name the data set
+                    paths['visualization'] = folder + suffix
+                validate()
+        finally:
+            self.arm, dataset['name'], paths['visualization'] = 'right', name, folder
