@@ -152,6 +152,8 @@ PRESETS = {
     name: dict(zip(RANGES, ranges, strict=True))
     for name, ranges in {
         'gfpgan': ((0.1, 10), (0.8, 8), (0, 20), (60, 100)),
+        'codeformer_large': ((1, 15), (4, 30), (0, 20), (30, 80)),  # stage II, and with w = 0 in stage III
+        'codeformer_small': ((0.1, 10), (1, 12), (0, 15), (60, 100)),  # stage III
         'ffhq_ref_moderate': ((0, 8), (1, 8), (0, 15), (60, 100)),
         'ffhq_ref_severe': ((8, 16), (8, 32), (0, 20), (30, 100)),
         'ffhq_ref_train': ((0, 16), (1, 32), (0, 20), (30, 100)),

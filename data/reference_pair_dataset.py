@@ -34,7 +34,8 @@ class ReferencePairDataset(Dataset):
         RefStarError: the options are wrong, or photos are missing, unreadable or of another size.
 
     A sample has images RGB in [-1, 1], S = `gt_size`, n = `num_refs`:
-        lq, gt (3, S, S); refs (n, 3, S, S); ref_valid (n,) bool, False on padding; ref_mask, gt_mask (n, 1, S, S) 0/1
+        lq, gt (3, S, S), lq_hard (3, S, S) with `hard_degradation`; refs (n, 3, S, S);
+        ref_valid (n,) bool, False on padding; ref_mask, gt_mask (n, 1, S, S) 0/1
         with mask_known (n,) bool; flow (n, 2, S, S) and flow_valid (n, 1, S, S) 0/1; lq_path, gt_path, identity.
     """
 
@@ -45,6 +46,7 @@ class ReferencePairDataset(Dataset):
         'num_refs': 'number of reference slots (default 1)',
         'min_refs': 'fewest references of a sample that is not dropped; drawn between this and num_refs (default 1)',
         'degradation': 'preset name, or a mapping with preset and/or ranges (default ffhq_ref_train)',
+        'hard_degradation': 'a second, harder degradation: samples then also hold lq_hard (default: none)',
         'draws': 'different samples made of each photo before they repeat (default 100)',
     }
 
@@ -59,6 +61,8 @@ class ReferencePairDataset(Dataset):
         if self.min_refs > self.num_refs:
             raise RefStarError(f'dataset: min_refs = {self.min_refs} is more than num_refs = {self.num_refs}')
         self.degradation = Degradation.from_option(opt.get('degradation', 'ffhq_ref_train'), self.size)
+        hard = opt.get('hard_degradation')
+        self.hard = None if hard is None else Degradation.from_option(hard, self.size)
         self.augmentation = Augmentation(opt)
 
         self.entries = read_manifest(opt)
@@ -88,8 +92,10 @@ class ReferencePairDataset(Dataset):
         gt = self.augmentation.occlude_gt(self.faces(entry.gt, mirror), rng)
         lq = self.degradation(gt.img, rng)
         slots = self._slots(entry, gt, mirror, rng)
+        hard = {} if self.hard is None else {'lq_hard': to_tensor(self.hard(gt.img, rng))}
         return {
             'lq': to_tensor(lq),
+            **hard,
             'gt': to_tensor(gt.img),
             **pack_slots(slots, self.num_refs, self.size),
             'lq_path': f'{entry.name}.png',

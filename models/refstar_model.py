@@ -3,17 +3,18 @@
 from collections import OrderedDict
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from basicsr.archs import build_network
-from basicsr.losses.gan_loss import r1_penalty
 from basicsr.utils import tensor2img
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..data.face_region import face_oval
-from . import parts
+from . import adversarial, parts
 from .cycle import degrade
+from .outputs import Output, read_output
 from .pictures import overlay
 from .reference_model import ReferenceModel
 from .supervision import supervise
@@ -24,20 +25,21 @@ class RefSTARModel(ReferenceModel):
     """Trains and tests ``RefSTAR`` (``network_g``) on any backbone.
 
     Losses (option blocks of ``train``, each may be absent): ``pixel_opt``, ``pyramid_opt``, ``perceptual_opt``,
-    ``lpips_opt``, ``identity_opt``, ``gan_opt`` with ``network_d``, ``cycle_opt``, ``selection_opt``,
-    ``correspondence_opt``. Arms of an evaluation: right, none, wrong.
+    ``lpips_opt``, ``identity_opt``, ``gan_opt`` with ``network_d``, ``code_opt`` with ``network_vqgan``, ``cycle_opt``,
+    ``selection_opt``, ``correspondence_opt``. Arms of an evaluation: right, none, wrong.
     """
 
     arms = ('right', 'none', 'wrong')
     option_keys = {
         **ReferenceModel.option_keys,
         **parts.STRENGTH_KEYS,
+        **adversarial.KEYS,
         'train.pixel_opt': 'loss between output and GT',
         'train.pyramid_opt': "the same on the backbone's pyramid (GFPGAN)",
         'train.perceptual_opt': "BasicSR's perceptual loss",
         'train.lpips_opt': 'LPIPS between output and GT',
         'train.identity_opt': 'identity loss',
-        'train.gan_opt': 'adversarial loss; needs network_d and train.optim_d',
+        'train.code_opt': 'loss of the predicted codes (CodeFormer); needs network_vqgan',
         'train.cycle_opt': 'loss of the cycle pass',
         'train.backbone_kwargs': 'keyword arguments of the backbone in training, e.g. {return_rgb: true}',
         'train.pyramid_until': 'last iteration of the pyramid loss (default: all)',
@@ -45,9 +47,6 @@ class RefSTARModel(ReferenceModel):
         'train.cycle_start': 'first iteration with the cycle pass (default 0)',
         'train.cycle_down': 'range of the down-sampling factor that degrades the reference (default [4, 8])',
         'train.cycle_checkpoint': 'recompute the activations of the cycle pass to save memory (default false)',
-        'train.r1_reg_weight': 'weight of the R1 penalty of net_d (default 10)',
-        'train.net_d_reg_every': 'R1 every so many iterations (default 16)',
-        'train.net_d_start': 'first iteration of the adversarial loss (default 0)',
         'val.backbone_kwargs': 'keyword arguments of the backbone in tests, e.g. {randomize_noise: false}',
     }
 
@@ -59,7 +58,14 @@ class RefSTARModel(ReferenceModel):
             self.print_network(self.net_d)
             load_path = self.opt['path'].get('pretrain_network_d')
             if load_path:
-                self.load_network(self.net_d, load_path, self.opt['path'].get('strict_load_d', True))
+                key = self.opt['path'].get('param_key_d', 'params')
+                self.load_network(self.net_d, load_path, self.opt['path'].get('strict_load_d', True), key)
+        if self.opt.get('network_vqgan'):
+            self.net_vqgan = build_network(self.opt['network_vqgan']).to(self.device).eval().requires_grad_(False)
+            load_path = self.opt['path'].get('pretrain_network_vqgan')
+            if load_path:
+                key = self.opt['path'].get('param_key_vqgan', 'params_ema')
+                self.load_network(self.net_vqgan, load_path, True, key)
         super().init_training_settings()
 
     def setup_optimizers(self) -> None:
@@ -84,36 +90,51 @@ class RefSTARModel(ReferenceModel):
         """One forward pass (and the cycle pass) and all losses of net_g by name."""
         data, opt, cri = self.data, self.opt['train'], self.criteria
         strength = parts.training_strength(self, current_iter)
-        out, aux = self.net_g(
-            self.lq,
-            data['refs'],
-            data['ref_valid'],
-            strength=strength,
-            return_aux=True,
-            **opt.get('backbone_kwargs') or {},
-        )
-        image, pyramid = split_output(out)
-        self.output = image
-        terms = {}
-        for name in ('pixel', 'lpips'):
-            if name in cri:
-                terms |= self.named(name, cri[name](image, self.gt))
-        if 'pyramid' in cri and current_iter <= opt.get('pyramid_until', current_iter):
-            levels = [cri['pyramid'](x, F.interpolate(self.gt, x.shape[-2:], mode='area')) for x in pyramid]
-            terms['l_pyramid'] = sum(levels)
-        if 'perceptual' in cri:
-            percep, style = cri['perceptual'](image, self.gt)
-            terms |= {k: v for k, v in {'l_percep': percep, 'l_style': style}.items() if v is not None}
+        kwargs = {'strength': strength, **(opt.get('backbone_kwargs') or {})}
+        out, aux = self.net_g(self.lq, data['refs'], data['ref_valid'], return_aux=True, **kwargs)
+        out = read_output(out)
+        self.output = out.image
+        terms = {} if out.image is None else self.image_terms(out, current_iter)
+        image_loss = sum(terms.values())
+        if 'code' in cri:
+            codes = self.true_codes()
+            terms |= self.named('code', cri['code'](out.logits, out.feature, *codes))
+            if 'lq_hard' in data:
+                kwargs = {'strength': strength, 'code_only': True}
+                hard = read_output(self.net_g(data['lq_hard'], data['refs'], data['ref_valid'], **kwargs))
+                terms |= self.named('code_hard', cri['code'](hard.logits, hard.feature, *codes))
         if 'identity' in cri:
-            terms |= self.named('identity', cri['identity'](image, self.gt, data['refs'], self.same_person()))
+            terms |= self.named('identity', cri['identity'](out.image, self.gt, data['refs'], self.same_person()))
         terms |= supervise(cri, aux, data)
         due = current_iter >= opt.get('cycle_start', 0) and current_iter % opt.get('cycle_every', 1) == 0
         if 'cycle' in cri and due:
-            terms |= self.named('cycle', self.cycle(image, aux, strength))
+            terms |= self.named('cycle', self.cycle(out.image, aux, strength))
         if self.adversarial(current_iter):
             self.net_d.requires_grad_(False)
-            terms['l_g_gan'] = cri['gan'](self.net_d(image), True, is_disc=False)
+            loss = cri['gan'](self.net_d(out.image), True, is_disc=False)
+            share = opt.get('gan_adaptive', 0)
+            terms['l_g_gan'] = share * adversarial.balance(image_loss, loss, out.image) * loss if share else loss
         return terms
+
+    def image_terms(self, out: Output, current_iter: int) -> dict[str, Tensor]:
+        """Losses between what was restored and the ground truth."""
+        cri, opt, terms = self.criteria, self.opt['train'], {}
+        for name in ('pixel', 'lpips'):
+            if name in cri:
+                terms |= self.named(name, cri[name](out.image, self.gt))
+        if 'pyramid' in cri and current_iter <= opt.get('pyramid_until', current_iter):
+            levels = [cri['pyramid'](x, F.interpolate(self.gt, x.shape[-2:], mode='area')) for x in out.pyramid]
+            terms['l_pyramid'] = sum(levels)
+        if 'perceptual' in cri:
+            percep, style = cri['perceptual'](out.image, self.gt)
+            terms |= {k: v for k, v in {'l_percep': percep, 'l_style': style}.items() if v is not None}
+        return terms
+
+    @torch.no_grad()
+    def true_codes(self) -> tuple[Tensor, Tensor]:
+        """Codes (b, h*w) of the ground truth, and their vectors (b, c, h, w)."""
+        quantised, _, found = self.net_vqgan.quantize(self.net_vqgan.encoder(self.gt))
+        return found['min_encoding_indices'].view(len(self.gt), -1), quantised
 
     def same_person(self) -> Tensor:
         """(b, n) bool: valid references that are not known to show somebody else."""
@@ -127,7 +148,7 @@ class RefSTARModel(ReferenceModel):
         degraded = degrade(ref, opt.get('cycle_down', [4, 8]))
 
         def restore(output: Tensor) -> Tensor:
-            return split_output(self.net_g(degraded, output[:, None], valid, strength=strength))[0]
+            return read_output(self.net_g(degraded, output[:, None], valid, strength=strength)).image
 
         use = opt.get('cycle_checkpoint', False)
         back = checkpoint(restore, image, use_reentrant=False) if use else restore(image)
@@ -136,17 +157,11 @@ class RefSTARModel(ReferenceModel):
 
     def discriminator_step(self, current_iter: int) -> dict[str, Tensor]:
         """Updates net_d; R1 is lazy."""
-        opt, cri = self.opt['train'], self.criteria['gan']
         self.net_d.requires_grad_(True)
         self.optimizer_d.zero_grad()
-        fake, real = self.net_d(self.output.detach()), self.net_d(self.gt)
-        loss = cri(fake, False, is_disc=True) + cri(real, True, is_disc=True)
-        terms = {'l_d': loss.detach(), 'real_score': real.detach().mean(), 'fake_score': fake.detach().mean()}
-        every = opt.get('net_d_reg_every', 16)
-        if current_iter % every == 0:
-            gt = self.gt.detach().requires_grad_(True)
-            penalty = opt.get('r1_reg_weight', 10) / 2 * every * r1_penalty(self.net_d(gt), gt)
-            loss, terms['l_d_r1'] = loss + penalty, penalty.detach()
+        loss, terms = adversarial.discriminator_terms(
+            self.net_d, self.criteria['gan'], self.output, self.gt, self.opt['train'], current_iter
+        )
         loss.backward()
         self.optimizer_d.step()
         return terms
@@ -168,7 +183,7 @@ class RefSTARModel(ReferenceModel):
             **parts.test_options(self),
             **self.opt['val'].get('backbone_kwargs') or {},
         )
-        result = {'result': split_output(out)[0]}
+        result = {'result': read_output(out).image}
         return result if aux is None else {**result, 'mask': aux['mask'], 'alpha': aux['alpha']}
 
     def region(self) -> Any:
@@ -190,9 +205,3 @@ class RefSTARModel(ReferenceModel):
                 row.append((f'{arm} reference', overlay(ref, outs[arm]['mask'][0, 0, 0].cpu().numpy())))
         row += [(arm, tensor2img(out['result'], min_max=(-1, 1))) for arm, out in outs.items()]
         return [*row, ('GT', tensor2img(self.gt, min_max=(-1, 1)))] if self.gt is not None else row
-
-
-def split_output(out: Any) -> tuple[Tensor, list[Tensor]]:
-    """What a backbone returns -> the image, and its pyramid of smaller images if it has one (GFPGAN)."""
-    image, rest = (out, None) if isinstance(out, Tensor) else (out[0], out[1])
-    return image, rest if isinstance(rest, list) else []

@@ -21,8 +21,10 @@ def _stylegan_taps(net: nn.Module, size: int) -> list[str]:
 
 
 def _codeformer_taps(net: nn.Module, size: int) -> list[str]:
-    """The second residual block of the generator at 64, 128 and 256: after ``w`` has let the encoder's features in."""
-    return ['generator.blocks.13', 'generator.blocks.16', 'generator.blocks.19']
+    """The last generator block at 64, 128 and 256: after ``w`` has let the encoder's features in."""
+    blocks = net.generator.blocks
+    last = [i - 1 for i, block in enumerate(blocks) if type(block).__name__ == 'Upsample']
+    return [f'generator.blocks.{i}' for i in last[-3:]]
 
 
 def _restoreformer_taps(net: nn.Module, size: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Small networks with random weights for the tests of RefSTAR: every kind of backbone, each with its image size."""
+"""Small networks with random weights for the tests of RefSTAR: every kind of backbone."""
 
 import copy
 from functools import cache
@@ -60,17 +60,18 @@ BACKBONES = {
 }
 TAPS = {'SwinIR': ['conv_first', 'conv_after_body']}  # the others have theirs in the table
 CONTEXT_TAPS = {'SwinIR': ['patch_embed']}
-SIZES = {'CodeFormer': 512}  # takes nothing else
 
 
 def narrow_codeformer() -> mock._patch:
-    """While started, CodeFormer is built with 32 channels everywhere: the class and its forward are the original."""
+    """While started, CodeFormer is built for 32 pixels with 32 channels: the class and its forward are the original."""
+    from codeformer.basicsr.archs.codeformer_arch import CodeFormer
     from codeformer.basicsr.archs.vqgan_arch import VQAutoEncoder
 
     build = VQAutoEncoder.__init__
 
-    def narrow(self, img_size, nf, ch_mult, *rest):
-        build(self, img_size, 32, [1] * len(ch_mult), *rest)
+    def narrow(self, img_size, nf, ch_mult, *rest, **named):
+        sizes = (SIZE, 32, [1, 1]) if isinstance(self, CodeFormer) else (img_size, nf, ch_mult)
+        build(self, *sizes, *rest, **named)
 
     return mock.patch.object(VQAutoEncoder, '__init__', narrow)
 
@@ -78,11 +79,10 @@ def narrow_codeformer() -> mock._patch:
 @cache
 def _made(name: str, context: bool) -> RefSTAR:
     torch.manual_seed(1)
-    size = SIZES.get(name, SIZE)
     block = {'dim': 16, 'channels': 8, 'grid': 2} if context else None
     options = {'refsel': {'size': 32, 'channels': 8}, 'ref_channels': 8, 'structure_size': 8, 'taps': TAPS.get(name)}
     with narrow_codeformer():
-        net = RefSTAR(BACKBONES[name], size, context=block, context_taps=CONTEXT_TAPS.get(name), **options)
+        net = RefSTAR(BACKBONES[name], SIZE, context=block, context_taps=CONTEXT_TAPS.get(name), **options)
     for p in net.parameters():
         if p.ndim != 1 and not p.any():
             torch.nn.init.normal_(p, std=0.05)

@@ -34,6 +34,10 @@ NETWORKS = {
     },
     'StyleGAN2DiscriminatorClean': {'out_size': SIZE, 'channel_multiplier': 1, 'narrow': 0.0625},
     'RRDBNet': {'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4},
+    'CodeFormer': {'dim_embd': 32, 'n_head': 2, 'n_layers': 2, 'codebook_size': 16, 'connect_list': []},
+    'VQAutoEncoder': {'img_size': SIZE, 'nf': 32, 'ch_mult': [1, 1], 'codebook_size': 16},
+    'VQGANDiscriminator': {'ndf': 4, 'n_layers': 2},
+    'CompositeContext': {'dim': 16, 'channels': 8, 'grid': 2},
 }
 DATASET = {'gt_size': SIZE, 'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2}
 TRAIN = {'total_iter': 2, 'warmup_iter': -1}
@@ -108,6 +112,8 @@ def shrink_network(block: dict) -> None:
     block.update(NETWORKS.get(block['type'], {}))
     if block['type'] == 'RefSTAR':
         block['refsel'] = {**(block.get('refsel') or {}), **NETWORKS['RefSel']}
+        if block.get('context'):
+            block['context'].update(NETWORKS['CompositeContext'])
         if block['backbone']['type'] in TAPS:  # a small network has other modules
             block['taps'] = None
         shrink_network(block['backbone'])

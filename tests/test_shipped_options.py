@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from basicsr.data import build_dataset
 from basicsr.models import build_model
 from basicsr.utils import make_exp_dirs
+from networks import narrow_codeformer
 from shrink import SAMPLES, SIZE, blocks, replace_files, shrink
 from torch.utils.data import default_collate
 
@@ -27,6 +29,12 @@ RUNS = [name for name in SHIPPED if name not in TABLES]
 @pytest.fixture(scope='session')
 def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp('files')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def small_codeformer() -> Iterator[None]:
+    with narrow_codeformer():
+        yield
 
 
 def is_training(opt: dict) -> bool:

@@ -1,0 +1,46 @@
+"""The discriminator's side of a training, and how much the generator listens to it."""
+
+from typing import Any
+
+import torch
+from basicsr.losses.gan_loss import r1_penalty
+from torch import Tensor, nn
+
+KEYS = {
+    'train.gan_opt': 'adversarial loss; needs network_d and train.optim_d',
+    'train.gan_adaptive': 'scale the adversarial loss so that its gradient at the output is this share of the image '
+    'losses (default 0: as it is; CodeFormer: 0.1)',
+    'train.r1_reg_weight': 'weight of the R1 penalty of net_d (default 10; 0 for none)',
+    'train.net_d_reg_every': 'R1 every so many iterations (default 16)',
+    'train.net_d_start': 'first iteration of the adversarial loss (default 0)',
+}
+
+
+def balance(image_loss: Tensor, gan_loss: Tensor, image: Tensor) -> Tensor:
+    """Ratio of the gradients' norms at the output, after VQGAN, which takes them at the generator's last layer."""
+    norms = [torch.autograd.grad(loss, image, retain_graph=True)[0].norm() for loss in (image_loss, gan_loss)]
+    return (norms[0] / (norms[1] + 1e-4)).clamp_max(1e4).detach()
+
+
+def discriminator_terms(
+    net_d: nn.Module, criterion: nn.Module, fake: Tensor, gt: Tensor, opt: dict[str, Any], current_iter: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss of net_d, with R1 every so many iterations.
+
+    Args:
+        net_d, criterion (nn.Module): discriminator and adversarial loss.
+        fake, gt (Tensor): images (b, 3, H, W); no gradient reaches them.
+        opt (dict): options of the training.
+
+    Returns:
+        tuple: the loss, and what to log by name.
+    """
+    fake, real = net_d(fake.detach()), net_d(gt)
+    loss = criterion(fake, False, is_disc=True) + criterion(real, True, is_disc=True)
+    terms = {'l_d': loss.detach(), 'real_score': real.detach().mean(), 'fake_score': fake.detach().mean()}
+    every, weight = opt.get('net_d_reg_every', 16), opt.get('r1_reg_weight', 10)
+    if weight and current_iter % every == 0:
+        gt = gt.detach().requires_grad_(True)
+        penalty = weight / 2 * every * r1_penalty(net_d(gt), gt)
+        loss, terms['l_d_r1'] = loss + penalty, penalty.detach()
+    return loss, terms
