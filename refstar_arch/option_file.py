@@ -40,6 +40,14 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Returns the parser of BasicSR's command line."""
     parser = argparse.ArgumentParser(prog=prog)
     parser.add_argument('-opt', required=True, metavar='X.yml', help='option file')
+    parser.add_argument(
+        '--import',
+        dest='modules',
+        nargs='+',
+        default=[],
+        metavar='MODULE',
+        help='import your own modules first (this folder is searched): archs, losses, models that register themselves',
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='job launcher')
     parser.add_argument('--auto_resume', action='store_true', help='go on with the latest state of this experiment')
     parser.add_argument('--debug', action='store_true', help='log every iteration; save and validate every 8')

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from urllib.error import URLError
 
@@ -26,6 +27,26 @@ def message_of(error: Exception) -> str:
     if text.startswith('Caught '):  # in a worker process
         text = text.rpartition(f'{type(error).__name__}: ')[2]
     return ' '.join(text.split())
+
+
+def import_modules(names: list[str]) -> None:
+    """Imports a user's modules, which register what is in them; the current folder is searched first.
+
+    Raises:
+        RefStarError: there is no such module.
+    """
+    if names:
+        import_module('basicsr')
+        sys.path.insert(0, str(Path.cwd()))
+    for name in names:
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name.partition('.')[0] and error.name != name:
+                raise
+            raise RefStarError(
+                f'--import {name}: no such module in {Path.cwd()} or among the installed ones'
+            ) from error
 
 
 def report(main: Callable[[], object]) -> int:
@@ -88,6 +109,7 @@ def run_pipeline(command: str, argv: list[str], is_train: bool) -> int:
     sys.argv = [command, *argv]  # BasicSR parses it again
 
     def main() -> None:
+        import_modules(args.modules)
         opt = load_options(args.opt, args.force_yml)
         check_options(opt, is_train, args.auto_resume)
         from basicsr.test import test_pipeline
