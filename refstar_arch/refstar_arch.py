@@ -4,8 +4,9 @@ Axis letters: b batch, n references, c channels, h w feature size, H W image siz
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,8 +23,10 @@ from .reference_bank import ReferenceBank
 from .reference_encoder import ReferenceEncoder
 from .refsel_arch import RefSel, carry, resize_slots, with_slots
 from .transfer import Transfer, fetch
+from .vanilla_attention import VanillaAttention
 
 COMBINE = ('concat', 'guidance')
+MIX = ('selection', 'everywhere', 'attention')
 
 
 @ARCH_REGISTRY.register()
@@ -44,6 +47,8 @@ class RefSTAR(nn.Module):
         context (dict | None): arguments of :class:`CompositeContext`, which then conditions the backbone as a whole.
             None: no context.
         context_taps (list[str] | None): module paths that the context conditions. None: the table in ``backbones.py``.
+        mix (str): how references meet the backbone at the taps: 'selection', by the convex mix that the selection
+            drives. For ablations: 'everywhere', the mix without a selection; 'attention', residual cross-attention.
         value_range (tuple | list): values of a black and of a white pixel in the photos, references and outputs.
             Default: (-1, 1), as GFPGAN and CodeFormer take them; BasicSR's own models take (0, 1).
     """
@@ -60,17 +65,24 @@ class RefSTAR(nn.Module):
         structure_size: int = 32,
         context: dict | None = None,
         context_taps: list[str] | None = None,
+        mix: str = 'selection',
         value_range: tuple[float, float] | list[float] = (-1, 1),
     ) -> None:
         super().__init__()
-        self.size, self.value_range = size, tuple(value_range)
+        if mix not in MIX:
+            raise RefStarError(f'RefSTAR: mix is {mix!r}; known are {", ".join(MIX)}')
+        self.size, self.mix, self.value_range = size, mix, tuple(value_range)
         self.backbone = build_network(backbone)
         taps = taps or default_taps(backbone['type'], self.backbone, size)
         shapes = measure_taps(self.backbone, taps, size)
         self.taps = {tap: resolution for tap, (_, resolution) in shapes.items()}
         self.refsel = RefSel(**(refsel or {}))
         self.ref_encoder = ReferenceEncoder(size, list(self.taps.values()), ref_channels)
-        self.transfer = nn.ModuleList([Transfer(c, ref_channels, structure_size) for c, _ in shapes.values()])
+        if mix == 'attention':
+            transfer = [VanillaAttention(c, ref_channels) for c, _ in shapes.values()]
+        else:
+            transfer = [Transfer(c, ref_channels, structure_size) for c, _ in shapes.values()]
+        self.transfer = nn.ModuleList(transfer)
         self.context, self.context_taps = None, []
         if context is not None:
             self.context = CompositeContext(**context)
@@ -182,6 +194,19 @@ class RefSTAR(nn.Module):
                 brought[r] = brought[r] + fetch(feature, guidance['flow'][:, slots], guidance['weight'][:, slots])
         return brought
 
+    def mixers(
+        self, encoded: Iterable[dict[int, Tensor]], aux: dict[str, Any], alpha: Tensor, valid: Tensor, strength: Any
+    ) -> dict[str, Callable[[Tensor], Tensor]]:
+        """What is done with the output of every tap."""
+        if self.mix == 'attention':
+            parts = list(encoded)
+            refs = {r: torch.cat([part[r] for part in parts], 1) for r in self.taps.values()}
+            mixers = [partial(t, valid=valid, strength=strength) for t in self.transfer]
+        else:
+            refs = self.bring(encoded, aux)
+            mixers = [partial(t, alpha=alpha) for t in self.transfer]
+        return {tap: partial(mix, ref=refs[r]) for (tap, r), mix in zip(self.taps.items(), mixers, strict=True)}
+
     @contextmanager
     def _hooked(self, hooks: dict[str, Any]) -> Iterator[None]:
         """While open, the output of each named module of the backbone is replaced by its function's value."""
@@ -247,19 +272,18 @@ class RefSTAR(nn.Module):
         else:
             bank = bank.expand(lq.shape[0])
             valid, mask, match, taps, tokens = bank.valid, bank.mask, [bank.match], [bank.taps], [bank.context]
+        if mask is None and self.mix == 'everywhere':
+            mask = torch.ones_like(lq[:, :1]).expand(-1, valid.shape[1], -1, -1)[:, :, None]
         aux = self.guide(self.normalise(lq), match, valid, mask)
         if isinstance(strength, Tensor):
             strength = strength[:, None, None, None]
         # The restoration loss must not be able to close the gate: only the selection's own losses train alpha.
         alpha = strength * aux['alpha'].detach()
-        brought = self.bring(taps, aux)
-        hooks = {}
-        for (tap, r), transfer in zip(self.taps.items(), self.transfer, strict=True):
-            hooks[tap] = lambda out, transfer=transfer, r=r: transfer(out, brought[r], alpha)
+        hooks = self.mixers(taps, aux, alpha, valid, strength)
         if self.context is not None:
             summary, gate = self.context.summarise(tokens, aux['mask'].detach(), alpha)
             for tap, inject in zip(self.context_taps, self.inject, strict=True):
-                hooks[tap] = lambda out, inject=inject: inject(out, summary, gate)
+                hooks[tap] = partial(inject, tokens=summary, gate=gate)
         with self._hooked(hooks):
             out = self.backbone(lq, **backbone_kwargs)
         return (out, aux) if return_aux else out

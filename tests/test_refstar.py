@@ -228,6 +228,31 @@ def test_guidance_is_the_mean_change(small):
         small(lq, refs, combine='sum')
 
 
+# ------------------------------------------------------------------ baselines of the ablation
+@pytest.mark.parametrize('mix', ['everywhere', 'attention'])
+def test_baselines(mix):
+    torch.manual_seed(0)
+    options = {'refsel': {'size': SIZE, 'channels': 8}, 'ref_channels': 8, 'mix': mix}
+    net = RefSTAR(BACKBONES['RRDBNet'], SIZE, **options).eval()
+    lq, refs, valid = images(2, seed=1), images(2, 3, seed=2), torch.tensor([[True, True, False], [False] * 3])
+    plain, out = bare(net, lq), run(net, lq, refs, valid)
+    assert torch.equal(run(net, lq, refs, valid, strength=0.0), plain)
+    assert torch.equal(out[1], plain[1])
+    assert (out[0] - plain[0]).abs().max() > 1e-3
+    refs[:, 2] = 100
+    assert torch.equal(run(net, lq, refs, valid), out)
+    torch.testing.assert_close(run(net, lq, refs, valid, chunk=1), out, atol=1e-5, rtol=0)
+    if mix == 'everywhere':
+        with torch.no_grad():
+            alpha = net(lq, refs, valid, return_aux=True)[1]['alpha']
+        assert alpha[0].mean() > 0.9 and not alpha[1].any()
+
+
+def test_an_unknown_mix_is_refused():
+    with pytest.raises(RefStarError, match="mix is 'sum'; known are selection"):
+        RefSTAR(BACKBONES['RRDBNet'], SIZE, mix='sum')
+
+
 # ------------------------------------------------------------------ other ranges of values
 def test_value_range():
     """The backbone is fed as it is used to; selection and transfer see the same photo in either range."""
