@@ -64,3 +64,14 @@ def calculate_id_ref(
     """
     values = cosines(img, refs, network, weights, device)
     return sum(values) / len(values) if values else float('nan')
+
+
+@METRIC_REGISTRY.register()
+def calculate_id_wrong(
+    img: np.ndarray, wrong_refs: Sequence[np.ndarray], network: str, weights: str, device: str = 'cpu', **kwargs
+) -> float:
+    """Mean cosine between output and the *stranger's* references, in every arm: wrong above none is what was copied.
+
+    Args and returns as :func:`calculate_id_ref`, with the references of the arm "wrong".
+    """
+    return calculate_id_ref(img, wrong_refs, network, weights, device)

@@ -34,6 +34,7 @@ class ReferenceModel(SRModel):
         **parts.KEYS,
         'train.selection_opt': 'loss of the selection masks',
         'train.correspondence_opt': 'loss of the correspondence',
+        'train.person_opt': 'loss of the decision who is a stranger; needs a person block in RefSel',
         'train.channels_last': 'keep net_g in the memory format that convolutions like best (default false)',
         'train.grad_clip': 'largest norm of the gradient of net_g; 0 (default) does not clip',
     }

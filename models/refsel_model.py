@@ -17,7 +17,7 @@ from .supervision import supervise
 class RefSelModel(ReferenceModel):
     """Trains and tests ``RefSel`` (``network_g``) on samples with known masks.
 
-    Losses (option blocks of ``train``): ``selection_opt`` (needed), ``correspondence_opt``.
+    Losses (option blocks of ``train``): ``selection_opt`` (needed), ``correspondence_opt``, ``person_opt``.
     Arms: right (references of the person) and wrong (references of somebody else, whose true mask is empty).
     """
 
@@ -26,7 +26,7 @@ class RefSelModel(ReferenceModel):
     def optimize_parameters(self, current_iter: int) -> None:
         data = self.data
         _, aux = self.net_g(self.lq, data['refs'], data['ref_valid'], return_aux=True)
-        terms = supervise(self.criteria, aux, data)
+        terms = supervise(self.get_bare_model(self.net_g), self.criteria, aux, data)
         self.step(terms)
         self.log_dict = self.reduce_loss_dict(terms)
 

@@ -17,7 +17,7 @@ from .cycle import degrade
 from .outputs import Output, read_output
 from .pictures import overlay
 from .reference_model import ReferenceModel
-from .supervision import supervise
+from .supervision import same_person, supervise
 
 
 @MODEL_REGISTRY.register()
@@ -26,7 +26,7 @@ class RefSTARModel(ReferenceModel):
 
     Losses (option blocks of ``train``, each may be absent): ``pixel_opt``, ``pyramid_opt``, ``perceptual_opt``,
     ``lpips_opt``, ``identity_opt``, ``gan_opt`` with ``network_d``, ``code_opt`` with ``network_vqgan``, ``cycle_opt``,
-    ``selection_opt``, ``correspondence_opt``. Arms of an evaluation: right, none, wrong.
+    ``selection_opt``, ``correspondence_opt``, ``person_opt``. Arms of an evaluation: right, none, wrong.
     """
 
     arms = ('right', 'none', 'wrong')
@@ -104,8 +104,8 @@ class RefSTARModel(ReferenceModel):
                 hard = read_output(self.net_g(data['lq_hard'], data['refs'], data['ref_valid'], **kwargs))
                 terms |= self.named('code_hard', cri['code'](hard.logits, hard.feature, *codes))
         if 'identity' in cri:
-            terms |= self.named('identity', cri['identity'](out.image, self.gt, data['refs'], self.same_person()))
-        terms |= supervise(cri, aux, data)
+            terms |= self.named('identity', cri['identity'](out.image, self.gt, data['refs'], same_person(data)))
+        terms |= supervise(self.get_bare_model(self.net_g).refsel, cri, aux, data)
         due = current_iter >= opt.get('cycle_start', 0) and current_iter % opt.get('cycle_every', 1) == 0
         if 'cycle' in cri and due:
             terms |= self.named('cycle', self.cycle(out.image, aux, strength))
@@ -135,11 +135,6 @@ class RefSTARModel(ReferenceModel):
         """Codes (b, h*w) of the ground truth, and their vectors (b, c, h, w)."""
         quantised, _, found = self.net_vqgan.quantize(self.net_vqgan.encoder(self.gt))
         return found['min_encoding_indices'].view(len(self.gt), -1), quantised
-
-    def same_person(self) -> Tensor:
-        """(b, n) bool: valid references that are not known to show somebody else."""
-        known_wrong = self.data['mask_known'] & (self.data['ref_mask'].flatten(2).amax(2) == 0)
-        return self.data['ref_valid'] & ~known_wrong
 
     def cycle(self, image: Tensor, aux: dict[str, Any], strength: float) -> dict[str, Tensor]:
         """Restores the degraded reference with our output as its reference; asks for the selected regions back."""
@@ -194,8 +189,11 @@ class RefSTARModel(ReferenceModel):
 
     def metric_inputs(self, arm: str, out: dict[str, Tensor]) -> dict[str, Any]:
         image = tensor2img(out['result'], min_max=(-1, 1))
-        refs = [tensor2img(r, min_max=(-1, 1)) for r in self.data['refs'][0][self.data['ref_valid'][0]]]
-        return {'img': image, 'img2': tensor2img(self.gt, min_max=(-1, 1)), 'mask': self.region(), 'refs': refs}
+        inputs = {'img': image, 'img2': tensor2img(self.gt, min_max=(-1, 1)), 'mask': self.region()}
+        for refs, valid in (('refs', 'ref_valid'), ('wrong_refs', 'wrong_valid')):
+            shown = self.data[refs][0][self.data[valid][0]] if refs in self.data else ()
+            inputs[refs] = [tensor2img(r, min_max=(-1, 1)) for r in shown]
+        return inputs
 
     def panels(self, outs: dict[str, dict[str, Tensor]]) -> list[tuple[str, Any]]:
         row = [('LQ', tensor2img(self.lq, min_max=(-1, 1)))]

@@ -14,8 +14,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from .identity_arch import IdentityEncoder
-from .layers import ResBlock, act, resize
-from .refsel_arch import with_slots
+from .layers import ResBlock, act, resize, with_slots
 
 LOOK = 64  # pixels: size at which the low-level tokens see a reference
 ENOUGH = 0.1  # of the photo selected: the context counts in full

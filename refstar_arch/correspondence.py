@@ -117,6 +117,8 @@ class Match:
         mass (Tensor): log of the attention mass of each reference at each LQ position, (b, n, 1, h, w).
         back (Tensor): coarse sampling positions in the LQ for the reference grid, (b, n, 2, h, w).
         likeness (Tensor): how sure ``back`` is: largest reverse attention weight, (b, n, 1, h, w).
+        person (Tensor | None): logits of "the same person", (b, n), see :mod:`~refstar.person_check`.
+        embedding (Tensor | None): embedding of the degraded photos, (b, d).
     """
 
     logits: Tensor
@@ -124,6 +126,8 @@ class Match:
     mass: Tensor
     back: Tensor
     likeness: Tensor
+    person: Tensor | None = None
+    embedding: Tensor | None = None
 
     @property
     def flow(self) -> Tensor:

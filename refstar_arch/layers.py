@@ -5,6 +5,7 @@ Axis letters: b batch, n references, c channels, h w feature size, H W image siz
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 
@@ -65,3 +66,13 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     if x.shape[-2] > size[0]:
         return F.interpolate(x, size, mode='area')
     return F.interpolate(x, size, mode='bilinear', align_corners=False)
+
+
+def with_slots(x: Tensor, n: int) -> Tensor:
+    """(b * n, ...) -> (b, n, ...)."""
+    return rearrange(x, '(b n) ... -> b n ...', n=n)
+
+
+def resize_slots(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """:func:`resize` for (b, n, c, h, w)."""
+    return with_slots(resize(x.flatten(0, 1), size), x.shape[1])

@@ -6,11 +6,12 @@ Axis letters: b batch, n references, m = b * n, c channels, h w feature size, H 
 import torch
 import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
-from einops import rearrange
 from torch import Tensor, nn
 
 from .correspondence import Match, MatchEncoder, Matcher
-from .layers import ResBlock, act, resize, warp
+from .identity_arch import IdentityEncoder
+from .layers import ResBlock, act, resize, resize_slots, warp, with_slots
+from .person_check import PersonCheck, both
 
 FINE = 2  # stride of the mask before it is resized to the photo
 
@@ -58,9 +59,15 @@ class RefSel(nn.Module):
             Default: 128.
         channels (int): width. Default: 48.
         photometric (bool): the correspondence sees the steps of :mod:`~refstar.lucas_kanade`. Default: True.
+        person (dict | None): arguments of :class:`~refstar.person_check.PersonCheck`: of a reference that shows
+            somebody else nothing is selected. None: it is judged by looks alone.
     """
 
-    def __init__(self, size: int = 128, channels: int = 48, photometric: bool = True) -> None:
+    option_blocks = {'person': IdentityEncoder}
+
+    def __init__(
+        self, size: int = 128, channels: int = 48, photometric: bool = True, person: dict | None = None
+    ) -> None:
         super().__init__()
         if size % 4:
             raise ValueError(f'RefSel: size must be a multiple of 4, got {size}')
@@ -69,16 +76,19 @@ class RefSel(nn.Module):
         self.ref_encoder = MatchEncoder(channels)
         self.matcher = Matcher(channels, photometric)
         self.head = SelectionHead(channels)
+        self.person = PersonCheck(**person) if person else None
 
     def encode_ref(self, refs: Tensor) -> list[Tensor]:
         """References (b, n, 3, H, W), RGB in [-1, 1] -> what :meth:`compare` needs of them, reusable for any photo.
 
         Returns:
-            list[Tensor]: the references at the working size and their features, each (b, n, c, h, w).
+            list[Tensor]: the references at the working size and their features, each (b, n, c, h, w); with ``person``
+            their embeddings too, (b, n, d).
         """
         small = resize_slots(refs, (self.size, self.size))
         features = self.ref_encoder(small.flatten(0, 1))
-        return [small, with_slots(features, refs.shape[1])]
+        embedding = [] if self.person is None else [self.person.encode_ref(refs)]
+        return [small, with_slots(features, refs.shape[1]), *embedding]
 
     def compare(self, lq: Tensor, ref: list[Tensor]) -> tuple[Tensor, Match]:
         """Compares degraded photos (b, 3, H, W) with encoded references.
@@ -86,14 +96,18 @@ class RefSel(nn.Module):
         Returns:
             tuple: mask logits (b, n, 1, size/2, size/2) in reference coordinates, and the correspondence.
         """
-        image, features = ref
+        image, features, *embedding = ref
         n = image.shape[1]
         small = resize(lq, (self.size, self.size))
         encoded = self.lq_encoder(small)
         match = self.matcher(encoded, features, small, image)
         repeated = [x.repeat_interleave(n, 0) for x in (encoded, small)]
         logits = self.head(match, repeated[0], features.flatten(0, 1), repeated[1], image.flatten(0, 1))
-        return with_slots(logits, n), match
+        logits = with_slots(logits, n)
+        if embedding:
+            match.person, match.embedding = self.person(lq, *embedding)
+            logits = both(logits, match.person[:, :, None, None, None])
+        return logits, match
 
     def forward(
         self, lq: Tensor, refs: Tensor, ref_valid: Tensor | None = None, return_aux: bool = False
@@ -117,16 +131,6 @@ class RefSel(nn.Module):
         if not return_aux:
             return mask
         return mask, {'mask_logits': logits, 'match': match, 'carried': carry(mask, match.flow)}
-
-
-def with_slots(x: Tensor, n: int) -> Tensor:
-    """(b * n, ...) -> (b, n, ...)."""
-    return rearrange(x, '(b n) ... -> b n ...', n=n)
-
-
-def resize_slots(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """:func:`~refstar.layers.resize` for (b, n, c, h, w)."""
-    return with_slots(resize(x.flatten(0, 1), size), x.shape[1])
 
 
 def carry(mask: Tensor, flow: Tensor) -> Tensor:

@@ -18,10 +18,11 @@ from .backbones import default_context_taps, default_taps, measure_context_taps,
 from .composite_context_arch import CompositeContext
 from .context_attention import ContextAttention
 from .errors import RefStarError
+from .layers import resize_slots, with_slots
 from .multi_reference import guided
 from .reference_bank import ReferenceBank
 from .reference_encoder import ReferenceEncoder
-from .refsel_arch import RefSel, carry, resize_slots, with_slots
+from .refsel_arch import RefSel, carry
 from .transfer import Transfer, fetch
 from .vanilla_attention import VanillaAttention
 
@@ -94,8 +95,9 @@ class RefSTAR(nn.Module):
     # ----------------------------------------------------------------- references
     def fingerprint(self) -> str:
         """Identifies the image size, the taps and the weights that make a bank; computed again only if they changed."""
-        makers = [self.refsel.ref_encoder, self.ref_encoder, *([] if self.context is None else [self.context])]
-        weights = [p for maker in makers for p in maker.parameters()]
+        person = self.refsel.person
+        makers = [self.refsel.ref_encoder, self.ref_encoder, self.context, person and person.encoder]
+        weights = [p for maker in makers if maker is not None for p in maker.parameters()]
         stamp = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in weights]
         if stamp != self._stamp:
             digest = hashlib.sha256(f'{self.size} {self.refsel.size} {self.taps}'.encode())

@@ -1,0 +1,41 @@
+"""Loss of the decision whether a reference shows the person of the degraded photo.
+
+Axis letters: b batch, n references, d length of an embedding.
+"""
+
+import torch
+import torch.nn.functional as F
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import Tensor, nn
+
+
+@LOSS_REGISTRY.register()
+class PersonLoss(nn.Module):
+    """Cross-entropy of "the same person", and distance of the degraded photo's embedding to the clean one's.
+
+    Args:
+        loss_weight (float): factor on both terms. Default: 1.
+        embedding_weight (float): factor of ``1 - cos``. Default: 1.
+    """
+
+    def __init__(self, loss_weight: float = 1.0, embedding_weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight, self.embedding_weight = loss_weight, loss_weight * embedding_weight
+
+    def forward(self, logits: Tensor, same: Tensor, valid: Tensor, found: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        """Judges a batch.
+
+        Args:
+            logits (Tensor): of "the same person", (b, n).
+            same (Tensor): bool, (b, n), the truth.
+            valid (Tensor): bool, (b, n); False for padding slots, which do not count.
+            found, wanted (Tensor): unit embeddings of the degraded and of the clean photos, (b, d).
+
+        Returns:
+            dict: ``same`` and ``embedding``, weighted scalars. In ``same`` strangers count as much as the person,
+            however rare they are.
+        """
+        loss = F.binary_cross_entropy_with_logits(logits, same.to(logits), reduction='none')
+        sides = [loss[valid & side].mean() if (valid & side).any() else loss.sum() * 0 for side in (same, ~same)]
+        distance = 1 - torch.einsum('bd,bd->b', found, wanted.detach()).mean()
+        return {'same': self.weight * sum(sides) / 2, 'embedding': self.embedding_weight * distance}

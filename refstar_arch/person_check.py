@@ -1,0 +1,58 @@
+"""Is this reference the person of the degraded photo? Two face-recognition networks, one of them taught bad photos.
+
+A frozen network embeds the references. Its copy learns to give, of a degraded photo, the embedding that the frozen one
+gives of the clean photo. The cosine of the two, scaled and shifted, is the logit of "the same person". It needs weights
+of a face-recognition network; without them RefSel judges by looks alone, which does not tell strangers on real photos.
+
+Axis letters: b batch, n references, d length of an embedding, H W image size.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .identity_arch import IdentityEncoder
+from .identity_networks import NETWORKS
+from .layers import with_slots
+
+
+class PersonCheck(nn.Module):
+    """Logit of "the same person" for every reference.
+
+    Args:
+        network, weights, prepare: as of :class:`IdentityEncoder`; any network whose weights can be trained.
+    """
+
+    def __init__(self, network: str, weights: str, prepare: str | None = None) -> None:
+        super().__init__()
+        self.encoder = IdentityEncoder(network, weights, prepare)
+        self.student = NETWORKS[network].build(weights).eval()
+        self.scale = nn.Parameter(torch.tensor(12.0))
+        self.shift = nn.Parameter(torch.tensor(-2.0))
+
+    def train(self, mode: bool = True) -> 'PersonCheck':
+        """The student keeps the batch statistics of its pretraining: those of small batches are worse."""
+        super().train(mode)
+        self.student.train(False)
+        return self
+
+    def encode_ref(self, refs: Tensor) -> Tensor:
+        """References (b, n, 3, H, W), RGB in [-1, 1] -> unit embeddings (b, n, d); no gradient."""
+        with torch.no_grad():
+            return with_slots(self.encoder(refs.flatten(0, 1)), refs.shape[1])
+
+    def forward(self, lq: Tensor, refs: Tensor) -> tuple[Tensor, Tensor]:
+        """Compares degraded photos (b, 3, H, W), RGB in [-1, 1], with embeddings of their references (b, n, d).
+
+        Returns:
+            tuple: logits (b, n), and the unit embeddings of the degraded photos, (b, d).
+        """
+        embedding = F.normalize(self.student(self.encoder.prepare(lq.float())), dim=1)
+        cosine = torch.einsum('bd,bnd->bn', embedding, refs)
+        return self.scale * cosine + self.shift, embedding
+
+
+def both(a: Tensor, b: Tensor) -> Tensor:
+    """Logit of ``sigmoid(a) * sigmoid(b)``."""
+    a, b = torch.broadcast_tensors(a, b)
+    return -torch.logsumexp(torch.stack([-a, -b, -a - b]), 0)
