@@ -32,7 +32,7 @@ REQUIRES = [
 EXTRAS = {
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
     'app': ['gradio'],
-    'dev': ['pytest', 'pytest-timeout', 'ruff', 'wheel', 'setuptools>=77'],
+    'dev': ['matplotlib', 'pytest', 'pytest-timeout', 'ruff', 'wheel', 'setuptools>=77'],
 }
 
 setup(

@@ -1,0 +1,261 @@
+"""What each part of the method brings: trains the demo's network in steps from no reference to the full method.
+
+    python benchmarks/ablation.py                               # synthetic people, two seeds
+    python benchmarks/ablation.py --faces FACES                 # and real ones, at 64 px
+    python benchmarks/ablation.py --faces FACES --write docs    # tables into docs/experiments.md, plots beside it
+
+FACES as for benchmarks/real_faces.py, whose landmarks are used (`--landmarks`). The same command goes on where it was
+stopped. Every variant starts from the same seed and the same RefSel, and is trained as long as the others. Identity is
+reported by another network than the one in the losses. No photo is written: figures only.
+"""
+
+import argparse
+import copy
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from ablation_report import BARE, collect, markdown, write_docs
+
+from refstar.option_file import load_options
+from refstar.tools.demo_options import put, shipped
+
+REPO = Path(__file__).resolve().parent.parent
+
+# Part -> dotted keys of the training's options.
+CYCLE = {'train.cycle_opt': {'type': 'CycleConsistencyLoss', 'loss_weight': 0.1}, 'train.cycle_every': 4}
+IDENTITY = {'train.identity_opt': {'type': 'HardExampleIdentityLoss', 'loss_weight': 0.05, 'lambda_ref': 0.3}}
+CONTEXT = {'network_g.context': {'dim': 64, 'channels': 32, 'identity': {}}}
+VARIANTS = {
+    'vanilla cross-attention': {'network_g.mix': 'attention'},
+    'convex mix, no selection': {'network_g.mix': 'everywhere'},
+    '+ RefSel': {},
+    '+ cycle consistency': CYCLE,
+    '+ identity loss': CYCLE | IDENTITY,
+    '+ composite context': CYCLE | IDENTITY | CONTEXT,
+    '+ person check': CYCLE | IDENTITY | CONTEXT,  # with the RefSel that has one
+}
+FULL = list(VARIANTS)[-1]
+SEVERAL = [(n, combine) for combine in ('concat', 'guidance') for n in (1, 2, 4)]
+PERSON = {'type': 'PersonLoss', 'loss_weight': 0.5}
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Files of frozen networks: identity in training and in tests as (name, file), LPIPS-squeeze."""
+
+    train: tuple[str, Path]
+    test: tuple[str, Path]
+    squeeze: Path | None
+
+    @staticmethod
+    def block(network: tuple[str, Path]) -> dict[str, str]:
+        return {'network': network[0], 'weights': str(network[1])}
+
+
+@dataclass(frozen=True)
+class Case:
+    """All variants on one kind of people with one seed."""
+
+    kind: str
+    seed: int
+    out: Path
+    networks: Networks
+    iterations: int
+    faces: Path | None = None
+    landmarks: Path | None = None
+
+    @property
+    def label(self) -> str:
+        return f'{self.kind}_s{self.seed}'
+
+    # ------------------------------------------------------------- options
+    def people(self, name: str) -> dict:
+        """Options of a data set: 'train', or a test set."""
+        train = name == 'train'
+        if self.kind == 'synthetic':
+            who = {'first_identity': 0, 'identities': 500, 'photos_per_identity': 80, 'seed': 1 + self.seed}
+            if not train:
+                who = {'first_identity': 900_000, 'identities': 40, 'photos_per_identity': 5, 'seed': 9}
+            degradation = {'preset': 'ffhq_ref_severe', 'downsample_range': [24, 32]}
+            return {'type': 'SyntheticFaceDataset', **who, 'degradation': degradation}
+        who = {
+            'type': 'ReferencePairDataset' if train else 'ReferenceTestDataset',
+            'dataroot': str(self.faces / 'identities'),
+            'split_file': str(self.faces / 'splits' / f'{"lfw_train" if train else name}.txt'),
+            'landmarks': str(self.landmarks),
+            'resize': True,
+            'degradation': 'ffhq_ref_severe',
+            'seed': 1 + self.seed,
+        }
+        more = {'cache': True, 'use_hflip': True, 'self_pair_prob': 0.25, 'warp_strength': 0.4, 'ref_jitter': 0.2}
+        return who | more if train else who | {'max_images': 100}
+
+    def training(self, step: str, experiment: str, changes: dict) -> dict:
+        """The demo's options of 'refsel', 'backbone' or 'refstar' for these people, with changes."""
+        opt = plain(load_options(shipped(step)))
+        old = opt['datasets']['train']
+        loading = ('name', 'gt_size', 'num_refs', 'wrong_ref_prob', 'ref_drop_prob', 'use_shuffle')
+        loading += ('num_worker_per_gpu', 'batch_size_per_gpu', 'dataset_enlarge_ratio', 'prefetch_mode')
+        opt['datasets']['train'] = {**{key: old[key] for key in loading}, **self.people('train')}
+        opt.update(name=experiment, manual_seed=self.seed)
+        opt['train']['total_iter'] = self.iterations
+        opt['train']['scheduler']['periods'] = [self.iterations]
+        for key in ('cycle_opt', 'cycle_every'):
+            opt['train'].pop(key, None)
+        for key, value in changes.items():
+            put(opt, key, copy.deepcopy(value))
+        block = Networks.block(self.networks.train)
+        if opt['train'].get('identity_opt'):
+            opt['train']['identity_opt'].update(block)
+        if opt['network_g'].get('context'):
+            opt['network_g']['context']['identity'] = block
+        return opt
+
+    def test(self, experiment: str, network: dict, path: dict, name: str, val: dict, num_refs: int = 1) -> dict:
+        """Options of a test of a network on all test sets of these people."""
+        sets = ['synthetic'] if self.kind == 'synthetic' else ['lfw_test', 'london_test']
+        block, metrics = Networks.block(self.networks.test), {}
+        for metric in ('psnr', 'ssim'):
+            metrics[metric] = {'type': f'calculate_{metric}', 'crop_border': 0}
+        metrics['detail'] = {'type': 'calculate_detail', 'down': 4}
+        if self.networks.squeeze:
+            metrics['lpips'] = {'type': 'calculate_lpips', 'net': 'squeeze', 'weights': str(self.networks.squeeze)}
+        for metric in ('id_gt', 'id_ref', 'id_wrong'):
+            metrics[metric] = {'type': f'calculate_{metric}', **block}
+        data = {'gt_size': 64, 'num_refs': num_refs}
+        return {
+            'name': f'{experiment}_{name}',
+            'model_type': 'RefSTARModel',
+            'num_gpu': 'auto',
+            'manual_seed': 0,
+            'datasets': {f'test_{i}': {'name': s, **self.people(s), **data} for i, s in enumerate(sets)},
+            'network_g': network,
+            'path': {'strict_load_g': True, **path},
+            'val': {'save_img': False, 'suffix': None, 'metrics': metrics, **val},
+        }
+
+    # ------------------------------------------------------------- steps
+    def call(self, command: str, opt: dict) -> None:
+        """`basicsr <command>` in the output folder, on one core; nothing if it was done before with these options."""
+        file = self.out / 'options' / f'{opt["name"]}.yml'
+        text = yaml.safe_dump(opt, sort_keys=False)
+        done = file.with_suffix('.done')
+        if done.is_file() and done.read_text() == text:
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding='utf-8')
+        print(opt['name'], command, flush=True)
+        argv = [sys.executable, '-m', f'refstar.tools.{command}', '-opt', str(file)]
+        argv += ['--auto_resume'] if command == 'train' else []
+        env = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE'}
+        with open(self.out / f'{opt["name"]}.log', 'w', encoding='utf-8') as log:
+            ended = subprocess.run(argv, cwd=self.out, stdout=log, stderr=subprocess.STDOUT, env=env, check=False)
+        if ended.returncode:
+            sys.exit(f'{opt["name"]} failed; see {self.out}/{opt["name"]}.log')
+        done.write_text(text)
+
+    def checkpoint(self, experiment: str) -> str:
+        return f'experiments/{experiment}/models/net_g_latest.pth'
+
+    def run(self) -> None:
+        """RefSel with and without the person check, the bare backbone, every variant, several references."""
+        name, block = self.label, Networks.block(self.networks.train)
+        wanted = {'': {}, '_person': {'network_g.person': block, 'train.person_opt': PERSON}}
+        for suffix, changes in wanted.items():
+            self.call('train', self.training('refsel', f'{name}_refsel{suffix}', changes))
+        self.call('train', self.training('backbone', f'{name}_backbone', {}))
+        for number, (variant, changes) in enumerate(VARIANTS.items()):
+            experiment, suffix = f'{name}_{number}', '_person' if variant == FULL else ''
+            refsel = self.checkpoint(f'{name}_refsel{suffix}')
+            changes = {**changes, 'path.pretrain_network_refsel': refsel}
+            if suffix:
+                changes['network_g.refsel.person'] = block
+            opt = self.training('refstar', experiment, changes)
+            self.call('train', opt)
+            path = {'pretrain_network_g': self.checkpoint(experiment), 'param_key_g': 'params_ema'}
+            self.call('test', self.test(experiment, opt['network_g'], path, 'test', {}))
+        several = SEVERAL if self.kind == 'synthetic' else []
+        for n, combine in several:
+            val = {'arms': ['right'], 'combine': combine}
+            self.call('test', self.test(experiment, opt['network_g'], path, f'{combine}{n}', val, n))
+        path = {'pretrain_network_g': None, 'pretrain_network_backbone': self.checkpoint(f'{name}_backbone')}
+        network = plain(load_options(shipped('refstar')))['network_g']
+        self.call('test', self.test(f'{name}_backbone', network, path, 'test', {'arms': ['none']}))
+
+    def results(self) -> dict[str, dict[str, dict]]:
+        """Row of the table -> test set -> arm -> metric -> value."""
+        last = len(VARIANTS) - 1
+        rows = {BARE: f'{self.label}_backbone_test'} | {v: f'{self.label}_{i}_test' for i, v in enumerate(VARIANTS)}
+        if self.kind == 'synthetic':
+            rows |= {f'{combine} {n}': f'{self.label}_{last}_{combine}{n}' for n, combine in SEVERAL}
+        return {row: self.figures(test) for row, test in rows.items()}
+
+    def figures(self, test: str) -> dict[str, dict]:
+        """Test set -> arm -> metric -> value."""
+        files = sorted((self.out / 'results' / test).glob('metrics_*.json'))
+        return {(found := json.loads(file.read_text()))['dataset']: found['arms'] for file in files}
+
+
+def plain(value):
+    """Without OrderedDict, for the YAML writer."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    return [plain(v) for v in value] if isinstance(value, list) else value
+
+
+# ------------------------------------------------------------------ command line
+def synthetic_networks(out: Path, squeeze: Path | None) -> Networks:
+    """Trains the two identity networks of synthetic people unless they are there."""
+    files = [out / f'identity{seed}.pth' for seed in (0, 1)]
+    for seed, file in enumerate(files):
+        if not file.is_file():
+            print(f'{file.name}', flush=True)
+            script = REPO / 'benchmarks/synthetic_identity.py'
+            subprocess.run([sys.executable, script, file, '--seed', str(seed)], check=True)
+    return Networks(('mobilefacenet', files[0]), ('mobilefacenet', files[1]), squeeze)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--faces', type=Path, help='folder with identities/, splits/ and weights/; default: none')
+    parser.add_argument('--landmarks', type=Path, default=Path('results/real_faces/landmarks.npz'))
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1])
+    parser.add_argument('--iterations', type=int, default=600, help='of every training')
+    parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='trainings side by side, each on one core')
+    parser.add_argument('--out', type=Path, default=Path('results/ablation'))
+    parser.add_argument('--write', type=Path, metavar='DOCS', help='write tables and plots into DOCS/experiments.md')
+    args = parser.parse_args()
+    out = args.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    weights = args.faces and args.faces.resolve() / 'weights'
+    squeeze = weights and weights / 'squeezenet1_1_features.pth'
+    networks = synthetic_networks(out, squeeze)
+    cases = [Case('synthetic', seed, out, networks, args.iterations) for seed in args.seeds]
+    if args.faces:
+        if not args.landmarks.is_file():
+            parser.error(f'{args.landmarks}: not found; benchmarks/real_faces.py makes it, see --landmarks')
+        train, test = (
+            ('mobilefacenet', weights / 'mobilefacenet_ms1m_128.pt'),
+            ('edgeface_xxs', weights / 'edgeface_xxs_q.pt'),
+        )
+        real = (Networks(train, test, squeeze), args.iterations, args.faces.resolve(), args.landmarks.resolve())
+        cases += [Case('real', seed, out, *real) for seed in args.seeds]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        list(pool.map(Case.run, cases))
+    table = collect([case.results() for case in cases])
+    text = markdown(table)
+    (out / 'table.json').write_text(json.dumps(table, indent=2))
+    (out / 'table.md').write_text(text, encoding='utf-8')
+    print(text)
+    if args.write:
+        write_docs(args.write, text, table)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,101 @@
+"""Tables and plots of benchmarks/ablation.py."""
+
+import statistics
+import sys
+from pathlib import Path
+
+BEGIN, END = '<!-- ablation: written by benchmarks/ablation.py -->', '<!-- /ablation -->'
+METRICS = {'psnr': 2, 'ssim': 3, 'lpips': 3, 'detail': 3, 'id_gt': 3, 'id_ref': 3}  # digits
+ARMS = ('right', 'none', 'wrong')
+BARE = 'no reference'
+SEVERAL = ('concat', 'guidance')
+
+
+def collect(cases: list[dict[str, dict[str, dict]]]) -> dict:
+    """Results of cases (row -> test set -> arm -> metric -> value) as test set -> row -> arm -> metric -> values."""
+    table: dict = {}
+    for rows in cases:
+        for row, datasets in rows.items():
+            for dataset, arms in datasets.items():
+                for arm, figures in arms.items():
+                    if arm == 'wrong':
+                        figures['copied'] = figures['id_wrong'] - arms['none']['id_wrong']
+                    cell = table.setdefault(dataset, {}).setdefault(row, {}).setdefault(arm, {})
+                    for metric, value in figures.items():
+                        cell.setdefault(metric, []).append(value)
+    return table
+
+
+def variants_of(rows: dict) -> dict:
+    """The rows that are not about several references."""
+    return {name: row for name, row in rows.items() if name.split()[0] not in SEVERAL}
+
+
+def number(values: list[float] | None, digits: int) -> str:
+    return f'{statistics.mean(values):.{digits}f}' if values and None not in values else '–'
+
+
+def markdown(table: dict) -> str:
+    """Tables for people: the mean over the seeds, and the largest half-range of the right arm under each."""
+    lines = []
+    for dataset, rows in table.items():
+        variants = variants_of(rows)
+        metrics = [m for m in METRICS if any(row.get('right', {}).get(m) for row in variants.values())]
+        lines += [f'**{dataset}**: right / none / wrong', '']
+        lines += ['| | ' + ' | '.join(m.upper().replace('_', '-') for m in metrics) + ' | copied |']
+        lines += ['|---' * (len(metrics) + 2) + '|']
+        for name, row in variants.items():
+            cells = [' / '.join(number(row.get(a, {}).get(m), METRICS[m]) for a in ARMS) for m in metrics]
+            lines.append(f'| {name} | ' + ' | '.join([*cells, number(row.get('wrong', {}).get('copied'), 3)]) + ' |')
+        spread = {
+            m: max((max(v) - min(v)) / 2 for r in variants.values() if (v := r.get('right', {}).get(m)))
+            for m in metrics
+        }
+        lines += [
+            '',
+            'Half of the range over the seeds is at most ' + ', '.join(f'{m} {v:.3f}' for m, v in spread.items()) + '.',
+            '',
+        ]
+        several = {name: row['right'] for name, row in rows.items() if name.split()[0] in SEVERAL}
+        if several:
+            lines += ['| references | ' + ' | '.join(several) + ' |', '|---' * (len(several) + 1) + '|']
+            for metric in ('psnr', 'detail', 'id_gt'):
+                cells = [number(row.get(metric), METRICS[metric]) for row in several.values()]
+                lines.append(f'| {metric.upper().replace("_", "-")} | ' + ' | '.join(cells) + ' |')
+            lines.append('')
+    return '\n'.join(lines)
+
+
+def plot(table: dict, folder: Path) -> list[Path]:
+    """One picture per test set: detail and ID-GT of every variant in the three arms, a dot per seed."""
+    from matplotlib.figure import Figure
+
+    files = []
+    for dataset, rows in table.items():
+        figure = Figure((11, 3.6), layout='constrained')
+        for axis, metric in zip(figure.subplots(1, 2), ('detail', 'id_gt'), strict=True):
+            names = list(variants_of(rows))
+            for shift, (arm, colour) in enumerate(zip(ARMS, ('tab:green', 'tab:grey', 'tab:red'), strict=True)):
+                for y, name in enumerate(names):
+                    values = rows[name].get(arm, {}).get(metric, [])
+                    label = arm if name == names[-1] else None
+                    axis.plot(values, [-y - 0.2 * (shift - 1)] * len(values), 'o', color=colour, ms=5, label=label)
+            axis.set_yticks([-y for y in range(len(names))], names if metric == 'detail' else [''] * len(names))
+            axis.set_xlabel(metric.upper().replace('_', '-'))
+            axis.grid(alpha=0.3)
+        axis.legend(loc='lower right')
+        figure.suptitle(dataset)
+        files.append(folder / f'ablation_{dataset}.png')
+        figure.savefig(files[-1], dpi=90)
+    return files
+
+
+def write_docs(docs: Path, text: str, table: dict) -> None:
+    """Puts the tables and plots between the marks in experiments.md."""
+    pictures = '\n'.join(f'![{f.stem}](images/{f.name})' for f in plot(table, docs / 'images'))
+    file = docs / 'experiments.md'
+    old = file.read_text(encoding='utf-8')
+    if BEGIN not in old or END not in old:
+        sys.exit(f'{file}: has no marks {BEGIN} and {END}')
+    head, tail = old[: old.index(BEGIN)], old[old.index(END) :]
+    file.write_text(f'{head}{BEGIN}\n\n{text}\n{pictures}\n\n{tail}', encoding='utf-8')
