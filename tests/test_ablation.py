@@ -1,0 +1,64 @@
+"""The ablation's options are such that BasicSR takes them, and its tables say what was measured."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from refstar.option_schema import check_options
+
+sys.path.append(str(Path(__file__).parent.parent / 'benchmarks'))
+import ablation
+import ablation_report
+
+
+@pytest.fixture
+def case(tmp_path, identity_weights, squeeze_weights) -> ablation.Case:
+    network = ('mobilefacenet', Path(identity_weights))
+    networks = ablation.Networks(network, network, Path(squeeze_weights))
+    return ablation.Case('synthetic', 0, tmp_path, networks, 10)
+
+
+@pytest.mark.parametrize('variant', ablation.VARIANTS)
+def test_options_of_every_variant(case, variant, monkeypatch):
+    opt = case.training('refstar', 'x', ablation.VARIANTS[variant])
+    opt['path']['pretrain_network_refsel'] = None
+    check_options(opt, is_train=True)
+    check_options(case.test('x', opt['network_g'], {'pretrain_network_g': None}, 'test', {}, 4), is_train=False)
+    assert opt['datasets']['train']['identities'] == 500 and opt['train']['total_iter'] == 10
+
+
+def test_variants_differ_by_what_their_names_say(case):
+    made = {name: case.training('refstar', 'x', changes) for name, changes in ablation.VARIANTS.items()}
+    assert made['vanilla cross-attention']['network_g']['mix'] == 'attention'
+    assert made['convex mix, no selection']['network_g']['mix'] == 'everywhere'
+    for name, key in (('cycle consistency', 'cycle_opt'), ('identity loss', 'identity_opt')):
+        having = [variant for variant, opt in made.items() if key in opt['train']]
+        assert having == list(made)[list(made).index(f'+ {name}') :]
+    assert 'context' not in made['+ identity loss']['network_g']
+    assert made['+ composite context']['network_g']['context']['identity']['network'] == 'mobilefacenet'
+
+
+def test_tables(tmp_path):
+    def arms(x: float) -> dict:
+        figures = {'psnr': 20 + x, 'ssim': 0.5, 'lpips': 0.2, 'detail': 0.1 + x, 'id_gt': x, 'id_ref': x, 'id_wrong': x}
+        return {'right': dict(figures), 'none': {**figures, 'id_wrong': 0.0}, 'wrong': dict(figures)}
+
+    bare = {'none': arms(0.0)['none']}
+    seeds = [
+        {'no reference': {'set': bare}, 'full': {'set': arms(x)}, 'concat 2': {'set': arms(x)}} for x in (0.1, 0.3)
+    ]
+    table = ablation_report.collect(seeds)
+    text = ablation_report.markdown(table)
+    assert '| full | 20.20 / 20.20 / 20.20 |' in text
+    assert text.count('| no reference | – / 20.00 / – |') == 1
+    assert '| 0.200 |' in text  # copied
+    assert 'psnr 0.100' in text
+    docs = tmp_path
+    (docs / 'images').mkdir()
+    (docs / 'experiments.md').write_text(f'before\n{ablation_report.BEGIN}\nold\n{ablation_report.END}\nafter\n')
+    pytest.importorskip('matplotlib')
+    ablation_report.write_docs(docs, text, table)
+    written = (docs / 'experiments.md').read_text()
+    assert 'old' not in written and written.startswith('before') and written.endswith('after\n')
+    assert (docs / 'images/ablation_set.png').stat().st_size > 1000
