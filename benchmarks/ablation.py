@@ -5,7 +5,8 @@
     python benchmarks/ablation.py --faces FACES --write docs    # tables into docs/experiments.md, plots beside it
 
 FACES as for benchmarks/real_faces.py, whose landmarks are used (`--landmarks`). The same command goes on where it was
-stopped. Every variant starts from the same seed and the same RefSel, and is trained as long as the others. Identity is
+stopped. Every variant starts from the same seed and the same RefSel (the last one's has a person check),
+and is trained as long as the others. Identity is
 reported by another network than the one in the losses. No photo is written: figures only.
 """
 
@@ -13,6 +14,7 @@ import argparse
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -141,15 +143,26 @@ class Case:
         }
 
     # ------------------------------------------------------------- steps
-    def call(self, command: str, opt: dict) -> None:
-        """`basicsr <command>` in the output folder, on one core; nothing if it was done before with these options."""
+    def call(self, command: str, opt: dict, of: str = '') -> str:
+        """`basicsr <command>` in the output folder, on one core; nothing if it was done before with these options.
+
+        Args:
+            of (str): what the result rests on besides the options: text of the training that made the weights.
+
+        Returns:
+            str: text of these options and all that they rest on.
+        """
         file = self.out / 'options' / f'{opt["name"]}.yml'
-        text = yaml.safe_dump(opt, sort_keys=False)
-        done = file.with_suffix('.done')
-        if done.is_file() and done.read_text() == text:
-            return
+        done, text = file.with_suffix('.done'), yaml.safe_dump(opt, sort_keys=False)
+        whole = f'{text}\n# after:\n{of}'
+        if done.is_file() and done.read_text() == whole:
+            return whole
+        begun = file.with_suffix('.begun')
+        if not begun.is_file() or begun.read_text() != whole:  # another network: nothing of it may be gone on with
+            shutil.rmtree(self.out / 'experiments' / opt['name'], ignore_errors=True)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding='utf-8')
+        begun.write_text(whole)
         print(opt['name'], command, flush=True)
         argv = [sys.executable, '-m', f'refstar.tools.{command}', '-opt', str(file)]
         argv += ['--auto_resume'] if command == 'train' else []
@@ -158,7 +171,8 @@ class Case:
             ended = subprocess.run(argv, cwd=self.out, stdout=log, stderr=subprocess.STDOUT, env=env, check=False)
         if ended.returncode:
             sys.exit(f'{opt["name"]} failed; see {self.out}/{opt["name"]}.log')
-        done.write_text(text)
+        done.write_text(whole)
+        return whole
 
     def checkpoint(self, experiment: str) -> str:
         return f'experiments/{experiment}/models/net_g_latest.pth'
@@ -167,9 +181,8 @@ class Case:
         """RefSel with and without the person check, the bare backbone, every variant, several references."""
         name, block = self.label, Networks.block(self.networks.train)
         wanted = {'': {}, '_person': {'network_g.person': block, 'train.person_opt': PERSON}}
-        for suffix, changes in wanted.items():
-            self.call('train', self.training('refsel', f'{name}_refsel{suffix}', changes))
-        self.call('train', self.training('backbone', f'{name}_backbone', {}))
+        refsels = {s: self.call('train', self.training('refsel', f'{name}_refsel{s}', c)) for s, c in wanted.items()}
+        backbone = self.call('train', self.training('backbone', f'{name}_backbone', {}))
         for number, (variant, changes) in enumerate(VARIANTS.items()):
             experiment, suffix = f'{name}_{number}', '_person' if variant == FULL else ''
             refsel = self.checkpoint(f'{name}_refsel{suffix}')
@@ -177,16 +190,16 @@ class Case:
             if suffix:
                 changes['network_g.refsel.person'] = block
             opt = self.training('refstar', experiment, changes)
-            self.call('train', opt)
+            made = self.call('train', opt, refsels[suffix])
             path = {'pretrain_network_g': self.checkpoint(experiment), 'param_key_g': 'params_ema'}
-            self.call('test', self.test(experiment, opt['network_g'], path, 'test', {}))
+            self.call('test', self.test(experiment, opt['network_g'], path, 'test', {}), made)
         several = SEVERAL if self.kind == 'synthetic' else []
         for n, combine in several:
             val = {'arms': ['right'], 'combine': combine}
-            self.call('test', self.test(experiment, opt['network_g'], path, f'{combine}{n}', val, n))
+            self.call('test', self.test(experiment, opt['network_g'], path, f'{combine}{n}', val, n), made)
         path = {'pretrain_network_g': None, 'pretrain_network_backbone': self.checkpoint(f'{name}_backbone')}
         network = plain(load_options(shipped('refstar')))['network_g']
-        self.call('test', self.test(f'{name}_backbone', network, path, 'test', {'arms': ['none']}))
+        self.call('test', self.test(f'{name}_backbone', network, path, 'test', {'arms': ['none']}), backbone)
 
     def results(self) -> dict[str, dict[str, dict]]:
         """Row of the table -> test set -> arm -> metric -> value."""

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 KEYS = {
     'train.gan_opt': 'adversarial loss; needs network_d and train.optim_d',
-    'train.gan_adaptive': 'scale the adversarial loss so that its gradient at the output is this share of the image '
-    'losses (default 0: as it is; CodeFormer: 0.1)',
+    'train.gan_adaptive': 'factor on the adversarial loss, times the ratio of gradients at the output, image losses '
+    'over adversarial loss, at most 1 (default 0: no scaling; CodeFormer: 0.1)',
     'train.r1_reg_weight': 'weight of the R1 penalty of net_d (default 10; 0 for none)',
     'train.net_d_reg_every': 'R1 every so many iterations (default 16)',
     'train.net_d_start': 'first iteration of the adversarial loss (default 0)',
@@ -17,9 +17,9 @@ KEYS = {
 
 
 def balance(image_loss: Tensor, gan_loss: Tensor, image: Tensor) -> Tensor:
-    """Ratio of the gradients' norms at the output, after VQGAN, which takes them at the generator's last layer."""
+    """Ratio of gradients' norms at the output, at most 1. After VQGAN, which takes them at a late layer's weights."""
     norms = [torch.autograd.grad(loss, image, retain_graph=True)[0].norm() for loss in (image_loss, gan_loss)]
-    return (norms[0] / (norms[1] + 1e-4)).clamp_max(1e4).detach()
+    return (norms[0] / norms[1].clamp_min(1e-12)).clamp_max(1).detach()
 
 
 def discriminator_terms(

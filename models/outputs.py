@@ -24,9 +24,17 @@ class Output:
 
 
 def read_output(out: Any) -> Output:
-    """Sorts what a backbone returned: image; (image, pyramid or None); (image, logits, feature); (logits, feature)."""
+    """Sorts what a backbone returned.
+
+    Args:
+        out: an image; or a tuple (image, list of images or anything) as GFPGAN and RestoreFormer return it, (image,
+            logits, feature) as CodeFormer, or (logits, feature) as CodeFormer with ``code_only``; logits have 3 axes.
+    """
     if isinstance(out, Tensor):
         return Output(out)
-    if isinstance(out[-1], Tensor):
-        return Output(out[0] if len(out) == 3 else None, [], *out[-2:])
-    return Output(out[0], out[1] or [])
+    first, *rest = out
+    if first.ndim == 3:
+        return Output(None, [], first, rest[0])
+    if len(rest) == 2 and isinstance(rest[0], Tensor) and rest[0].ndim == 3:
+        return Output(first, [], *rest)
+    return Output(first, rest[0] if rest and isinstance(rest[0], list) else [])

@@ -1,9 +1,14 @@
 """What is done with the parts of a RefSTAR network before training or a test, whatever the model: loading, freezing,
 and the options of a test. Used by the models here and by the mixin for existing ones."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from basicsr.models.base_model import BaseModel
+from basicsr.utils import get_root_logger
+from torch import nn
+
+from ..errors import RefStarError, nearest
 
 KEYS = {
     'path.pretrain_network_backbone': 'weights of the bare backbone, loaded into net_g.backbone',
@@ -22,23 +27,58 @@ STRENGTH_KEYS = {
 }
 
 
-def load_parts(model: BaseModel) -> None:
-    """Loads the weights of parts of net_g that are given apart; a full ``pretrain_network_g`` (resume) wins."""
+def load_parts(model: BaseModel, net: nn.Module) -> None:
+    """Loads the weights of parts of net_g that are given apart; a full ``pretrain_network_g`` (resume) wins.
+
+    Raises:
+        RefStarError: the network has no such part, or the file does not fit.
+    """
     path = model.opt['path']
-    if path.get('pretrain_network_g'):
-        return
-    net = model.get_bare_model(model.net_g)
     for part in ('backbone', 'refsel'):
-        if path.get(f'pretrain_network_{part}'):
-            key = path.get(f'param_key_{part}', 'params_ema')
-            model.load_network(net.get_submodule(part), path[f'pretrain_network_{part}'], True, key)
+        file = path.get(f'pretrain_network_{part}')
+        if not file:
+            continue
+        if path.get('pretrain_network_g'):
+            get_root_logger().info(f'path:pretrain_network_{part} is not read: pretrain_network_g holds all of net_g.')
+            continue
+        if not hasattr(net, part):
+            raise RefStarError(f'path:pretrain_network_{part}: {type(net).__name__} has no {part}')
+        model.load_network(getattr(net, part), file, True, path.get(f'param_key_{part}', 'params_ema'))
 
 
-def freeze_parts(model: BaseModel) -> None:
-    """Stops the training of the modules in ``train.freeze``."""
-    net = model.get_bare_model(model.net_g)
+def freeze_parts(model: BaseModel, net: nn.Module) -> None:
+    """Stops the training of the modules in ``train.freeze``.
+
+    Raises:
+        RefStarError: there is no such module.
+    """
+    modules = dict(net.named_modules())
     for name in model.opt['train'].get('freeze') or []:
-        net.get_submodule(name).requires_grad_(False)
+        if name not in modules:
+            raise RefStarError(f'train:freeze: {type(net).__name__} has no module {name!r}{nearest(name, modules)}')
+        modules[name].requires_grad_(False)
+
+
+def arms_of(model: BaseModel, arms: Iterable[str], sample: dict[str, Any]) -> list[str]:
+    """The arms that ``val.arms`` asks for, in their order.
+
+    Args:
+        arms: all that the model has.
+        sample (dict): of the data set.
+
+    Raises:
+        RefStarError: unknown arm, or the data set has no references for it.
+    """
+    arms = list(arms)
+    wanted = model.opt['val'].get('arms') or arms
+    for arm in wanted:
+        if arm not in arms:
+            raise RefStarError(f'val:arms: unknown arm {arm!r}{nearest(arm, arms)}')
+    missing = {'right': 'refs', 'wrong': 'wrong_refs'}
+    for arm in wanted:
+        if arm in missing and missing[arm] not in sample:
+            raise RefStarError(f'val:arms: the data set has no {missing[arm]} for the arm {arm!r}; leave it out')
+    return [arm for arm in arms if arm in wanted]
 
 
 def training_strength(model: BaseModel, current_iter: int) -> float:

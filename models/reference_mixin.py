@@ -19,6 +19,8 @@ class BackboneOptions(dict):
     """Options of a RefSTAR in which a model also finds those of the backbone (``out_size``, ``window_size``)."""
 
     def __missing__(self, key: str) -> Any:
+        if 'backbone' not in self:
+            raise KeyError(key)
         return self['backbone'][key]
 
 
@@ -37,21 +39,37 @@ class ReferenceMixin:
 
     def __init__(self, opt: dict) -> None:
         self.arm = 'right'
-        opt['network_g'] = BackboneOptions(opt['network_g'])
+        network = opt['network_g'] = BackboneOptions(opt['network_g'])
+        found = tuple(network.get('value_range') or (-1, 1))
+        if network['type'] != 'RefSTAR' or found != self.value_range:
+            wanted = f'a network_g of type RefSTAR with value_range: {list(self.value_range)}'
+            raise RefStarError(
+                f'{type(self).__name__} needs {wanted}; found {network["type"]}, {list(found)} '
+                '(a model for another range says so by its class attribute value_range)'
+            )
         super().__init__(opt)
-        if not self.is_train:
-            parts.load_parts(self)
-        nets = [self.get_bare_model(self.net_g), *([self.net_g_ema] if hasattr(self, 'net_g_ema') else [])]
-        for net in nets:
-            if getattr(net, 'value_range', None) != self.value_range:
-                wanted = f'network_g must be a RefSTAR with value_range: {list(self.value_range)}'
-                raise RefStarError(f'{type(self).__name__}: {wanted}')
+        for net in self.networks():
             net.register_forward_pre_hook(self.add_references, with_kwargs=True)
 
+    def networks(self) -> list[nn.Module]:
+        """net_g without wrappers, and its EMA if there is one."""
+        return [self.get_bare_model(self.net_g), *([self.net_g_ema] if hasattr(self, 'net_g_ema') else [])]
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """Before DDP wraps net_g: it must not wait for the gradients of frozen parts."""
+        if net is getattr(self, 'net_g', None):
+            if self.opt['num_gpu'] > 1 and not self.opt['dist']:
+                raise RefStarError(f'{type(self).__name__}: several GPUs need torchrun ... --launcher pytorch')
+            parts.load_parts(self, net)
+            if self.is_train:
+                parts.freeze_parts(self, net)
+        return super().model_to_device(net)
+
     def init_training_settings(self) -> None:
-        parts.load_parts(self)
-        parts.freeze_parts(self)
         super().init_training_settings()
+        net, *ema = self.networks()
+        if ema and not self.opt['path'].get('pretrain_network_g'):  # BasicSR copies parameters, no buffers
+            ema[0].load_state_dict(net.state_dict())
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Images from [-1, 1], as the data sets here give them, to the range of the model."""
@@ -83,7 +101,7 @@ class ReferenceMixin:
         self.call = parts.test_options(self)
         validate = functools.partial(super().nondist_validation, dataloader, current_iter, tb_logger, save_img)
         try:
-            for arm in (a for a in ARMS if a in (self.opt['val'].get('arms') or ARMS)):
+            for arm in parts.arms_of(self, ARMS, dataloader.dataset[0]):
                 self.arm, suffix = arm, '' if arm == 'right' else f'_{arm}'
                 dataset['name'] = name + suffix
                 if self.opt['is_train']:  # BasicSR's folders in training do not name the data set

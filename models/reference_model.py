@@ -19,7 +19,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
 from ..errors import RefStarError
-from . import parts
+from . import parallel, parts
 from .pictures import strip
 
 
@@ -43,12 +43,24 @@ class ReferenceModel(SRModel):
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)
         if not self.is_train:  # training does so in init_training_settings, before the EMA is made
-            parts.load_parts(self)
+            parts.load_parts(self, self.net_g)
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """The plain network in every process, see :mod:`~refstar.models.parallel`."""
+        if self.opt['num_gpu'] > 1 and not self.opt['dist']:
+            raise RefStarError(
+                f'{self.opt["num_gpu"]} GPUs in one process: start with torchrun --nproc_per_node '
+                f'{self.opt["num_gpu"]} -m refstar.tools.train ... --launcher pytorch, or set num_gpu: 1'
+            )
+        net = net.to(self.device)
+        if self.opt['dist']:
+            parallel.share_weights(net)
+        return net
 
     def init_training_settings(self) -> None:
         train_opt = self.opt['train']
-        parts.load_parts(self)
-        parts.freeze_parts(self)
+        parts.load_parts(self, self.net_g)
+        parts.freeze_parts(self, self.net_g)
         if train_opt.get('channels_last'):
             self.net_g.to(memory_format=torch.channels_last)
         self.criteria = nn.ModuleDict(
@@ -66,11 +78,10 @@ class ReferenceModel(SRModel):
         if self.ema_decay <= 0:
             return
         self.net_g_ema = build_network(self.opt['network_g']).to(self.device).eval()
+        self.net_g_ema.load_state_dict(self.net_g.state_dict())  # what a file may not hold is alike at least
         load_path = self.opt['path'].get('pretrain_network_g')
         if load_path:
             self.load_network(self.net_g_ema, load_path, self.opt['path'].get('strict_load_g', True), 'params_ema')
-        else:
-            self.model_ema(0)
 
     @torch.no_grad()
     def model_ema(self, decay: float = 0.999) -> None:
@@ -102,13 +113,19 @@ class ReferenceModel(SRModel):
         if not torch.isfinite(total):
             bad = [name for name, value in terms.items() if not torch.isfinite(value)]
             raise RefStarError(f'loss {", ".join(bad)} is not finite; lower the learning rate or its loss_weight')
-        total.backward()
+        self.backward(total, self.net_g)
         clip = self.opt['train'].get('grad_clip', 0)
         if clip:
             nn.utils.clip_grad_norm_(self.net_g.parameters(), clip)
         self.optimizer_g.step()
         if self.ema_decay > 0:
             self.model_ema(self.ema_decay)
+
+    def backward(self, loss: Tensor, net: nn.Module) -> None:
+        """Gradients of a network, the same in every process."""
+        loss.backward()
+        if self.opt['dist']:
+            parallel.average_gradients(net.parameters())
 
     @staticmethod
     def named(prefix: str, terms: dict[str, Tensor] | Tensor) -> dict[str, Tensor]:
@@ -138,7 +155,7 @@ class ReferenceModel(SRModel):
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
         """Runs every arm on every sample; averages, logs and writes figures and pictures."""
         dataset, val = dataloader.dataset.opt['name'], self.opt['val']
-        arms = [a for a in self.arms if a in (val.get('arms') or self.arms)]
+        arms = parts.arms_of(self, self.arms, dataloader.dataset[0])
         metrics, rows = val.get('metrics') or {}, []
         training = self.net_eval.training
         self.net_eval.eval()

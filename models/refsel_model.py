@@ -26,7 +26,7 @@ class RefSelModel(ReferenceModel):
     def optimize_parameters(self, current_iter: int) -> None:
         data = self.data
         _, aux = self.net_g(self.lq, data['refs'], data['ref_valid'], return_aux=True)
-        terms = supervise(self.get_bare_model(self.net_g), self.criteria, aux, data)
+        terms = supervise(self.net_g, self.criteria, aux, data)
         self.step(terms)
         self.log_dict = self.reduce_loss_dict(terms)
 

@@ -12,12 +12,15 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..data.face_region import face_oval
+from ..errors import RefStarError
 from . import adversarial, parts
 from .cycle import degrade
 from .outputs import Output, read_output
 from .pictures import overlay
 from .reference_model import ReferenceModel
 from .supervision import same_person, supervise
+
+IMAGE_LOSSES = ('pixel_opt', 'pyramid_opt', 'lpips_opt', 'perceptual_opt')
 
 
 @MODEL_REGISTRY.register()
@@ -51,6 +54,13 @@ class RefSTARModel(ReferenceModel):
     }
 
     # ----------------------------------------------------------------- set-up
+    def __init__(self, opt: dict) -> None:
+        if opt['is_train']:
+            check_recipe(opt)
+        super().__init__(opt)
+        if tuple(getattr(self.net_g, 'value_range', ())) != (-1, 1):
+            raise RefStarError('RefSTARModel: network_g must be a RefSTAR with value_range: [-1, 1] (the default)')
+
     def init_training_settings(self) -> None:
         self.net_d = None
         if self.opt.get('network_d'):
@@ -97,6 +107,8 @@ class RefSTARModel(ReferenceModel):
         terms = {} if out.image is None else self.image_terms(out, current_iter)
         image_loss = sum(terms.values())
         if 'code' in cri:
+            if out.logits is None:
+                raise RefStarError('train:code_opt: the backbone predicts no codes (CodeFormer does)')
             codes = self.true_codes()
             terms |= self.named('code', cri['code'](out.logits, out.feature, *codes))
             if 'lq_hard' in data:
@@ -105,7 +117,7 @@ class RefSTARModel(ReferenceModel):
                 terms |= self.named('code_hard', cri['code'](hard.logits, hard.feature, *codes))
         if 'identity' in cri:
             terms |= self.named('identity', cri['identity'](out.image, self.gt, data['refs'], same_person(data)))
-        terms |= supervise(self.get_bare_model(self.net_g).refsel, cri, aux, data)
+        terms |= supervise(self.net_g.refsel, cri, aux, data)
         due = current_iter >= opt.get('cycle_start', 0) and current_iter % opt.get('cycle_every', 1) == 0
         if 'cycle' in cri and due:
             terms |= self.named('cycle', self.cycle(out.image, aux, strength))
@@ -123,6 +135,8 @@ class RefSTARModel(ReferenceModel):
             if name in cri:
                 terms |= self.named(name, cri[name](out.image, self.gt))
         if 'pyramid' in cri and current_iter <= opt.get('pyramid_until', current_iter):
+            if not out.pyramid:
+                raise RefStarError('train:pyramid_opt: the backbone gives no pyramid (GFPGAN: return_rgb)')
             levels = [cri['pyramid'](x, F.interpolate(self.gt, x.shape[-2:], mode='area')) for x in out.pyramid]
             terms['l_pyramid'] = sum(levels)
         if 'perceptual' in cri:
@@ -140,10 +154,10 @@ class RefSTARModel(ReferenceModel):
         """Restores the degraded reference with our output as its reference; asks for the selected regions back."""
         opt = self.opt['train']
         ref, valid = self.data['refs'][:, 0], self.data['ref_valid'][:, :1]
-        degraded = degrade(ref, opt.get('cycle_down', [4, 8]))
+        degraded, kwargs = degrade(ref, opt.get('cycle_down', [4, 8])), opt.get('backbone_kwargs') or {}
 
         def restore(output: Tensor) -> Tensor:
-            return read_output(self.net_g(degraded, output[:, None], valid, strength=strength)).image
+            return read_output(self.net_g(degraded, output[:, None], valid, strength=strength, **kwargs)).image
 
         use = opt.get('cycle_checkpoint', False)
         back = checkpoint(restore, image, use_reentrant=False) if use else restore(image)
@@ -157,7 +171,7 @@ class RefSTARModel(ReferenceModel):
         loss, terms = adversarial.discriminator_terms(
             self.net_d, self.criteria['gan'], self.output, self.gt, self.opt['train'], current_iter
         )
-        loss.backward()
+        self.backward(loss, self.net_d)
         self.optimizer_d.step()
         return terms
 
@@ -203,3 +217,29 @@ class RefSTARModel(ReferenceModel):
                 row.append((f'{arm} reference', overlay(ref, outs[arm]['mask'][0, 0, 0].cpu().numpy())))
         row += [(arm, tensor2img(out['result'], min_max=(-1, 1))) for arm, out in outs.items()]
         return [*row, ('GT', tensor2img(self.gt, min_max=(-1, 1)))] if self.gt is not None else row
+
+
+def check_recipe(opt: dict[str, Any]) -> None:
+    """Refuses losses that would have nothing to work on.
+
+    Raises:
+        RefStarError: names the key and what it needs.
+    """
+    train = opt['train']
+
+    def has(key: str) -> bool:
+        return bool(train.get(key))
+
+    needs = [
+        (has('gan_opt'), bool(opt.get('network_d')) and has('optim_d'), 'train:gan_opt', 'network_d and train:optim_d'),
+        (bool(opt.get('network_d')), has('gan_opt'), 'network_d', 'train:gan_opt'),
+        (has('code_opt'), bool(opt.get('network_vqgan')), 'train:code_opt', 'network_vqgan'),
+        (has('gan_adaptive'), any(map(has, IMAGE_LOSSES)), 'train:gan_adaptive', 'one of ' + ', '.join(IMAGE_LOSSES)),
+    ]
+    for there, fine, key, wanted in needs:
+        if there and not fine:
+            raise RefStarError(f'{key} needs {wanted}')
+    if (train.get('backbone_kwargs') or {}).get('code_only'):
+        for key in (*IMAGE_LOSSES, 'gan_opt', 'identity_opt', 'cycle_opt'):
+            if has(key):
+                raise RefStarError(f'train:{key} needs an image; backbone_kwargs has code_only: true')

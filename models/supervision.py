@@ -28,6 +28,8 @@ def supervise(
     if 'selection' in criteria:
         known = data['mask_known'] & data['ref_valid']
         loss = criteria['selection']
+        if aux['mask_logits'] is None:
+            raise RefStarError("train:selection_opt: this network predicts no selection (network_g.mix: 'everywhere')")
         terms |= {f'l_sel_{k}': v for k, v in loss(aux['mask_logits'], data['ref_mask'], known, logits=True).items()}
         terms |= {f'l_carried_{k}': v for k, v in loss(aux['carried'], data['gt_mask'], known).items()}
     if 'correspondence' in criteria:

@@ -86,8 +86,15 @@ def _output_shapes(net: nn.Module, taps: list[str], size: int, key: str) -> list
             shapes[tap] = tuple(getattr(out, 'shape', ())) or None
 
         modules[tap].register_forward_hook(measure)
-    with torch.no_grad(), torch.device('meta'):
-        net(torch.empty(1, 3, size, size))
+    try:
+        with torch.no_grad(), torch.device('meta'):
+            net(torch.empty(1, 3, size, size))
+    except Exception as error:  # whatever a user's forward may raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RefStarError(
+            f'RefSTAR: {type(net).__name__} does not take photos of {size}x{size} pixels (network_g.size), or its '
+            f'forward asks for values, which the measuring pass has not: {reason}'
+        ) from error
     return [shapes.get(tap) for tap in taps]
 
 

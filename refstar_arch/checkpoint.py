@@ -79,11 +79,12 @@ def require_fit(net: nn.Module, state: dict[str, torch.Tensor], path: str | os.P
     """Checks that a state dict is one of this network.
 
     Raises:
-        RefStarError: keys are missing, unexpected, or of another shape; names the file and the first of each.
+        RefStarError: keys are missing, unexpected, or of another shape; names the file and the first of each. Files
+            from before batch norm counted its batches are taken.
     """
     own = net.state_dict()
     problems = {
-        'missing': [key for key in own if key not in state],
+        'missing': [key for key in own if key not in state and not key.endswith('.num_batches_tracked')],
         'unexpected': [key for key in state if key not in own],
         'other shape': [
             f'{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}'

@@ -13,6 +13,8 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from .context_attention import HEADS
+from .errors import RefStarError
 from .identity_arch import IdentityEncoder
 from .layers import ResBlock, act, resize, with_slots
 
@@ -67,6 +69,8 @@ class CompositeContext(nn.Module):
         grid: int = 4,
     ) -> None:
         super().__init__()
+        if dim % HEADS:
+            raise RefStarError(f'CompositeContext: dim must be a multiple of {HEADS}, got {dim}')
         self.dim = dim
         self.frozen = nn.ModuleDict(
             {name: IdentityEncoder(**block) for name, block in (('identity', identity), ('face', face)) if block}
@@ -98,7 +102,7 @@ class CompositeContext(nn.Module):
         Args:
             tokens (Iterable[Tensor]): of :meth:`forward`, in one or more parts along n.
             mask (Tensor): selection of each reference, (b, n, 1, H, W); 0 for padding slots.
-            alpha (Tensor): selection in LQ coordinates times strength, (b, 1, H, W).
+            alpha (Tensor): selection in LQ coordinates, (b, 1, H, W).
 
         Returns:
             tuple: tokens (b, t, d), and how much they count, (b,): 0 if nothing is selected.

@@ -6,6 +6,7 @@ report both. Train with one network and report with another, otherwise the score
 Axis letters: b batch, c channels, H W image size, d length of an embedding.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -76,6 +77,8 @@ PREPARE = {'arcface_112': arcface_crop, 'imagenet_112': imagenet_112, 'grey_128'
 class IdentityEncoder(nn.Module):
     """A frozen face-recognition network with its crop, normalisation and weights.
 
+    It is no part of the networks that use it: its weights come from its own file always, not from their checkpoints.
+
     Args:
         network (str): 'mobilefacenet' (112 px, 128-d), 'edgeface_xxs' (112 px, 512-d, needs timm), 'arcface_resnet18'
             (GFPGAN's: whole face, grey, 128 px, 512-d), 'irse50' (facexlib's IR-SE50: 112 px, 512-d), or any other
@@ -102,13 +105,13 @@ class IdentityEncoder(nn.Module):
             raise RefStarError(f'{what}: {weights}: no such file')
         self.network, self.weights, self.prepare = network, weights, PREPARE[prepare]
         with torch.random.fork_rng(devices=[]):  # the random initial weights are thrown away
-            self.net = NETWORKS[network].build(weights)
+            net = NETWORKS[network].build(weights).eval().requires_grad_(False)
+        self.__dict__['net'] = net  # not a submodule: no state dict, no optimizer, no EMA, no train()
         get_root_logger().info(f'Identity network {network}: {weights}, sha256 {self.sha256}')
-        self.eval().requires_grad_(False)
 
-    def train(self, mode: bool = True) -> 'IdentityEncoder':
-        """Stays in evaluation mode: the network is frozen, batch statistics included."""
-        return super().train(False)
+    def _apply(self, fn: Callable, recurse: bool = True) -> 'IdentityEncoder':
+        self.net._apply(fn)
+        return super()._apply(fn, recurse)
 
     @property
     def sha256(self) -> str:

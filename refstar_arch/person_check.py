@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .errors import RefStarError
 from .identity_arch import IdentityEncoder
 from .identity_networks import NETWORKS
 from .layers import with_slots
@@ -20,13 +21,17 @@ class PersonCheck(nn.Module):
     """Logit of "the same person" for every reference.
 
     Args:
-        network, weights, prepare: as of :class:`IdentityEncoder`; any network whose weights can be trained.
+        network, weights, prepare: as of :class:`IdentityEncoder`; a network whose weights can be trained (not 'onnx').
     """
 
     def __init__(self, network: str, weights: str, prepare: str | None = None) -> None:
         super().__init__()
         self.encoder = IdentityEncoder(network, weights, prepare)
         self.student = NETWORKS[network].build(weights).eval()
+        if not any(p.requires_grad for p in self.student.parameters()):
+            raise RefStarError(
+                f'refsel:person: {network} cannot be trained; name a network that can, e.g. mobilefacenet'
+            )
         self.scale = nn.Parameter(torch.tensor(12.0))
         self.shift = nn.Parameter(torch.tensor(-2.0))
 

@@ -6,6 +6,7 @@ Axis letters: m = b * n images, c channels, h w feature size, H W image size.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .errors import RefStarError
 from .layers import ResBlock, act
 
 
@@ -23,7 +24,9 @@ class ReferenceEncoder(nn.Module):
         self.resolutions = sorted(set(resolutions), reverse=True)
         for r in self.resolutions:
             if size % r or (size // r) & (size // r - 1):
-                raise ValueError(f'RefSTAR: a tap of {r} pixels is not the image size {size} divided by a power of two')
+                raise RefStarError(
+                    f'RefSTAR: a tap of {r} pixels is not the image size {size} divided by a power of two'
+                )
         self.unshuffle = size // self.resolutions[0]
         self.stem = nn.Conv2d(3 * self.unshuffle**2, channels, 3, padding=1)
         sizes, r = [], self.resolutions[0]

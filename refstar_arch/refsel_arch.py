@@ -9,6 +9,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from .correspondence import Match, MatchEncoder, Matcher
+from .errors import RefStarError
 from .identity_arch import IdentityEncoder
 from .layers import ResBlock, act, resize, resize_slots, warp, with_slots
 from .person_check import PersonCheck, both
@@ -70,7 +71,7 @@ class RefSel(nn.Module):
     ) -> None:
         super().__init__()
         if size % 4:
-            raise ValueError(f'RefSel: size must be a multiple of 4, got {size}')
+            raise RefStarError(f'RefSel: size must be a multiple of 4, got {size}')
         self.size = size
         self.lq_encoder = MatchEncoder(channels)
         self.ref_encoder = MatchEncoder(channels)

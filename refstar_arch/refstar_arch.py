@@ -18,6 +18,7 @@ from .backbones import default_context_taps, default_taps, measure_context_taps,
 from .composite_context_arch import CompositeContext
 from .context_attention import ContextAttention
 from .errors import RefStarError
+from .identity_arch import IdentityEncoder
 from .layers import resize_slots, with_slots
 from .multi_reference import guided
 from .reference_bank import ReferenceBank
@@ -96,11 +97,13 @@ class RefSTAR(nn.Module):
     def fingerprint(self) -> str:
         """Identifies the image size, the taps and the weights that make a bank; computed again only if they changed."""
         person = self.refsel.person
-        makers = [self.refsel.ref_encoder, self.ref_encoder, self.context, person and person.encoder]
-        weights = [p for maker in makers if maker is not None for p in maker.parameters()]
+        makers = [self.refsel.ref_encoder, self.ref_encoder, *([] if self.context is None else [self.context])]
+        weights = [p for maker in makers for p in maker.parameters()]
         stamp = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in weights]
         if stamp != self._stamp:
-            digest = hashlib.sha256(f'{self.size} {self.refsel.size} {self.taps}'.encode())
+            frozen = [*makers[2:], *([] if person is None else [person])]
+            files = [m.sha256 for maker in frozen for m in maker.modules() if isinstance(m, IdentityEncoder)]
+            digest = hashlib.sha256(f'{self.size} {self.refsel.size} {self.taps} {files}'.encode())
             for p in weights:
                 digest.update(p.detach().float().cpu().numpy().tobytes())
             self._stamp, self._fingerprint = stamp, digest.hexdigest()[:16]
@@ -250,10 +253,14 @@ class RefSTAR(nn.Module):
             **backbone_kwargs: passed to the backbone.
 
         Returns:
-            What the backbone returns, or (that, dict).
+            What the backbone returns, or (that, dict); with 'guidance' its ``mask, carried, flow, alpha``.
         """
         if combine not in COMBINE:
             raise RefStarError(f'combine is {combine!r}; known are {", ".join(COMBINE)}')
+        if bank is not None and (refs is not None or ref_valid is not None or mask is not None):
+            raise RefStarError('a reference bank holds references, their validity and masks: give it or them, not both')
+        if refs is not None and len(refs) != len(lq):
+            raise RefStarError(f'references of {len(refs)} people for {len(lq)} photos')
         if refs is None and bank is None:
             out = self.backbone(lq, **backbone_kwargs)
             return (out, None) if return_aux else out
@@ -283,7 +290,8 @@ class RefSTAR(nn.Module):
         alpha = strength * aux['alpha'].detach()
         hooks = self.mixers(taps, aux, alpha, valid, strength)
         if self.context is not None:
-            summary, gate = self.context.summarise(tokens, aux['mask'].detach(), alpha)
+            summary, gate = self.context.summarise(tokens, aux['mask'].detach(), aux['alpha'].detach())
+            gate = gate * (strength.flatten() if isinstance(strength, Tensor) else strength)
             for tap, inject in zip(self.context_taps, self.inject, strict=True):
                 hooks[tap] = partial(inject, tokens=summary, gate=gate)
         with self._hooked(hooks):

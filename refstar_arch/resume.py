@@ -21,6 +21,8 @@ from basicsr.utils.misc import check_resume
 from .checkpoint import load_file
 from .errors import RefStarError
 
+FROZEN_NETWORKS = ('network_vqgan',)  # never saved, so always read from their own files
+
 _resumed: dict[str, Any] = {}  # the training state that this process resumes from: the dict that BasicSR holds too
 
 
@@ -82,6 +84,10 @@ class ResumableSampler(EnlargedSampler):
             set_random_states(states)
 
 
+def _keys_of(network: str) -> tuple[str, str]:
+    return f'pretrain_{network}', f'param_key_{network.removeprefix("network_")}'
+
+
 def load_resume_state(opt: dict) -> dict[str, Any] | None:
     """Replaces BasicSR's function: finds the states under the root path, reads them on any device.
 
@@ -102,7 +108,12 @@ def load_resume_state(opt: dict) -> dict[str, Any] | None:
     state = load_file(path)
     if not (isinstance(state, dict) and {'epoch', 'iter', 'optimizers', 'schedulers'} <= set(state)):
         raise RefStarError(f'{path} is no training state (a .state file of a BasicSR experiment is expected)')
+    paths = opt['path']
+    ignored = {*(paths.get('ignore_resume_networks') or []), *FROZEN_NETWORKS}
+    own = {key: paths[key] for name in ignored for key in _keys_of(name) if key in paths}
+    paths['ignore_resume_networks'] = sorted(ignored)
     check_resume(opt, state['iter'])
+    paths.update(own)  # BasicSR reads every network's key 'params_ema' as 'params' from then on
     if get_dist_info()[0] == 0:
         for name in ('models', 'training_states'):
             for part in Path(opt['path'][name]).glob('.*.part'):  # what the killed run was writing

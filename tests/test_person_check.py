@@ -43,7 +43,7 @@ def test_the_student_learns_and_the_encoder_does_not(refsel, term):
     torch.nn.init.normal_(refsel.person.student.bn.bias)  # no longer the encoder's copy
     assert not refsel.person.student.training
     optimizer = torch.optim.Adam([p for p in refsel.parameters() if p.requires_grad], 1e-3)
-    frozen = [p.clone() for p in refsel.person.encoder.parameters()]
+    frozen = [p.clone() for p in refsel.person.encoder.net.parameters()]
     losses = []
     for _ in range(12):
         terms = supervise(refsel, criteria, refsel(lq, refs, return_aux=True)[1], data)
@@ -52,7 +52,7 @@ def test_the_student_learns_and_the_encoder_does_not(refsel, term):
         terms[term].backward()
         optimizer.step()
     assert losses[-1] < losses[0]
-    assert all(torch.equal(a, b) for a, b in zip(frozen, refsel.person.encoder.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(frozen, refsel.person.encoder.net.parameters(), strict=True))
 
 
 def test_rare_strangers_count_as_much_as_the_person():
