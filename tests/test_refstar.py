@@ -332,6 +332,21 @@ def test_sizes_are_checked(small):
         small(images(1), images(1, 2), mask=torch.ones(1, 1, 1, SIZE, SIZE))
 
 
+def test_contradictory_references_are_refused(small):
+    bank = small.encode(images(1, 1))
+    with pytest.raises(RefStarError, match='not both'):
+        small(images(1), images(1, 1), bank=bank)
+    with pytest.raises(RefStarError, match='references of 2 people for 3 photos'):
+        small(images(3), images(2, 1))
+
+
+def test_a_backbone_for_another_size_is_named():
+    with pytest.raises(RefStarError, match='CodeFormer does not take photos of 64x64 pixels'), narrow_codeformer():
+        RefSTAR(BACKBONES['CodeFormer'], 64)
+    with pytest.raises(RefStarError, match='dim must be a multiple of 4'):
+        RefSTAR(BACKBONES['RRDBNet'], SIZE, context={'dim': 10})
+
+
 def test_taps_are_checked():
     with pytest.raises(RefStarError, match="no module 'conv_boddy'"):
         RefSTAR(BACKBONES['RRDBNet'], SIZE, taps=['conv_boddy'])
