@@ -105,7 +105,9 @@ class IdentityEncoder(nn.Module):
             raise RefStarError(f'{what}: {weights}: no such file')
         self.network, self.weights, self.prepare = network, weights, PREPARE[prepare]
         with torch.random.fork_rng(devices=[]):  # the random initial weights are thrown away
-            net = NETWORKS[network].build(weights).eval().requires_grad_(False)
+            net = NETWORKS[network].build(weights).eval()
+        for p in net.parameters():  # a ScriptModule has no requires_grad_
+            p.requires_grad_(False)
         self.__dict__['net'] = net  # not a submodule: no state dict, no optimizer, no EMA, no train()
         get_root_logger().info(f'Identity network {network}: {weights}, sha256 {self.sha256}')
 

@@ -51,15 +51,44 @@ def test_encoder_is_frozen_and_differentiable(identity_weights):
     encoder = IdentityEncoder('mobilefacenet', identity_weights)
     assert torch.equal(rng, torch.get_rng_state())
     encoder.train()
-    before = {k: v.clone() for k, v in encoder.state_dict().items()}
+    before = {k: v.clone() for k, v in encoder.net.state_dict().items()}
     x = torch.rand(2, 3, 64, 64, requires_grad=True)
     embedding = encoder(x)
     embedding[:, 0].sum().backward()
     torch.testing.assert_close(embedding.norm(dim=1), torch.ones(2))
     assert x.grad.abs().sum() > 0
-    assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
-    assert all(not p.requires_grad for p in encoder.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in encoder.net.state_dict().items())
+    assert all(not p.requires_grad for p in encoder.net.parameters())
+    assert not encoder.state_dict() and not list(encoder.parameters())  # its weights are its own file's
+    assert encoder.double().net.conv3.weight.dtype == torch.float64  # but it goes where its owner goes
     assert encoder.sha256 == sha256(identity_weights)
+
+
+def test_any_network_by_its_file(tmp_path, identity_weights):
+    net = MobileFaceNet().eval()
+    net.load_state_dict(torch.load(identity_weights, weights_only=True))
+    torch.jit.trace(net, torch.rand(1, 3, 112, 112)).save(tmp_path / 'net.pt')
+    encoder = IdentityEncoder('torchscript', str(tmp_path / 'net.pt'), prepare='imagenet_112')
+    x = torch.rand(2, 3, 64, 64) * 2 - 1
+    torch.testing.assert_close(encoder(x), IdentityEncoder('mobilefacenet', identity_weights)(x), rtol=1e-4, atol=1e-5)
+    assert encoder.to('cpu') is encoder
+    with pytest.raises(RefStarError, match='unknown prepare'):
+        IdentityEncoder('torchscript', str(tmp_path / 'net.pt'), prepare='crop')
+    (tmp_path / 'broken.pt').write_bytes(b'x')
+    for network in ('torchscript', 'onnx'):
+        with pytest.raises(RefStarError, match=r'broken\.pt cannot be read|needs onnxruntime'):
+            IdentityEncoder(network, str(tmp_path / 'broken.pt'))
+
+
+def test_files_of_old_batch_norm_are_taken(tmp_path):
+    """facexlib's IR-SE50, as it was released before batch norm counted its batches."""
+    from facexlib.recognition.arcface_arch import Backbone
+
+    state = Backbone(num_layers=50, drop_ratio=0.6, mode='ir_se').state_dict()
+    state = {k: v for k, v in state.items() if not k.endswith('num_batches_tracked')}
+    torch.save(state, tmp_path / 'irse50.pth')
+    encoder = IdentityEncoder('irse50', str(tmp_path / 'irse50.pth'))
+    assert encoder(torch.rand(1, 3, 64, 64)).shape == (1, 512)
 
 
 def test_gfpgan_arcface_loads_with_module_prefix(tmp_path):
