@@ -4,19 +4,18 @@ from pathlib import Path
 
 import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
-from torch.utils.data import Dataset
 
 from ..errors import RefStarError
 from .degradation import Degradation
 from .images import to_tensor
 from .manifest import MANIFEST_KEYS, Entry, photos_by_identity, read_manifest
 from .pairs import Face, Slot, real_pair
-from .samples import AUGMENTATION_KEYS, FACE_KEYS, Augmentation, Faces, pack_slots, sample_rng
+from .samples import AUGMENTATION_KEYS, FACE_KEYS, Augmentation, Faces, PhotoDataset, pack_slots, sample_rng
 from .settings import whole
 
 
 @DATASET_REGISTRY.register()
-class ReferencePairDataset(Dataset):
+class ReferencePairDataset(PhotoDataset):
     """Photos of known people, each with references, for training.
 
     The dataset is `draws` times as long as the list of photos, and everything random in a sample follows from `seed`
@@ -51,16 +50,12 @@ class ReferencePairDataset(Dataset):
     }
 
     def __init__(self, opt: dict):
-        super().__init__()
-        self.opt = opt
-        self.size = whole(opt, 'gt_size', low=8)
-        self.seed = whole(opt, 'seed', 0)
+        super().__init__(opt, 'ffhq_ref_train')
         self.num_refs = whole(opt, 'num_refs', 1, low=1)
         self.min_refs = whole(opt, 'min_refs', 1)
         self.draws = whole(opt, 'draws', 100, low=1)
         if self.min_refs > self.num_refs:
             raise RefStarError(f'dataset: min_refs = {self.min_refs} is more than num_refs = {self.num_refs}')
-        self.degradation = Degradation.from_option(opt.get('degradation', 'ffhq_ref_train'), self.size)
         hard = opt.get('hard_degradation')
         self.hard = None if hard is None else Degradation.from_option(hard, self.size)
         self.augmentation = Augmentation(opt)

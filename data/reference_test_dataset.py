@@ -5,18 +5,16 @@ from pathlib import Path
 
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
-from torch.utils.data import Dataset
 
-from .degradation import Degradation
 from .images import to_tensor
 from .manifest import MANIFEST_KEYS, Entry, photos_by_identity, read_manifest
 from .pairs import real_pair
-from .samples import FACE_KEYS, Faces, pack_slots, sample_rng
+from .samples import FACE_KEYS, Faces, PhotoDataset, pack_slots, sample_rng
 from .settings import whole
 
 
 @DATASET_REGISTRY.register()
-class ReferenceTestDataset(Dataset):
+class ReferenceTestDataset(PhotoDataset):
     """Images with references, for the three arms right, none, wrong.
 
     The degraded image is read where the options name one, else it is synthesised from the GT; the draws follow from
@@ -43,12 +41,8 @@ class ReferenceTestDataset(Dataset):
     }
 
     def __init__(self, opt: dict):
-        super().__init__()
-        self.opt = opt
-        self.size = whole(opt, 'gt_size', low=8)
-        self.seed = whole(opt, 'seed', 0)
+        super().__init__(opt, 'ffhq_ref_severe')
         self.num_refs = whole(opt, 'num_refs', 1, low=1)
-        self.degradation = Degradation.from_option(opt.get('degradation', 'ffhq_ref_severe'), self.size)
         self.photos = photos_by_identity(read_manifest({**opt, 'max_images': None}))
         self.entries = read_manifest(opt)
         people = list(self.photos)

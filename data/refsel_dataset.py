@@ -5,22 +5,20 @@ from pathlib import Path
 
 import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
-from torch.utils.data import Dataset
 
 from ..errors import RefStarError
-from .degradation import Degradation
 from .images import to_tensor
 from .listing import Missing, folder, images_in, inside, read_csv, read_lines
 from .manifest import MANIFEST_KEYS, evenly
 from .pairs import Slot, selected_pair
-from .samples import AUGMENTATION_KEYS, FACE_KEYS, Augmentation, Faces, pack_slots, sample_rng
+from .samples import AUGMENTATION_KEYS, FACE_KEYS, Augmentation, Faces, PhotoDataset, pack_slots, sample_rng
 from .settings import whole
 
 PARTS = ('gt', 'ref', 'mask')
 
 
 @DATASET_REGISTRY.register()
-class RefSelDataset(Dataset):
+class RefSelDataset(PhotoDataset):
     """Triplets `gt/<id>.png`, `ref/<id>.png`, `mask/<id>.png` below `dataroot`, listed in `meta.csv`.
 
     The mask is 8-bit, in the reference's coordinates, and selects from 128 up. `meta.csv` has a column `id`, and may
@@ -52,12 +50,8 @@ class RefSelDataset(Dataset):
     }
 
     def __init__(self, opt: dict):
-        super().__init__()
-        self.opt = opt
-        self.size = whole(opt, 'gt_size', low=8)
-        self.seed = whole(opt, 'seed', 0)
+        super().__init__(opt, 'ffhq_ref_train')
         self.draws = whole(opt, 'draws', 100, low=1)
-        self.degradation = Degradation.from_option(opt.get('degradation', 'ffhq_ref_train'), self.size)
         self.augmentation = Augmentation(opt)
         self.root = folder(opt, 'dataroot')
         self.triplets = evenly(self._read(opt), opt.get('max_images'))

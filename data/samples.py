@@ -7,12 +7,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
+from .degradation import Degradation
 from .images import ImageStore, to_tensor
 from .landmarks import Landmarks, move_points
 from .pairs import Face, Slot, self_pair
 from .photometric import occlude, relight
-from .settings import number, switch
+from .settings import number, switch, whole
 
 FACE_KEYS = {
     'gt_size': 'side of all images in pixels',
@@ -33,6 +35,22 @@ AUGMENTATION_KEYS = {
     'occlusion_prob': 'share of self-pairs with something painted over the reference; half as often over the GT',
     'mirror_prob': 'share of self-pairs with a mirrored reference',
 }
+
+
+class PhotoDataset(Dataset):
+    """What all data sets of real photos have: their options, image size, seed and degradation.
+
+    Args:
+        opt: dataset options.
+        degradation: preset where the options name none.
+    """
+
+    def __init__(self, opt: dict, degradation: str):
+        super().__init__()
+        self.opt = opt
+        self.size = whole(opt, 'gt_size', low=8)
+        self.seed = whole(opt, 'seed', 0)
+        self.degradation = Degradation.from_option(opt.get('degradation', degradation), self.size)
 
 
 class Faces:

@@ -32,21 +32,23 @@ train:
 """
 
 
+def in_a_folder(tmp_path, monkeypatch, name: str) -> dict:
+    """Options of a fixture, in a folder where its data are."""
+    monkeypatch.chdir(tmp_path)
+    for part in ('gt', 'lq'):
+        (tmp_path / 'datasets' / part).mkdir(parents=True)
+    return load_options(runs.FIXTURES / name)
+
+
 @pytest.fixture
 def gfpgan(tmp_path, monkeypatch) -> dict:
-    """Options of GFPGAN's simple recipe, in a folder where its data are."""
-    monkeypatch.chdir(tmp_path)
-    for name in ('gt', 'lq'):
-        (tmp_path / 'datasets' / name).mkdir(parents=True)
-    return load_options(runs.FIXTURES / 'gfpgan_simple_small.yml')
+    """GFPGAN's simple recipe."""
+    return in_a_folder(tmp_path, monkeypatch, 'gfpgan_simple_small.yml')
 
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch) -> dict:
-    monkeypatch.chdir(tmp_path)
-    for name in ('gt', 'lq'):
-        (tmp_path / 'datasets' / name).mkdir(parents=True)
-    return load_options(runs.FIXTURES / 'sr_tiny.yml')
+    return in_a_folder(tmp_path, monkeypatch, 'sr_tiny.yml')
 
 
 def put(options: dict, path: str, value: object) -> dict:
