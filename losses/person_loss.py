@@ -16,10 +16,13 @@ class PersonLoss(nn.Module):
     Args:
         loss_weight (float): factor on both terms. Default: 1.
         embedding_weight (float): factor of ``1 - cos``. Default: 1.
+        stranger_weight (float): how much worse it is to take a stranger for the person than the person for a stranger.
+            Default: 1, as bad.
     """
 
-    def __init__(self, loss_weight: float = 1.0, embedding_weight: float = 1.0) -> None:
+    def __init__(self, loss_weight: float = 1.0, embedding_weight: float = 1.0, stranger_weight: float = 1.0) -> None:
         super().__init__()
+        self.side_weights = (1.0, stranger_weight)
         self.weight, self.embedding_weight = loss_weight, loss_weight * embedding_weight
 
     def forward(self, logits: Tensor, same: Tensor, valid: Tensor, found: Tensor, wanted: Tensor) -> dict[str, Tensor]:
@@ -32,10 +35,11 @@ class PersonLoss(nn.Module):
             found, wanted (Tensor): unit embeddings of the degraded and of the clean photos, (b, d).
 
         Returns:
-            dict: ``same`` and ``embedding``, weighted scalars. In ``same`` strangers count as much as the person,
+            dict: ``same`` and ``embedding``, weighted scalars. In ``same`` both sides are means: strangers count
             however rare they are.
         """
         loss = F.binary_cross_entropy_with_logits(logits, same.to(logits), reduction='none')
         sides = [loss[valid & side].mean() if (valid & side).any() else loss.sum() * 0 for side in (same, ~same)]
         distance = 1 - torch.einsum('bd,bd->b', found, wanted.detach()).mean()
+        sides = [weight * side for weight, side in zip(self.side_weights, sides, strict=True)]
         return {'same': self.weight * sum(sides) / 2, 'embedding': self.embedding_weight * distance}

@@ -64,6 +64,8 @@ def test_rare_strangers_count_as_much_as_the_person():
     expected = log(torch.tensor(0.0)) + log(torch.tensor(-2.0))  # twice the mean of both sides
     torch.testing.assert_close(terms['same'], expected)
     assert terms['embedding'] == 0
+    stricter = PersonLoss(loss_weight=2, stranger_weight=3)(logits, same, valid, unit, unit)
+    torch.testing.assert_close(stricter['same'], expected + 2 * log(torch.tensor(0.0)))
 
 
 def test_in_refstar_and_its_bank(identity_weights):
