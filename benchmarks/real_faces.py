@@ -37,7 +37,7 @@ OPTIONS = {
 SHARE = {'refsel': 0.12, 'refstar': 0.88}  # of the minutes
 TRIAL = 12  # iterations of the run that measures the speed
 STAMP = re.compile(r'^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) ')
-HIGHER = {'psnr': True, 'ssim': True, 'detail': True, 'lpips': False, 'id_gt': True, 'id_ref': True}
+HIGHER = {'psnr': True, 'ssim': True, 'detail': True, 'lpips': False, 'id_gt': True, 'id_ref': True, 'id_wrong': False}
 ARMS = ('right', 'none', 'wrong')
 STRENGTHS = (1.0, 0.75, 0.5)  # of the sweep
 

@@ -115,10 +115,7 @@ class SyntheticFaceDataset(Dataset):
                 sample['wrong_refs'][slot] = self.photo(int(others[0]), int(shown)).planes * 2 - 1
         sample = {key: torch.from_numpy(value) for key, value in sample.items()}
         name = f'synthetic/{identity:05d}_{number:04d}.png'
-        sample |= {'lq': to_tensor(lq), 'lq_path': name, 'gt_path': name}
-        if not self.train:
-            sample['identity'] = f'{identity:05d}'
-        return sample
+        return sample | {'lq': to_tensor(lq), 'lq_path': name, 'gt_path': name, 'identity': f'{identity:05d}'}
 
 
 def _whole(opt: Mapping, key: str, default: int | None, least: int) -> int:

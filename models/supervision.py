@@ -2,15 +2,32 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import RefStarError
+from ..person_check import Verdict
 
 
 def same_person(data: dict[str, Tensor]) -> Tensor:
     """(b, n) bool: valid references that are not known to show somebody else."""
     known_wrong = data['mask_known'] & (data['ref_mask'].flatten(2).amax(2) == 0)
     return data['ref_valid'] & ~known_wrong
+
+
+def person_pairs(refsel: nn.Module, verdict: Verdict, data: dict[str, Any]) -> tuple[Tensor, ...]:
+    """Every degraded photo of a batch with every reference of the batch: most of them strangers.
+
+    Returns:
+        tuple: arguments of :class:`~refstar.losses.person_loss.PersonLoss`, with b * n references for each photo.
+    """
+    b, n = data['ref_valid'].shape
+    logits = refsel.person.compare(verdict.embedding, verdict.refs.flatten(0, 1).expand(b, -1, -1))
+    names = data['identity']
+    alike = torch.tensor([[a == other for other in names for _ in range(n)] for a in names], device=logits.device)
+    same = alike & same_person(data).flatten()
+    valid = data['ref_valid'].flatten().expand(b, -1)
+    return logits, same, valid, verdict.embedding, refsel.person.encoder(data['gt'])
 
 
 def supervise(
@@ -22,7 +39,7 @@ def supervise(
         refsel (nn.Module): the :class:`RefSel` that made ``aux``.
         criteria (nn.ModuleDict): losses by name.
         aux (dict): ``mask_logits``, ``carried`` and ``match``, see :meth:`RefSTAR.guide`.
-        data (dict): batch with ``gt, ref_mask, gt_mask, mask_known, flow, flow_valid, ref_valid``.
+        data (dict): batch with ``gt, identity, ref_mask, gt_mask, mask_known, flow, flow_valid, ref_valid``.
     """
     terms = {}
     if 'selection' in criteria:
@@ -40,7 +57,6 @@ def supervise(
     if 'person' in criteria:
         if refsel.person is None:
             raise RefStarError('train.person_opt needs a person block (network, weights) in RefSel')
-        match, wanted = aux['match'], refsel.person.encoder(data['gt'])
-        found = criteria['person'](match.person, same_person(data), data['ref_valid'], match.embedding, wanted)
+        found = criteria['person'](*person_pairs(refsel, aux['match'].person, data))
         terms |= {f'l_person_{k}': v for k, v in found.items()}
     return terms

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from . import lucas_kanade
 from .layers import ResBlock, act, identity_grid, warp
+from .person_check import Verdict
 
 STRIDE = 4  # of the grid on which photos are compared
 REFINEMENTS = 2
@@ -117,8 +118,7 @@ class Match:
         mass (Tensor): log of the attention mass of each reference at each LQ position, (b, n, 1, h, w).
         back (Tensor): coarse sampling positions in the LQ for the reference grid, (b, n, 2, h, w).
         likeness (Tensor): how sure ``back`` is: largest reverse attention weight, (b, n, 1, h, w).
-        person (Tensor | None): logits of "the same person", (b, n), see :mod:`~refstar.person_check`.
-        embedding (Tensor | None): embedding of the degraded photos, (b, d).
+        person (Verdict | None): who is a stranger, see :mod:`~refstar.person_check`.
     """
 
     logits: Tensor
@@ -126,8 +126,7 @@ class Match:
     mass: Tensor
     back: Tensor
     likeness: Tensor
-    person: Tensor | None = None
-    embedding: Tensor | None = None
+    person: Verdict | None = None
 
     @property
     def flow(self) -> Tensor:

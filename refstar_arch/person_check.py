@@ -7,6 +7,8 @@ of a face-recognition network; without them RefSel judges by looks alone, which 
 Axis letters: b batch, n references, d length of an embedding, H W image size.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +17,20 @@ from .errors import RefStarError
 from .identity_arch import IdentityEncoder
 from .identity_networks import NETWORKS
 from .layers import with_slots
+
+
+class Verdict(NamedTuple):
+    """What :class:`PersonCheck` says of degraded photos and their references.
+
+    Attributes:
+        logits (Tensor): of "the same person", (b, n).
+        embedding (Tensor): unit embeddings of the degraded photos, (b, d).
+        refs (Tensor): unit embeddings of the references, (b, n, d).
+    """
+
+    logits: Tensor
+    embedding: Tensor
+    refs: Tensor
 
 
 class PersonCheck(nn.Module):
@@ -46,15 +62,14 @@ class PersonCheck(nn.Module):
         with torch.no_grad():
             return with_slots(self.encoder(refs.flatten(0, 1)), refs.shape[1])
 
-    def forward(self, lq: Tensor, refs: Tensor) -> tuple[Tensor, Tensor]:
-        """Compares degraded photos (b, 3, H, W), RGB in [-1, 1], with embeddings of their references (b, n, d).
+    def compare(self, embedding: Tensor, refs: Tensor) -> Tensor:
+        """Unit embeddings of degraded photos (b, d) and of references (b, n, d) -> logits (b, n)."""
+        return self.scale * torch.einsum('bd,bnd->bn', embedding, refs) + self.shift
 
-        Returns:
-            tuple: logits (b, n), and the unit embeddings of the degraded photos, (b, d).
-        """
+    def forward(self, lq: Tensor, refs: Tensor) -> Verdict:
+        """Compares degraded photos (b, 3, H, W), RGB in [-1, 1], with embeddings of their references (b, n, d)."""
         embedding = F.normalize(self.student(self.encoder.prepare(lq.float())), dim=1)
-        cosine = torch.einsum('bd,bnd->bn', embedding, refs)
-        return self.scale * cosine + self.shift, embedding
+        return Verdict(self.compare(embedding, refs), embedding, refs)
 
 
 def both(a: Tensor, b: Tensor) -> Tensor:

@@ -106,8 +106,8 @@ class RefSel(nn.Module):
         logits = self.head(match, repeated[0], features.flatten(0, 1), repeated[1], image.flatten(0, 1))
         logits = with_slots(logits, n)
         if embedding:
-            match.person, match.embedding = self.person(lq, *embedding)
-            logits = both(logits, match.person[:, :, None, None, None])
+            match.person = self.person(lq, *embedding)
+            logits = both(logits, match.person.logits[:, :, None, None, None])
         return logits, match
 
     def forward(

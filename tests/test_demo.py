@@ -151,7 +151,7 @@ def test_experiment_is_the_demo_with_overrides(tmp_path):
         if long.command == 'train':
             assert sum(long.options['train']['scheduler']['periods']) == long.iterations
     by_name = {step.name: step for step in experiment}
-    assert by_name['backbone'].iterations == by_name['refstar'].iterations
+    assert by_name['backbone'].iterations >= by_name['refstar'].iterations  # the baseline is not the less trained one
 
 
 def test_wrong_overrides_are_named(tmp_path):

@@ -35,6 +35,8 @@ assert not net['unused'].weight.grad.any() and net['frozen'].weight.grad is None
 both = [torch.empty(2, 3) for _ in range(2)]
 distributed.all_gather(both, net['used'].weight.data)
 assert torch.equal(*both)
+distributed.barrier()
+distributed.destroy_process_group()
 print(f'rank {rank} is right')
 """
 

@@ -5,7 +5,7 @@ import torch
 from networks import BACKBONES, SIZE, images, run
 
 from refstar import PersonLoss, RefSel, RefSTAR, RefStarError
-from refstar.models.supervision import supervise
+from refstar.models.supervision import person_pairs, supervise
 from refstar.person_check import both
 
 
@@ -37,7 +37,8 @@ def test_the_student_learns_and_the_encoder_does_not(refsel, term):
     mask = torch.zeros(2, 2, 1, SIZE, SIZE)
     mask[:, 0] = 1
     known = torch.ones(2, 2, dtype=torch.bool)
-    data = {'gt': gt, 'ref_mask': mask, 'gt_mask': mask, 'mask_known': known, 'ref_valid': known}
+    data = {'gt': gt, 'identity': ['a', 'b'], 'ref_mask': mask, 'gt_mask': mask}
+    data |= {'mask_known': known, 'ref_valid': known}
     criteria = torch.nn.ModuleDict({'person': PersonLoss()})
     refsel.train()
     torch.nn.init.normal_(refsel.person.student.bn.bias)  # no longer the encoder's copy
@@ -53,6 +54,20 @@ def test_the_student_learns_and_the_encoder_does_not(refsel, term):
         optimizer.step()
     assert losses[-1] < losses[0]
     assert all(torch.equal(a, b) for a, b in zip(frozen, refsel.person.encoder.net.parameters(), strict=True))
+
+
+def test_every_photo_is_compared_with_every_reference_of_the_batch(refsel):
+    lq, refs, gt = images(3, seed=1), images(3, 2, seed=2), images(3, seed=3)
+    mask = torch.ones(3, 2, 1, SIZE, SIZE)
+    mask[0, 1] = 0  # a stranger
+    valid = torch.tensor([[True, True], [True, False], [True, True]])
+    data = {'gt': gt, 'identity': ['a', 'b', 'a'], 'ref_mask': mask, 'mask_known': valid, 'ref_valid': valid}
+    verdict = refsel(lq, refs, return_aux=True)[1]['match'].person
+    logits, same, counted, *_ = person_pairs(refsel, verdict, data)
+    a = [True, False, False, False, True, True]
+    assert same.tolist() == [a, [False, False, True, False, False, False], a]
+    assert counted.tolist() == [valid.flatten().tolist()] * 3
+    torch.testing.assert_close(logits.view(3, 3, 2)[range(3), range(3)], verdict.logits)
 
 
 def test_rare_strangers_count_as_much_as_the_person():
