@@ -18,6 +18,8 @@ from .identity_arch import IdentityEncoder
 from .identity_networks import NETWORKS
 from .layers import with_slots
 
+RATE = 20.0  # scale and shift of the logit are learned this much faster than weights: they must go further
+
 
 class Verdict(NamedTuple):
     """What :class:`PersonCheck` says of degraded photos and their references.
@@ -48,8 +50,8 @@ class PersonCheck(nn.Module):
             raise RefStarError(
                 f'refsel:person: {network} cannot be trained; name a network that can, e.g. mobilefacenet'
             )
-        self.scale = nn.Parameter(torch.tensor(12.0))
-        self.shift = nn.Parameter(torch.tensor(-2.0))
+        self.scale = nn.Parameter(torch.tensor(20.0 / RATE))
+        self.shift = nn.Parameter(torch.tensor(-3.0 / RATE))
 
     def train(self, mode: bool = True) -> 'PersonCheck':
         """The student keeps the batch statistics of its pretraining: those of small batches are worse."""
@@ -64,7 +66,8 @@ class PersonCheck(nn.Module):
 
     def compare(self, embedding: Tensor, refs: Tensor) -> Tensor:
         """Unit embeddings of degraded photos (b, d) and of references (b, n, d) -> logits (b, n)."""
-        return self.scale * torch.einsum('bd,bnd->bn', embedding, refs) + self.shift
+        cosine = torch.einsum('bd,bnd->bn', embedding, refs)
+        return RATE * (self.scale * cosine + self.shift)
 
     def forward(self, lq: Tensor, refs: Tensor) -> Verdict:
         """Compares degraded photos (b, 3, H, W), RGB in [-1, 1], with embeddings of their references (b, n, d)."""
