@@ -44,7 +44,7 @@ VARIANTS = {
 }
 FULL = list(VARIANTS)[-1]
 SEVERAL = [(n, combine) for combine in ('concat', 'guidance') for n in (1, 2, 4)]
-PERSON = {'type': 'PersonLoss', 'loss_weight': 0.5}
+PERSON = {'type': 'PersonLoss', 'loss_weight': 0.5, 'stranger_weight': 6}
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ def main() -> None:
     weights = args.faces and args.faces.resolve() / 'weights'
     squeeze = weights and weights / 'squeezenet1_1_features.pth'
     networks = synthetic_networks(out, squeeze)
-    cases = [Case('synthetic', seed, out, networks, args.iterations) for seed in args.seeds]
+    kinds = [('synthetic', networks)]
     if args.faces:
         if not args.landmarks.is_file():
             parser.error(f'{args.landmarks}: not found; benchmarks/real_faces.py makes it, see --landmarks')
@@ -257,8 +257,9 @@ def main() -> None:
             ('mobilefacenet', weights / 'mobilefacenet_ms1m_128.pt'),
             ('edgeface_xxs', weights / 'edgeface_xxs_q.pt'),
         )
-        real = (Networks(train, test, squeeze), args.iterations, args.faces.resolve(), args.landmarks.resolve())
-        cases += [Case('real', seed, out, *real) for seed in args.seeds]
+        kinds.append(('real', Networks(train, test, squeeze)))
+    places = args.faces and args.faces.resolve(), args.landmarks.resolve()
+    cases = [Case(kind, seed, out, nets, args.iterations, *places) for seed in args.seeds for kind, nets in kinds]
     with ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(Case.run, cases))
     table = collect([case.results() for case in cases])

@@ -3,7 +3,7 @@
     python benchmarks/real_faces.py FACES --seed 0 --minutes 30
     python benchmarks/real_faces.py FACES --seed 1 --minutes 30
     python benchmarks/real_faces.py FACES --table
-    python benchmarks/real_faces.py FACES --seed 0 --sweep     # strengths, on lfw_val: before looking at the tests
+    python benchmarks/real_faces.py FACES --seed 0 --sweep val.strength 1 0.75 0.5     # on lfw_val, not on the tests
 
 FACES holds `identities/<person>/<photo>`, `splits/*.txt` (lfw_train, lfw_val, lfw_test, london_test) and `weights/`.
 The options are the shipped `options/train/refsel_128.yml`, `options/train/refstar_gfpgan_128.yml` and
@@ -26,6 +26,7 @@ from pathlib import Path
 import yaml
 
 from refstar.option_file import load_options
+from refstar.tools.demo_options import put
 from refstar.tools.training_log import parse_line
 
 REPO = Path(__file__).resolve().parent.parent
@@ -39,7 +40,6 @@ TRIAL = 12  # iterations of the run that measures the speed
 STAMP = re.compile(r'^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) ')
 HIGHER = {'psnr': True, 'ssim': True, 'detail': True, 'lpips': False, 'id_gt': True, 'id_ref': True, 'id_wrong': False}
 ARMS = ('right', 'none', 'wrong')
-STRENGTHS = (1.0, 0.75, 0.5)  # of the sweep
 
 
 class Run:
@@ -52,7 +52,6 @@ class Run:
         minutes (float | None): wall time for both trainings; None: the shipped numbers of iterations.
         photos (int | None): photos of each test set, evenly spread; None: all.
         refsel (Path | None): a trained RefSel to use in place of training one.
-        strength (float): of the references in tests.
     """
 
     def __init__(
@@ -63,10 +62,9 @@ class Run:
         minutes: float | None = None,
         photos: int | None = None,
         refsel: Path | None = None,
-        strength: float = 1.0,
     ) -> None:
         self.faces, self.out, self.seed, self.minutes = faces, out, seed, minutes
-        self.photos, self.refsel, self.strength = photos, refsel, strength
+        self.photos, self.refsel = photos, refsel
         self.ledger_file = out / f'steps_s{seed}.json'
         self.ledger = json.loads(self.ledger_file.read_text()) if self.ledger_file.is_file() else {}
 
@@ -88,7 +86,7 @@ class Run:
         opt = plain(load_options(file))
         opt.update(name=self.name(step), manual_seed=self.seed)
         if step == 'test':
-            opt['val'].update(save_img=False, strength=self.strength)
+            opt['val'].update(save_img=False)
             for dataset in opt['datasets'].values():
                 dataset['max_images'] = self.photos
         else:
@@ -151,19 +149,19 @@ class Run:
             row['iterations'] = opt['train']['total_iter']
         self.save()
 
-    def sweep(self) -> None:
-        """Right and none on lfw_val at several strengths; prints a line for each."""
-        for self.strength in STRENGTHS:
+    def sweep(self, key: str, values: list[str]) -> None:
+        """The arms on lfw_val with several values of an option of the test; prints a line for each."""
+        for value in values:
             opt = self.options('test')
+            put(opt, key, float(value))
             dataset = opt['datasets'].pop('test_1')
             dataset.update(name='lfw_val', split_file=dataset['split_file'].replace('lfw_test', 'lfw_val'))
-            opt.update(name=f'sweep_s{self.seed}_{self.strength:g}', datasets={'test_1': dataset})
-            opt['val']['arms'] = ['right', 'none']
+            opt.update(name=f'sweep_s{self.seed}_{key}_{value}', datasets={'test_1': dataset})
             self.call('test', opt, [])
             arms = json.loads((self.out / f'results/{opt["name"]}/metrics_lfw_val.json').read_text())['arms']
-            for arm, row in arms.items():
-                figures = ', '.join(f'{metric} {row[metric]:.3f}' for metric in HIGHER)
-                print(f'strength {self.strength:g} {arm}: {figures}', flush=True)
+            for arm in ARMS:
+                figures = ', '.join(f'{metric} {arms[arm][metric]:.3f}' for metric in HIGHER)
+                print(f'{key} {value} {arm}: {figures}', flush=True)
 
     def save(self) -> None:
         self.ledger_file.write_text(json.dumps(self.ledger, indent=2))
@@ -236,8 +234,7 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--photos', type=int, help='photos of each test set, evenly spread; default: all')
     parser.add_argument('--refsel', type=Path, help='a trained RefSel (.pth) to use in place of training one')
-    parser.add_argument('--strength', type=float, default=1.0, help='of the references in tests (default 1)')
-    parser.add_argument('--sweep', action='store_true', help='only this: several strengths of a trained seed')
+    parser.add_argument('--sweep', nargs='+', metavar=('KEY', 'VALUE'), help='only this: a key of the test, its values')
     parser.add_argument('--out', type=Path, default=Path('results/real_faces'))
     parser.add_argument('--table', action='store_true', help='only merge the seeds that are there into one table')
     args = parser.parse_args()
@@ -247,9 +244,9 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     if not args.table:
         refsel = args.refsel and args.refsel.resolve()
-        run = Run(faces, out, args.seed, args.minutes, args.photos, refsel, args.strength)
+        run = Run(faces, out, args.seed, args.minutes, args.photos, refsel)
         if args.sweep:
-            run.sweep()
+            run.sweep(args.sweep[0], args.sweep[1:])
             return
         run.run()
     table = collect(out)

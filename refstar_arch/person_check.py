@@ -40,10 +40,13 @@ class PersonCheck(nn.Module):
 
     Args:
         network, weights, prepare: as of :class:`IdentityEncoder`; a network whose weights can be trained (not 'onnx').
+        strictness: taken off the logit. 1 asks for e times the evidence: fewer strangers pass, and fewer references of
+            the person. For use, not for training, which would make up for it.
     """
 
-    def __init__(self, network: str, weights: str, prepare: str | None = None) -> None:
+    def __init__(self, network: str, weights: str, prepare: str | None = None, strictness: float = 0.0) -> None:
         super().__init__()
+        self.strictness = strictness
         self.encoder = IdentityEncoder(network, weights, prepare)
         self.student = NETWORKS[network].build(weights).eval()
         if not any(p.requires_grad for p in self.student.parameters()):
@@ -67,7 +70,7 @@ class PersonCheck(nn.Module):
     def compare(self, embedding: Tensor, refs: Tensor) -> Tensor:
         """Unit embeddings of degraded photos (b, d) and of references (b, n, d) -> logits (b, n)."""
         cosine = torch.einsum('bd,bnd->bn', embedding, refs)
-        return RATE * (self.scale * cosine + self.shift)
+        return RATE * (self.scale * cosine + self.shift) - self.strictness
 
     def forward(self, lq: Tensor, refs: Tensor) -> Verdict:
         """Compares degraded photos (b, 3, H, W), RGB in [-1, 1], with embeddings of their references (b, n, d)."""

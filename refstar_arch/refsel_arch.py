@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from .correspondence import Match, MatchEncoder, Matcher
 from .errors import RefStarError
-from .identity_arch import IdentityEncoder
 from .layers import ResBlock, act, resize, resize_slots, warp, with_slots
 from .person_check import PersonCheck, both
 
@@ -64,7 +63,7 @@ class RefSel(nn.Module):
             somebody else nothing is selected. None: it is judged by looks alone.
     """
 
-    option_blocks = {'person': IdentityEncoder}
+    option_blocks = {'person': PersonCheck}
 
     def __init__(
         self, size: int = 128, channels: int = 48, photometric: bool = True, person: dict | None = None

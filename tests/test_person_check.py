@@ -31,6 +31,13 @@ def test_a_stranger_is_left_out(refsel):
         assert (refsel(lq, refs) >= plain).all()
 
 
+def test_strictness_asks_for_more_evidence(refsel):
+    lq, refs = images(1, seed=1), images(1, 2, seed=2)
+    before = refsel(lq, refs, return_aux=True)[1]['match'].person.logits
+    refsel.person.strictness = 1.5
+    torch.testing.assert_close(refsel(lq, refs, return_aux=True)[1]['match'].person.logits, before - 1.5)
+
+
 @pytest.mark.parametrize('term', ['l_person_same', 'l_person_embedding'])
 def test_the_student_learns_and_the_encoder_does_not(refsel, term):
     lq, refs, gt = images(2, seed=1), images(2, 2, seed=2), images(2, seed=3)
