@@ -31,8 +31,24 @@ REQUIRES = [
 
 EXTRAS = {
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
-    'app': ['gradio'],
-    'dev': ['matplotlib', 'pytest', 'pytest-timeout', 'ruff', 'wheel', 'setuptools>=77'],
+    'app': ['gradio', 'starlette', 'uvicorn'],
+    'data': ['imagehash'],
+    'evaluate': ['torch-fidelity'],
+    'dev': [
+        'httpx2',
+        'hypothesis',
+        'imagehash',
+        'matplotlib',
+        'playwright',
+        'pytest',
+        'pytest-timeout',
+        'ruff',
+        'setuptools>=77',
+        'starlette',
+        'torch-fidelity',
+        'uvicorn',
+        'wheel',
+    ],
 }
 
 setup(
@@ -43,7 +59,7 @@ setup(
     python_requires='>=3.10,<3.13',
     packages=list(FOLDERS),
     package_dir=FOLDERS,
-    package_data={'refstar.options': ['**/*.yml']},
+    package_data={'refstar.options': ['**/*.yml'], 'refstar.tools': ['review_page/*']},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={

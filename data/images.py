@@ -1,6 +1,7 @@
 """Reading faces from files: square, of one size, RGB; with a memory of decoded images if wanted."""
 
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from ..errors import RefStarError
+from .lmdb_images import database_of, read_bytes
 
 
 class ImageStore:
@@ -56,7 +58,7 @@ class ImageStore:
 
 
 def decode(path: Path, mode: str) -> np.ndarray:
-    """Reads an 8-bit image file whole, as `RGB` (H, W, 3) or grey `L` (H, W), uint8.
+    """Reads an 8-bit image, a file or in an lmdb, whole: as `RGB` (H, W, 3) or grey `L` (H, W), uint8.
 
     Pillow is used because OpenCV fills the rest of a truncated JPEG with grey and says nothing.
 
@@ -64,13 +66,15 @@ def decode(path: Path, mode: str) -> np.ndarray:
         RefStarError: the file cannot be read or is no complete 8-bit image.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(BytesIO(read_bytes(path)) if database_of(path) else path) as file:
             if file.mode.startswith(('I', 'F')):
                 raise RefStarError(f'{path}: has {file.mode} pixels; save it with 8 bits a channel')
             return np.array(file.convert(mode))
     except FileNotFoundError:
         raise RefStarError(f'{path}: there is no such file') from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except RefStarError:
+        raise
+    except Exception as error:  # a broken image can end in almost any exception
         raise RefStarError(f'{path}: is not a readable image ({error}); replace or remove it') from None
 
 

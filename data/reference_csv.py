@@ -1,10 +1,24 @@
-"""The csv of FFHQ-Ref: which images are references of which."""
+"""The csv of FFHQ-Ref and CelebA-Test-Ref: which images are references of which.
+
+Train form `gt_image,ref_image`, val and test form `gt_image,lq_image,ref_image`, both with an optional `weight`.
+"""
 
 import ast
+import csv
+import io
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ..errors import RefStarError
-from .listing import read_csv
+from .entry import Entry
+from .listing import Missing, folder, inside
+from .text_files import read_csv, read_lines, shorten, write_text
+
+KEYS = {'reference_csv', 'dataroot_gt', 'dataroot_lq', 'dataroot_ref', 'split_file'}
+TWICE = 'listed twice'
+ITSELF = 'its own reference'
 
 
 @dataclass(frozen=True)
@@ -23,11 +37,47 @@ class Row:
     gt: str
     lq: str
     refs: tuple[str, ...]
-    weight: float
+    weight: float = 1.0
     person: str = ''
 
 
-def read_reference_csv(path: str) -> list[Row]:
+def read_csv_entries(opt: Mapping, missing: Missing) -> Iterator[Entry]:
+    """Every row whose files are there; names are relative to `dataroot_gt`, `dataroot_ref` and `dataroot_lq`.
+
+    A reference that is missing is left out of its row; a row without any, or without its image, is left out whole.
+
+    Raises:
+        RefStarError: a folder, the csv or a name in it is wrong.
+    """
+    gt_root = folder(opt, 'dataroot_gt')
+    ref_root = folder(opt, 'dataroot_ref') if opt.get('dataroot_ref') else gt_root
+    lq_root = folder(opt, 'dataroot_lq') if opt.get('dataroot_lq') else None
+    wanted = set(read_lines(opt['split_file'])) if opt.get('split_file') else None
+    seen: set[Path] = set()
+    for row in read_reference_csv(opt['reference_csv']):
+        if wanted is not None and row.gt not in wanted:
+            continue
+        gt = inside(gt_root, row.gt, row.where)
+        lq = inside(lq_root, row.lq, row.where) if lq_root else None
+        refs = dict.fromkeys(inside(ref_root, name, row.where) for name in row.refs)
+        if len(refs) < len(row.refs):
+            missing.note(f'a reference at {row.where}', TWICE)
+        if gt in refs:
+            missing.note(f'{row.gt} at {row.where}', ITSELF)
+            del refs[gt]
+        if gt in seen:
+            missing.note(f'{row.gt} at {row.where}', TWICE)
+        gone = [p for p in (gt, lq) if p is not None and missing(p)]
+        found = tuple(ref for ref in refs if not missing(ref))
+        if gone or not found or gt in seen:
+            missing.left_out += 1
+            continue
+        seen.add(gt)
+        name = '_'.join(gt.relative_to(gt_root).with_suffix('').parts)
+        yield Entry(name, row.person, gt, lq, found, row.weight)
+
+
+def read_reference_csv(path: str | Path) -> list[Row]:
     """Reads the columns `gt_image`, `ref_image` (a Python list literal), and if present `lq_image` and `weight`.
 
     Raises:
@@ -41,13 +91,33 @@ def read_reference_csv(path: str) -> list[Row]:
     return [replace(row, person=people[row.gt]) for row in rows]
 
 
+def write_reference_csv(path: str | Path, rows: Iterable[Row], with_lq: bool) -> None:
+    """Writes the train form, or with the column `lq_image` the val and test form; a column `weight` where one is not 1.
+
+    Raises:
+        RefStarError: it cannot be written.
+    """
+    rows = list(rows)
+    weighted = any(row.weight != 1 for row in rows)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator='\n')
+    table.writerow(['gt_image', *(['lq_image'] if with_lq else []), 'ref_image', *(['weight'] if weighted else [])])
+    for row in rows:
+        lq, weight = [row.lq] if with_lq else [], [f'{row.weight:g}'] if weighted else []
+        table.writerow([row.gt, *lq, str(list(row.refs)), *weight])
+    write_text(path, text.getvalue())
+
+
 def _name_list(text: str, where: str) -> tuple[str, ...]:
     try:
-        names = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', SyntaxWarning)  # '\d' in a name
+            names = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         names = None
     if not isinstance(names, (list, tuple)) or not names or not all(isinstance(name, str) for name in names):
-        raise RefStarError(f"{where}: ref_image must be a list of file names such as ['a.png', 'b.png'], got {text!r}")
+        example = "['a.png', 'b.png']"
+        raise RefStarError(f'{where}: ref_image must be a list of file names such as {example}, got {shorten(text)}')
     return tuple(names)
 
 
@@ -58,7 +128,7 @@ def _weight(row: dict[str, str], where: str) -> float:
     except ValueError:
         weight = -1.0
     if not 0 <= weight < float('inf'):
-        raise RefStarError(f'{where}: weight must be a number of at least 0, got {text!r}')
+        raise RefStarError(f'{where}: weight must be a number of at least 0, got {shorten(text)}')
     return weight
 
 

@@ -45,7 +45,7 @@ class ReferenceTestDataset(PhotoDataset):
         self.num_refs = whole(opt, 'num_refs', 1, low=1)
         self.photos = photos_by_identity(read_manifest({**opt, 'max_images': None}))
         self.entries = read_manifest(opt)
-        people = list(self.photos)
+        people = [name for name, photos in self.photos.items() if photos]  # a DMDNet list may name LQ alone
         half = max(1, len(people) // 2)
         self.stranger = {name: people[(i + half) % len(people)] for i, name in enumerate(people)}
         roots = [Path(opt[key]) for key in ('dataroot', 'dataroot_gt', 'dataroot_ref') if opt.get(key)]
@@ -57,7 +57,7 @@ class ReferenceTestDataset(PhotoDataset):
     def __getitem__(self, index: int) -> dict:
         entry = self.entries[index]
         refs = [self.faces(path) for path in entry.refs[: self.num_refs]]
-        stranger = self.stranger[entry.identity]
+        stranger = self.stranger.get(entry.identity, entry.identity)
         wrong = self.photos[stranger][: len(refs)] if stranger != entry.identity else []
         sample = {
             **pack_refs([face.img for face in refs], self.num_refs, self.size),

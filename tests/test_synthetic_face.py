@@ -205,7 +205,7 @@ def test_sample_dictionary():
     for key in ('ref_mask', 'gt_mask', 'flow_valid'):
         assert set(sample[key].unique().tolist()) <= {0.0, 1.0}
     assert not (sample['gt_mask'] > sample['flow_valid']).any()
-    assert set(sample) == {*shapes, 'ref_valid', 'mask_known', 'lq_path', 'gt_path'}
+    assert set(sample) == {*shapes, 'ref_valid', 'mask_known', 'lq_path', 'gt_path', 'identity'}
 
 
 def test_padding_and_dropped_references_are_empty():
