@@ -6,6 +6,9 @@ COMMANDS = {
     'train': ('train', 'train by an option file (the same as `basicsr train`)'),
     'test': ('test', 'test by an option file (the same as `basicsr test`)'),
     'demo': ('demo', 'train, test and report on synthetic faces, without any download'),
+    'data': ('data', 'check and split collections of photos'),
+    'masks': ('masks', 'review RefSel-HQ triplets: photo, reference, selection'),
+    'evaluate': ('evaluate', 'scores of restored faces, of ours or of another project, with a report'),
 }
 
 
