@@ -1,0 +1,100 @@
+"""Landmark distance (LMD): how far the points of a restored face lie from those of the ground truth, in pixels."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from basicsr.utils.registry import METRIC_REGISTRY
+
+from ..errors import RefStarError
+from ..weights import load_fitting, read_state_dict
+from .images import same_shape
+
+# PFLD and its kin see a square of the face: its middle (down) and side, as shares of an FFHQ-aligned photo's side.
+MIDDLE, SIDE, INPUT = 0.575, 0.66, 112
+
+
+class FanPoints:
+    """facexlib's AWing FAN (`alignment_WFLW_4HG.pth`): 98 points of the whole photo at 256, as VQFR and PMRF use it."""
+
+    name = 'AWing FAN, 98 points'
+
+    def __init__(self, weights: str, device: str = 'cpu') -> None:
+        from facexlib.alignment.awing_arch import FAN
+
+        net = FAN(num_modules=4, num_landmarks=98, device=device)
+        self.net = load_fitting(net, read_state_dict(weights, 'landmark network'), weights).eval().to(device)
+
+    @torch.no_grad()
+    def __call__(self, img: np.ndarray) -> np.ndarray:
+        """uint8 (H, W, 3) BGR -> (98, 2) in pixels."""
+        try:
+            return self.net.get_landmarks(img)
+        except IndexError:  # facexlib reads the neighbours of a maximum on the map's very edge
+            raise RefStarError('landmarks: a point lies on the edge of the photo') from None
+
+
+class OnnxPoints:
+    """A network in ONNX's form that finds 68 points in a crop of 112 pixels, BGR in [0, 1] (PFLD)."""
+
+    name = 'ONNX, 68 points'
+
+    def __init__(self, weights: str) -> None:
+        try:
+            self.net = cv2.dnn.readNetFromONNX(str(weights))
+        except cv2.error as error:
+            raise RefStarError(f'landmark network: {weights} cannot be read ({error.err})') from None
+
+    def __call__(self, img: np.ndarray) -> np.ndarray:
+        """uint8 (H, H, 3) BGR, FFHQ-aligned -> (68, 2) in pixels."""
+        size = img.shape[0]
+        scale = INPUT / (SIDE * size)
+        centre = np.array([0.5, MIDDLE])
+        matrix = np.array([[scale, 0, 0], [0, scale, 0]])
+        matrix[:, 2] = INPUT / 2 - 0.5 - scale * (centre * size - 0.5)
+        crop = cv2.warpAffine(img, matrix, (INPUT, INPUT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        self.net.setInput(cv2.dnn.blobFromImage(crop, 1 / 255))
+        points = [out for out in self.net.forward(self.net.getUnconnectedOutLayersNames()) if out.size == 136]
+        if not points:
+            raise RefStarError('landmark network: no output of 136 numbers; give one with 68 points')
+        return ((points[0].reshape(68, 2) - 0.5) * SIDE + centre) * size - 0.5
+
+
+@lru_cache(maxsize=2)
+def landmark_network(weights: str, device: str) -> FanPoints | OnnxPoints:
+    """One network per file and device in this process; `.onnx` is :class:`OnnxPoints`, else :class:`FanPoints`.
+
+    Raises:
+        RefStarError: the file is missing or of another network.
+    """
+    if not Path(weights).is_file():
+        raise RefStarError(f'landmark network: {weights}: no such file')
+    return OnnxPoints(weights) if Path(weights).suffix.lower() == '.onnx' else FanPoints(weights, device)
+
+
+def mean_distance(points: np.ndarray, others: np.ndarray) -> float:
+    """Mean Euclidean distance of points (n, 2) to others."""
+    return float(np.linalg.norm(points - others, axis=1).mean())
+
+
+@METRIC_REGISTRY.register()
+def calculate_lmd(img: np.ndarray, img2: np.ndarray, weights: str, device: str = 'cpu', **kwargs) -> float:
+    """Mean distance of the landmarks of two photos (lower is better).
+
+    Args:
+        img (ndarray): output, uint8 (H, W, 3) BGR in [0, 255].
+        img2 (ndarray): ground truth, the same.
+        weights (str): file of the landmark network.
+        device (str): where to compute. Default: 'cpu'.
+
+    Returns:
+        float: in pixels of these photos.
+
+    Raises:
+        RefStarError: the sizes differ, or the network is none.
+    """
+    same_shape(img, img2)
+    points = landmark_network(weights, device)
+    return mean_distance(points(img), points(img2))

@@ -1,0 +1,191 @@
+"""`refstar evaluate`: scores of restored faces, of this project or any other, with intervals and a report.
+
+Either `--pred NAME=DIR ...` (folders of restored photos), or `--opt X.yml` (runs the model of a test first).
+"""
+
+import argparse
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import RefStarError
+from .entry import import_modules, report
+
+ARMS = ('right', 'none', 'wrong')
+TESTSET = ('gt', 'lq', 'mapping', 'refs', 'wrong', 'people', 'regions', 'size', 'name', 'make_lq')  # not with --opt
+PANELS = ('LQ', 'reference', 'GT')  # of the report's pictures, no names of methods
+WEIGHTS = {
+    'lpips_weights': 'ImageNet backbone of LPIPS (torchvision)',
+    'id_weights': 'network of the identity protocol (.onnx, .pth, TorchScript)',
+    'detector_weights': "face detector of the protocol insightface: facexlib's RetinaFace (.pth) or YuNet (.onnx)",
+    'landmark_weights': "LMD: facexlib's alignment_WFLW_4HG.pth, or a 68-point network (.onnx)",
+    'parsing_weights': "fLPIPS: facexlib's parsing_parsenet.pth or parsing_bisenet.pth",
+    'fid_weights': "FID: torch-fidelity's weights-inception-2015-12-05-6726825d.pth, or TorchScript features",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser('refstar evaluate', description=__doc__.splitlines()[0])
+    what = p.add_argument_group('what is scored: folders of any project, or a model')
+    what.add_argument('--pred', nargs='+', metavar='[NAME=]DIR', help='restored photos, named as the ground truth')
+    what.add_argument('--pred_suffix', nargs='+', default=[''], metavar='S', help='what may follow the stem: _00')
+    what.add_argument('--opt', metavar='X.yml', help='option file of `basicsr test`: runs its model')
+    what.add_argument('--arms', nargs='+', choices=ARMS, default=list(ARMS), help='of --opt (default: all)')
+    what.add_argument('--force_yml', nargs='+', default=[], metavar='a:b=value', help='as of `basicsr test`')
+    what.add_argument('--import', dest='modules', nargs='+', default=[], metavar='MODULE', help='as of `basicsr test`')
+    data = p.add_argument_group('the test set of --pred')
+    data.add_argument('--gt', type=Path, metavar='DIR', help='ground truth; without it: ID-Ref and NIQE only')
+    data.add_argument('--lq', type=Path, metavar='DIR', help='degraded photos, for the pictures')
+    data.add_argument('--mapping', type=Path, metavar='CSV', help='references by a csv of the form of FFHQ-Ref')
+    data.add_argument('--refs', type=Path, metavar='DIR', help='references: by --mapping, else <stem>.* or <stem>/*')
+    data.add_argument('--wrong', type=Path, metavar='DIR', help="a stranger's references: <stem>.* or <stem>/*")
+    data.add_argument('--num_refs', type=int, default=1, metavar='K', help='the first K references (default: 1)')
+    data.add_argument('--people', type=Path, metavar='CSV', help='columns image, identity: who is on which photo')
+    data.add_argument('--regions', type=Path, metavar='DIR', help='masks for the metric detail (default: face oval)')
+    data.add_argument('--size', type=int, metavar='S', help='bring ground truth and references to S pixels (bicubic)')
+    data.add_argument('--name', help='name of the test set')
+    data.add_argument('--make_lq', metavar='PRESET', help='degrade --gt into the new folder --lq by these ranges')
+    data.add_argument('--lq_seed', type=int, default=0, metavar='N', help='of --make_lq (default: 0)')
+    how = p.add_argument_group('measures; a file that is not given is a score that is not measured')
+    how.add_argument('--id_protocol', '--id-protocol', help='refldm (default), gfpgan, vqfr, insightface ...')
+    for key, text in WEIGHTS.items():
+        how.add_argument(f'--{key}', metavar='FILE', help=text)
+    how.add_argument('--lpips_net', choices=['vgg', 'alex', 'squeeze'], help='default: vgg')
+    how.add_argument('--fid_ref', type=Path, metavar='DIR', help='photos that FID compares with (default: --gt)')
+    how.add_argument('--crop_border', type=int, metavar='N', help='for PSNR, SSIM, NIQE (default: 0)')
+    how.add_argument('--down', type=float, help='strongest down-sampling factor, for detail (default: side / 16)')
+    how.add_argument('--device', help='default: cuda where there is one')
+    how.add_argument('--resamples', type=int, default=10_000, metavar='N', help='of the bootstrap (default: 10000)')
+    how.add_argument('--seed', type=int, default=0, metavar='N', help='of the bootstrap (default: 0)')
+    p.add_argument(
+        '--out', type=Path, default=Path('results/evaluate'), metavar='DIR', help='default: results/evaluate'
+    )
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    args = parser().parse_args(sys.argv[1:] if argv is None else argv)
+    return report(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Checks what goes together, then scores.
+
+    Raises:
+        RefStarError: wrong input.
+    """
+    for key in ('num_refs', 'resamples', 'size'):
+        if getattr(args, key) is not None and getattr(args, key) < 1:
+            raise RefStarError(f'--{key} must be at least 1, got {getattr(args, key)}')
+    extra = [f'--{key}' for key in TESTSET if args.opt and getattr(args, key) is not None]
+    if extra:
+        raise RefStarError(f'{", ".join(extra)}: not with --opt, whose option file names the test sets')
+    for key in ('fid_weights', 'fid_ref'):
+        path = getattr(args, key)
+        if path and not (Path(path).is_file() if key == 'fid_weights' else path.is_dir()):
+            raise RefStarError(f'--{key}: {path}: not there')
+    if bool(args.opt) == bool(args.pred or args.make_lq):
+        raise RefStarError('give either --opt (a model to run), or --pred (folders of restored photos) or --make_lq')
+    import_modules(args.modules)
+    import basicsr  # noqa: F401  (registers everything)
+
+    if args.opt:
+        run_and_score(args)
+    else:
+        score_folders(args)
+
+
+def run_and_score(args: argparse.Namespace) -> None:
+    """`--opt`: runs the arms, then scores the folders that they left."""
+    from ..metrics.measures import build_measures
+    from .evaluate_run import read_test, run_model, settings_of
+    from .evaluate_testset import read_testset
+
+    opt = read_test(args.opt, args.force_yml)
+    build_measures(settings(args, settings_of(opt.get('val') or {})))  # a wrong file is told before the model runs
+    for made in run_model(opt, args.arms, args.out):
+        testset = read_testset(made.folders, made.num_refs, made.name)
+        score(args, testset, made.arms, args.out / made.name, made.settings)
+
+
+def score_folders(args: argparse.Namespace) -> None:
+    """`--pred` and `--make_lq`."""
+    from .evaluate_lq import synthesise
+    from .evaluate_testset import Folders, read_testset
+
+    keys = [f.name for f in fields(Folders)]
+    if args.make_lq:
+        if not args.lq or not args.gt:
+            raise RefStarError('--make_lq: give --gt and the new folder --lq')
+        plain = Folders(gt=args.gt, mapping=args.mapping, refs=args.refs)
+        synthesise(read_testset(plain).samples, args.make_lq, args.lq_seed, args.lq, args.size)
+        print(f'{args.lq}: degraded photos')
+        if not args.pred:
+            return
+    testset = read_testset(Folders(**{key: getattr(args, key) for key in keys}), args.num_refs, args.name)
+    score(args, testset, methods(args.pred), args.out, {})
+
+
+def methods(given: list[str]) -> dict[str, Path]:
+    """`NAME=DIR` or `DIR`, whose name is then the method's.
+
+    Raises:
+        RefStarError: two of one name.
+    """
+    found: dict[str, Path] = {}
+    for text in given:
+        name, equals, folder = text.partition('=')
+        path = Path(folder if equals else text)
+        name = name if equals else path.name
+        if not name or name in found or name in PANELS:
+            raise RefStarError(f'--pred {text}: name every method once, NAME=DIR, and not {", ".join(PANELS)}')
+        found[name] = path
+    return found
+
+
+def settings(args: argparse.Namespace, named: dict[str, Any]) -> Any:
+    """What is measured: the flags, else what an option file names."""
+    import torch
+
+    from ..metrics.measures import Settings
+
+    given = {f.name: getattr(args, f.name) for f in fields(Settings) if getattr(args, f.name, None) is not None}
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    return Settings(**{'device': device, **named, **given})
+
+
+def score(args: argparse.Namespace, testset: Any, folders: dict[str, Path], out: Path, named: dict[str, Any]) -> None:
+    """Measures, writes tables and report, prints the figures."""
+    from ..metrics.fid import FeatureNetwork
+    from ..metrics.measures import build_measures
+    from .evaluate_report import write_report
+    from .evaluate_scores import add_fid, score_all, show_progress
+    from .evaluate_tables import make_tables, never_measured, summary, terminal_text, write_tables
+    from .evaluate_testset import find_predictions
+
+    chosen = settings(args, named)
+    predictions = {name: find_predictions(path, testset.samples, args.pred_suffix) for name, path in folders.items()}
+    measures, absent = build_measures(chosen, testset.has_gt)
+    about = {', '.join(m.columns): m.about for m in measures}
+    features = FeatureNetwork(args.fid_weights, chosen.device) if args.fid_weights else None
+    scores = score_all(testset, predictions, measures, args.size, show_progress)
+    if features:
+        add_fid(scores, testset, predictions, features, args.size, args.fid_ref)
+        about['fid'] = features.about() | {'compared_with': str(args.fid_ref or 'the ground truth')}
+    else:
+        absent['fid'] = f'give --fid_weights ({WEIGHTS["fid_weights"].removeprefix("FID: ")})'
+    absent['musiq'] = 'not part of this command; pyiqa measures it on the same folders'
+    absent |= never_measured(scores, testset)
+    tables = make_tables(scores, testset, args.resamples, args.seed)
+    content = summary(scores, tables, testset, about, absent)
+    write_tables(scores, tables, content, out)
+    page = write_report(scores, tables, testset, predictions, content, out, args.size)
+    print(terminal_text(tables, scores, testset, absent))
+    print(page)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
