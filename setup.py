@@ -10,6 +10,9 @@ VERSION = '0.1.0'
 FOLDERS = {
     'refstar': 'refstar_arch',
     'refstar.data': 'data',
+    'refstar.data.collections': 'data/collections',
+    'refstar.data.masks': 'data/masks',
+    'refstar.data.synthetic': 'data/synthetic',
     'refstar.losses': 'losses',
     'refstar.metrics': 'metrics',
     'refstar.models': 'models',

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 
 import refstar  # noqa: F401
 from refstar.checkpoint import save_atomically
-from refstar.data.synthetic_identity import person
-from refstar.data.synthetic_photo import draw_shot, take_photo
+from refstar.data.synthetic.identity import person
+from refstar.data.synthetic.photo import draw_shot, take_photo
 from refstar.identity_arch import imagenet_112
 from refstar.mobilefacenet_arch import MobileFaceNet
 

@@ -13,9 +13,9 @@ import numpy as np
 
 import refstar  # noqa: F401
 from refstar.data.degradation import Degradation
-from refstar.data.synthetic_identity import person
-from refstar.data.synthetic_match import correspond
-from refstar.data.synthetic_photo import draw_shot, take_photo
+from refstar.data.synthetic.identity import person
+from refstar.data.synthetic.match import correspond
+from refstar.data.synthetic.photo import draw_shot, take_photo
 
 
 def dimmed(image: np.ndarray, selected: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ import cv2
 import torch
 
 import refstar  # noqa: F401
-from refstar.data import synthetic_identity
+from refstar.data.synthetic import identity
 from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
 
 
@@ -42,7 +42,7 @@ def main():
     data = SyntheticFaceDataset({'gt_size': args.size, 'identities': args.identities, 'phase': 'train'})
 
     def forget_and_make(index: int):
-        synthetic_identity._people.clear()
+        identity._people.clear()
         return data[index]
 
     fresh = rate(forget_and_make, min(args.pairs, 60))

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ..errors import RefStarError
-from .lmdb_images import database_of, read_bytes
+from .collections.lmdb_images import database_of, read_bytes
 
 
 class ImageStore:

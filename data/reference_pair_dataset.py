@@ -6,9 +6,9 @@ import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from ..errors import RefStarError
+from .collections.manifest import MANIFEST_KEYS, Entry, photos_by_identity, read_manifest
 from .degradation import Degradation
 from .images import to_tensor
-from .manifest import MANIFEST_KEYS, Entry, photos_by_identity, read_manifest
 from .pairs import Face, Slot, real_pair
 from .samples import AUGMENTATION_KEYS, FACE_KEYS, Augmentation, Faces, PhotoDataset, pack_slots, sample_rng
 from .settings import whole

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
 
+from .collections.manifest import MANIFEST_KEYS, Entry, photos_by_identity, read_manifest
 from .images import to_tensor
-from .manifest import MANIFEST_KEYS, Entry, photos_by_identity, read_manifest
 from .pairs import real_pair
 from .samples import FACE_KEYS, Faces, PhotoDataset, pack_slots, sample_rng
 from .settings import whole

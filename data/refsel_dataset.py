@@ -7,9 +7,9 @@ import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from ..errors import RefStarError
+from .collections.listing import Missing, folder, images_in, inside, read_csv, read_lines
+from .collections.manifest import MANIFEST_KEYS, evenly
 from .images import to_tensor
-from .listing import Missing, folder, images_in, inside, read_csv, read_lines
-from .manifest import MANIFEST_KEYS, evenly
 from .pairs import Slot, selected_pair
 from .samples import AUGMENTATION_KEYS, FACE_KEYS, Augmentation, Faces, PhotoDataset, pack_slots, sample_rng
 from .settings import whole

@@ -12,9 +12,9 @@ from torch.utils.data import Dataset
 from ..errors import RefStarError
 from .degradation import Degradation
 from .images import to_tensor
-from .synthetic_identity import person
-from .synthetic_match import Photo, correspond
-from .synthetic_photo import draw_shot, take_photo
+from .synthetic.identity import person
+from .synthetic.match import Photo, correspond
+from .synthetic.photo import draw_shot, take_photo
 
 
 @DATASET_REGISTRY.register()

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from refstar.data.mask_png import encode_mask
-from refstar.data.mask_review import MaskReview
+from refstar.data.masks.png import encode_mask
+from refstar.data.masks.review import MaskReview
 
 CALLS = ('write', 'fsync', 'replace')
 

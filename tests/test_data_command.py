@@ -10,8 +10,9 @@ import runs
 from photos import check, collection, face, write
 from PIL import Image, ImageEnhance
 
-from refstar.data import image_scan
-from refstar.data.near_duplicates import near_duplicates
+from refstar.data.collections.near_duplicates import near_duplicates
+from refstar.data.parallel import parallel
+from refstar.errors import RefStarError
 from refstar.tools.data import main
 
 
@@ -173,16 +174,15 @@ def in_process(args, cwd):
         return err.getvalue()
 
 
-def test_several_processes_find_the_same_and_a_dead_one_is_reported(tmp_path, monkeypatch, capsys):
+def test_several_processes_find_the_same_and_a_dead_one_is_reported(tmp_path):
     root = collection(tmp_path / 'faces', {f'p{i}': 2 for i in range(10)})
     reports = []
     for jobs in ('1', '2'):
         assert main(['check', str(root), '--jobs', jobs, '--json', str(tmp_path / 'o.json')]) == 0
         reports.append((tmp_path / 'o.json').read_text())
     assert reports[0] == reports[1]
-    monkeypatch.setattr(image_scan, 'decode', lambda *_: os._exit(1))
-    assert main(['check', str(root), '--jobs', '1']) == 2
-    assert 'photos: a process died' in capsys.readouterr().err
+    with pytest.raises(RefStarError, match='photos: a process died'):
+        list(parallel(os._exit, [1], 1, 'photos'))
 
 
 def test_near_duplicates_are_all_found_without_comparing_each_with_each():

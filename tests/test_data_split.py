@@ -9,9 +9,9 @@ import runs
 import torch
 from photos import check, collection, write
 
-from refstar.data.clusters import farthest_first, same_person
-from refstar.data.reference_csv import read_reference_csv
-from refstar.data.split import divide, reference_rows
+from refstar.data.collections.clusters import farthest_first, same_person
+from refstar.data.collections.reference_csv import read_reference_csv
+from refstar.data.collections.split import divide, reference_rows
 from refstar.errors import RefStarError
 from refstar.tools.data import main
 

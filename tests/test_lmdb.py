@@ -9,13 +9,13 @@ import torch
 from photos import collection, face, write, write_csv
 from torch.utils.data import DataLoader
 
-from refstar.data import lmdb_writer
+from refstar.data.collections import lmdb_writer
+from refstar.data.collections.lmdb_writer import write_lmdb
+from refstar.data.collections.manifest import read_manifest
+from refstar.data.collections.tree import Tree
 from refstar.data.images import decode
-from refstar.data.lmdb_writer import write_lmdb
-from refstar.data.manifest import read_manifest
 from refstar.data.reference_pair_dataset import ReferencePairDataset
 from refstar.data.reference_test_dataset import ReferenceTestDataset
-from refstar.data.tree import Tree
 from refstar.errors import RefStarError
 from refstar.tools.data import main
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from photos import face, write, write_csv
 
-from refstar.data.collection import parts_of
-from refstar.data.listing import Missing
-from refstar.data.manifest import photos_by_identity, read_manifest
+from refstar.data.collections.collection import parts_of
+from refstar.data.collections.listing import Missing
+from refstar.data.collections.manifest import photos_by_identity, read_manifest
 from refstar.data.reference_test_dataset import ReferenceTestDataset
 from refstar.errors import RefStarError
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from refstar.data.collection import parts_of
+from refstar.data.collections.collection import parts_of
+from refstar.data.collections.listing import Missing
+from refstar.data.collections.manifest import read_entries, read_manifest
+from refstar.data.collections.tree import Tree
 from refstar.data.images import decode
-from refstar.data.listing import Missing
-from refstar.data.manifest import read_entries, read_manifest
-from refstar.data.tree import Tree
 from refstar.errors import RefStarError
 
 FUZZED = settings(

@@ -15,7 +15,7 @@ import runs
 from reviewing import Client, pixels, png, provenance, sha256
 from starlette.testclient import TestClient
 
-from refstar.data.mask_review import MaskReview
+from refstar.data.masks.review import MaskReview
 from refstar.data.refsel_dataset import RefSelDataset
 from refstar.errors import RefStarError
 from refstar.tools.review_app import LARGEST, review_app

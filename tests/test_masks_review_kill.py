@@ -14,7 +14,7 @@ import reviewing
 import runs
 from reviewing import Client, Server, pixels, png, provenance, sha256
 
-from refstar.data.mask_review import MaskReview
+from refstar.data.masks.review import MaskReview
 from refstar.errors import RefStarError
 
 CRASHES = Path(__file__).with_name('review_crashes.py')

@@ -17,7 +17,7 @@ EXPECTED = ('RefSTAR', 'SyntheticFaceDataset', 'SelectionLoss', 'calculate_detai
 def _setup_folders() -> dict[str, str]:
     """FOLDERS of setup.py, read without running it."""
     block = re.search(r'FOLDERS = (\{.*?\})', (ROOT / 'setup.py').read_text(), re.S).group(1)
-    return dict(re.findall(r"'([\w.]+)': '(\w+)'", block))
+    return dict(re.findall(r"'([\w.]+)': '([\w/]+)'", block))
 
 
 def test_import_is_light_and_touches_no_heavy_library(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_wheel_holds_only_refstar(tmp_path: Path) -> None:
     source = tmp_path / 'source'
     ignored = shutil.ignore_patterns('__pycache__')
     for folder in _setup_folders().values():
-        shutil.copytree(ROOT / folder, source / folder, ignore=ignored)
+        shutil.copytree(ROOT / folder, source / folder, ignore=ignored, dirs_exist_ok=True)
     for name in ('setup.py', 'pyproject.toml', 'LICENSE'):
         shutil.copy(ROOT / name, source)
     command = [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '-q', '-w', tmp_path, source]
@@ -93,5 +93,7 @@ def test_wheel_holds_only_refstar(tmp_path: Path) -> None:
     for package, folder in _setup_folders().items():
         for file in (source / folder).glob('*.py'):
             assert f'{package.replace(".", "/")}/{file.name}' in names
+    for file in (source / 'tools/review_page').iterdir():
+        assert f'refstar/tools/review_page/{file.name}' in names
     for file in (source / 'options').rglob('*.yml'):
         assert f'refstar/options/{file.relative_to(source / "options").as_posix()}' in names

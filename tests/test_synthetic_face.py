@@ -9,12 +9,13 @@ import torch.nn.functional as F
 
 import refstar  # noqa: F401
 from refstar import RefStarError
-from refstar.data import synthetic_face as geometry
-from refstar.data import synthetic_identity, synthetic_warp
-from refstar.data import synthetic_match as match
+from refstar.data.synthetic import face as geometry
+from refstar.data.synthetic import identity as people
+from refstar.data.synthetic import match
+from refstar.data.synthetic import warp as warps
+from refstar.data.synthetic.identity import person
+from refstar.data.synthetic.photo import draw_shot, take_photo
 from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
-from refstar.data.synthetic_identity import person
-from refstar.data.synthetic_photo import draw_shot, take_photo
 
 SIZE = 128
 OPTION = {'name': 'synthetic', 'type': 'SyntheticFaceDataset', 'gt_size': 64, 'identities': 6, 'num_refs': 2}
@@ -127,7 +128,7 @@ def test_masks_leave_out_what_differs():
 def test_warp_and_its_inverse():
     head = geometry.Head()
     shot = geometry.Shot(yaw=0.44, pitch=-0.2, mouth=1.0, smile=1.0, brows=(1.0, 1.0))
-    warp = synthetic_warp.Warp(synthetic_warp.warp_basis(head), shot)
+    warp = warps.Warp(warps.warp_basis(head), shot)
     u, v = np.meshgrid(np.linspace(-1, 1, 200, dtype=np.float32), np.linspace(-1, 1.2, 200, dtype=np.float32))
     there = warp.forward(*warp.backward(u, v))
     off = np.hypot(there[0] - u, there[1] - v) * SIZE / 2
@@ -152,12 +153,12 @@ def test_sphere_and_screen_are_inverted_exactly():
 
 
 def test_people_differ_and_stay_themselves():
-    first = synthetic_identity._create(0, 5, 64)
-    again = synthetic_identity._create(0, 5, 64)
+    first = people._create(0, 5, 64)
+    again = people._create(0, 5, 64)
     np.testing.assert_array_equal(first.albedo, again.albedo)
     np.testing.assert_array_equal(first.mane, again.mane)
     assert first.head == again.head
-    other, elsewhere = synthetic_identity._create(0, 6, 64), synthetic_identity._create(1, 5, 64)
+    other, elsewhere = people._create(0, 6, 64), people._create(1, 5, 64)
     assert first.head != other.head
     assert first.head != elsewhere.head
 
@@ -260,12 +261,12 @@ def test_people_follow_their_number_not_the_split():
 
 
 def test_memory_of_people_is_bounded(monkeypatch):
-    synthetic_identity._people.clear()
+    people._people.clear()
     size = person(0, 0, 32).nbytes
-    monkeypatch.setattr(synthetic_identity, 'CACHE_BYTES', 3 * size)
+    monkeypatch.setattr(people, 'CACHE_BYTES', 3 * size)
     for index in range(6):
         person(0, index, 32)
-    assert [key[1] for key in synthetic_identity._people] == [3, 4, 5]
+    assert [key[1] for key in people._people] == [3, 4, 5]
 
 
 @pytest.mark.parametrize(

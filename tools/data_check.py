@@ -19,8 +19,8 @@ from ..errors import RefStarError
 from .entry import report as run
 
 if TYPE_CHECKING:
-    from ..data.check import Report
-    from ..data.collection import Part
+    from ..data.collections.check import Report
+    from ..data.collections.collection import Part
 
 SHOWN = 20  # problems of a kind that are printed; --json has all
 COLUMNS = ('identities', 'images', 'degraded', 'sides', 'missing', 'corrupt', 'too small', 'not square', 'duplicate')
@@ -53,8 +53,8 @@ def main(argv: list[str] | None = None) -> int:
 
     def check() -> None:
         nonlocal problems
-        from ..data.check import DISTANCE
-        from ..data.check import check as look
+        from ..data.collections.check import DISTANCE
+        from ..data.collections.check import check as look
         from ..data.parallel import cores
         from ..data.text_files import write_text
 
@@ -84,7 +84,7 @@ def whole(value: object, key: str, low: int) -> int:
 
 
 def _parts(args: argparse.Namespace) -> list['Part']:
-    from ..data.collection import parts_of
+    from ..data.collections.collection import parts_of
 
     roots = {'dataroot_gt': args.gt, 'dataroot_lq': args.lq, 'dataroot_ref': args.ref}
     parts = []
@@ -100,7 +100,7 @@ def _parts(args: argparse.Namespace) -> list['Part']:
 
 def _datasets(path: str) -> list['Part']:
     """The data sets of an option file that read a manifest."""
-    from ..data.collection import Part
+    from ..data.collections.collection import Part
     from ..option_file import load_options
 
     parts = []

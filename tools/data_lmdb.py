@@ -28,9 +28,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
 
     def pack() -> None:
-        from ..data.lmdb_writer import write_lmdb
+        from ..data.collections.lmdb_writer import write_lmdb
+        from ..data.collections.tree import Tree
         from ..data.parallel import cores
-        from ..data.tree import Tree
 
         if not args.folder.is_dir():
             raise RefStarError(f'{args.folder}: there is no such folder')

@@ -21,8 +21,8 @@ from .data_check import whole
 from .entry import report
 
 if TYPE_CHECKING:
-    from ..data.collection import Part
-    from ..data.reference_csv import Row
+    from ..data.collections.collection import Part
+    from ..data.collections.reference_csv import Row
 
 SAME_PERSON = 0.4  # cosine distance, of FFHQ-Ref; it holds for the ArcFace that was used there
 TEST_DISTANCE = 0.1  # FFHQ-Ref's test set shows no reference nearer to the photo than this
@@ -89,8 +89,8 @@ def split(args: argparse.Namespace) -> None:
     Raises:
         RefStarError: ROOT cannot be split, or FOLDER holds lists already.
     """
-    from ..data.reference_csv import write_reference_csv
-    from ..data.split import SPLITS, divide
+    from ..data.collections.reference_csv import write_reference_csv
+    from ..data.collections.split import SPLITS, divide
     from ..data.text_files import write_text
 
     lists = [args.out / name for s in SPLITS for name in (f'{s}.txt', f'{s}_references.csv')]
@@ -119,7 +119,7 @@ def split(args: argparse.Namespace) -> None:
 def _people(args: argparse.Namespace) -> People:
     if Path(args.root).suffix == '.csv':
         return _from_csv(args.root)
-    from ..data.collection import parts_of
+    from ..data.collections.collection import parts_of
 
     first, *more = parts_of(args.root, {})
     if not more and first.unknown:
@@ -130,7 +130,7 @@ def _people(args: argparse.Namespace) -> People:
 
 
 def _from_csv(path: str) -> People:
-    from ..data.reference_csv import read_reference_csv
+    from ..data.collections.reference_csv import read_reference_csv
 
     rows = defaultdict(list)
     for row in read_reference_csv(path):
@@ -140,17 +140,17 @@ def _from_csv(path: str) -> People:
 
 
 def _from_folders(root: str) -> People:
-    from ..data.tree import Tree
+    from ..data.collections.tree import Tree
 
     tree = Tree(Path(root).expanduser())
     return People({name: [name] for name in tree.folders() if tree.images(name)}, lambda *_: [], {'people': 'folders'})
 
 
 def _from_photos(args: argparse.Namespace, part: 'Part') -> People:
-    from ..data.clusters import same_person
-    from ..data.listing import Missing
+    from ..data.collections.clusters import same_person
+    from ..data.collections.listing import Missing
+    from ..data.collections.split import reference_rows
     from ..data.parallel import cores
-    from ..data.split import reference_rows
     from .embed import embed
 
     if not args.network or not args.weights:

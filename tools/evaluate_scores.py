@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..data.collections.listing import images_in
 from ..data.images import decode
-from ..data.listing import images_in
 from ..errors import RefStarError
 from ..metrics.fid import FeatureNetwork, frechet_distance
 from ..metrics.measures import Measure, Score, Truth

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..data.listing import images_in, inside, natural, read_csv
-from ..data.reference_csv import read_reference_csv
+from ..data.collections.listing import images_in, inside, natural, read_csv
+from ..data.collections.reference_csv import read_reference_csv
 from ..errors import RefStarError
 
 PROVENANCE = 'testset.json'  # beside degraded photos that were synthesised here

@@ -7,7 +7,7 @@ import socket
 import string
 from pathlib import Path
 
-from ..data.mask_review import MaskReview
+from ..data.masks.review import MaskReview
 from ..errors import RefStarError
 from .entry import report
 from .review_guard import is_loopback

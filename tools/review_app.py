@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from ..data.mask_review import MaskReview, NotSaved, Stale
-from ..data.triplet_collection import SHOWN, OutsideRoot, UnknownTriplet
+from ..data.masks.review import MaskReview, NotSaved, Stale
+from ..data.masks.triplet_collection import SHOWN, OutsideRoot, UnknownTriplet
 from ..errors import RefStarError
 from .review_guard import Guard
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import RefStarError
-from .durable import publish, stage, sync_folder, write_atomically
-from .mask_png import decode_mask, encode_mask
-from .review_journal import Decision, Journal, Standing
+from ...errors import RefStarError
+from ..durable import publish, stage, sync_folder, write_atomically
+from .journal import Decision, Journal, Standing
+from .png import decode_mask, encode_mask
 from .triplet_collection import OutsideRoot, TripletCollection
 
 DECIDED = ('accepted', 'edited', 'rejected')

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import RefStarError
+from ...errors import RefStarError
 from .clusters import farthest_first
 from .reference_csv import Row
 

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 from PIL import Image
 
-from ..errors import RefStarError
+from ...errors import RefStarError
 
 SIGNATURE = b'\x89PNG\r\n\x1a\n'
 GREY, DEPTH = 0, 8  # colour type and bit depth of a PNG header

@@ -1,4 +1,4 @@
-"""A photo: camera, expression, light, background and occluders around a person of `synthetic_identity`."""
+"""A photo: camera, expression, light, background and occluders around a person of `identity`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import math
 import cv2
 import numpy as np
 
-from .synthetic_face import CHART_HALF, Shot, box
-from .synthetic_identity import TEXELS_PER_PIXEL, Identity
-from .synthetic_layers import Sphere, band, expression, glasses, mix, occluder, surroundings, unit
-from .synthetic_match import Photo
-from .synthetic_warp import Warp
+from .face import CHART_HALF, Shot, box
+from .identity import TEXELS_PER_PIXEL, Identity
+from .layers import Sphere, band, expression, glasses, mix, occluder, surroundings, unit
+from .match import Photo
+from .warp import Warp
 
 _F = np.float32
 

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import RefStarError
+from ...errors import RefStarError
+from ..text_files import read_csv, read_lines, shorten, write_text
 from .entry import Entry
 from .listing import Missing, folder, inside
-from .text_files import read_csv, read_lines, shorten, write_text
 
 KEYS = {'reference_csv', 'dataroot_gt', 'dataroot_lq', 'dataroot_ref', 'split_file'}
 TWICE = 'listed twice'

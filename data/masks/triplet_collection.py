@@ -8,9 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..errors import RefStarError
-from .listing import images_in, inside
-from .text_files import read_csv, write_text
+from ...errors import RefStarError
+from ..collections.listing import images_in, inside
+from ..text_files import read_csv, write_text
 
 PARTS = ('gt', 'ref', 'mask')
 SHOWN = {'.png': 'image/png', '.jpg': 'image/jpeg', '.jpeg': 'image/jpeg', '.webp': 'image/webp', '.bmp': 'image/bmp'}

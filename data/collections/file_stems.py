@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from ..errors import RefStarError
+from ...errors import RefStarError
+from ..text_files import read_lines
 from .entry import Entry
 from .listing import Missing, folder, natural
-from .text_files import read_lines
 from .tree import Tree
 
 KEYS = {'dataroot_ref', 'dataroot_gt', 'dataroot_lq', 'split_file', 'meta_info_file', 'meta_info_file_ref'}

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import RefStarError
-from .images import decode
+from ...errors import RefStarError
+from ..images import decode
 
 HASH_SIDE = 16  # 256 bits; the usual 64 take aligned faces of different people for one photo
 

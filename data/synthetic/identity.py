@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import synthetic_hair as hairs
-from . import synthetic_paint as paint
-from .synthetic_face import Head
-from .synthetic_warp import warp_basis
+from . import hair as hairs
+from . import paint
+from .face import Head
+from .warp import warp_basis
 
 TEXELS_PER_PIXEL = 1.4
 CACHE_BYTES = 320 * 2**20  # of textures kept in memory by a process: some 550 people at 128 pixels

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import RefStarError
+from ...errors import RefStarError
+from ..text_files import read_lines
 from .entry import Entry
 from .identity_folders import read_unknown
 from .listing import Missing, folder, inside
 from .manifest import distinct, form_of, read_entries
 from .meta_info import is_meta_info
-from .text_files import read_lines
 from .tree import Tree
 
 FFHQ_REF_LISTS = 'id_based_ffhq_split'

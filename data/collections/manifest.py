@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import RefStarError
+from ...errors import RefStarError
+from ..text_files import shorten
 from . import dmdnet_list, file_stems, identity_folders, reference_csv
 from .entry import Entry
 from .listing import Missing
 from .lmdb_images import database_of
-from .text_files import shorten
 
 MANIFEST_KEYS = {
     'dataroot': 'folder with one folder of photos per identity',

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..errors import RefStarError
+from ...errors import RefStarError
+from ..text_files import numbered_lines, shorten
 from .entry import Entry
 from .file_stems import by_stem
 from .listing import Missing, folder, inside
-from .text_files import numbered_lines, shorten
 from .tree import Tree
 
 KEYS = {'dmdnet_list', 'dataroot', 'dataroot_gt'}

@@ -7,8 +7,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from .synthetic_face import Head
-from .synthetic_paint import Canvas, blend, canvas, gauss
+from .face import Head
+from .paint import Canvas, blend, canvas, gauss
 
 _F = np.float32
 

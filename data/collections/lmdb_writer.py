@@ -10,9 +10,9 @@ import lmdb
 import numpy as np
 from basicsr.utils.lmdb_util import LmdbMaker
 
-from ..errors import RefStarError
-from .images import decode
-from .parallel import parallel
+from ...errors import RefStarError
+from ..images import decode
+from ..parallel import parallel
 
 MAX_KEY = 511  # bytes, of lmdb
 

@@ -7,9 +7,9 @@ import math
 import cv2
 import numpy as np
 
-from .synthetic_face import Head, Shot, disc_to_chart, pixel_grid, screen_to_head
-from .synthetic_identity import Identity
-from .synthetic_paint import smooth_noise
+from .face import Head, Shot, disc_to_chart, pixel_grid, screen_to_head
+from .identity import Identity
+from .paint import smooth_noise
 
 _F = np.float32
 _WARM = _F([1.05, 0.92, 0.88])  # ears and a shaded neck are a little redder than the face

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from .synthetic_face import Head, Shot, chart_to_disc, head_to_screen, pixel_grid
-from .synthetic_warp import Warp, lookup
+from .face import Head, Shot, chart_to_disc, head_to_screen, pixel_grid
+from .warp import Warp, lookup
 
 SCENE, FACE, HAIR = 0.0, 1.0, -1.0  # what a pixel shows; SCENE is everything that is not the static person
 GRAZING = 0.22  # surface seen at a steeper angle than this (cosine) counts as hidden

@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from ..errors import RefStarError
+from ...errors import RefStarError
+from ..text_files import read_csv, read_lines, shorten
 from . import lmdb_images
-from .text_files import read_csv, read_lines, shorten
 
 __all__ = ['IMAGE_SUFFIXES', 'Missing', 'folder', 'images_in', 'inside', 'natural', 'read_csv', 'read_lines']
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import RefStarError
+from ...errors import RefStarError
+from ..parallel import parallel
 from .collection import Part
 from .image_scan import Scan, require_imagehash, scan, scan_and_hash
 from .leakage import Leak, Membership, leaks
 from .listing import Missing
 from .manifest import photos_by_identity
 from .near_duplicates import MAX_DISTANCE, near_duplicates
-from .parallel import parallel
 
 DISTANCE = 10  # of 256 bits: what was measured stands in docs/data.md
 KINDS = ('missing', 'corrupt', 'too small', 'not square', 'duplicate')

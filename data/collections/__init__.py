@@ -1,0 +1,1 @@
+"""Lists of photos and people: every form that data sets read, checked, split and packed."""

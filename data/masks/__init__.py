@@ -1,0 +1,1 @@
+"""Selection masks on disk: proposed, propagated, judged, reviewed."""
