@@ -18,6 +18,8 @@ FOLDERS = {
     'refstar.models': 'models',
     'refstar.options': 'options',
     'refstar.tools': 'tools',
+    'refstar.tools.evaluation': 'tools/evaluation',
+    'refstar.tools.review': 'tools/review',
 }
 
 REQUIRES = [
@@ -62,7 +64,7 @@ setup(
     python_requires='>=3.10,<3.13',
     packages=list(FOLDERS),
     package_dir=FOLDERS,
-    package_data={'refstar.options': ['**/*.yml'], 'refstar.tools': ['review_page/*']},
+    package_data={'refstar.options': ['**/*.yml'], 'refstar.tools.review': ['page/*']},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={

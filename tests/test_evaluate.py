@@ -323,7 +323,7 @@ def test_the_page_holds_everything(folder):
 
 
 def test_many_pictures_lie_beside_the_page(folder, monkeypatch):
-    monkeypatch.setattr('refstar.tools.evaluate_report.EMBEDDED', 100)
+    monkeypatch.setattr('refstar.tools.evaluation.report.EMBEDDED', 100)
     evaluate()
     assert len(list(Path('out/pictures').glob('*.jpg'))) == 12  # two methods and the ground truth
     assert 'pictures/0_0.jpg' in Path('out/report.html').read_text()

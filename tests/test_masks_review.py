@@ -18,8 +18,8 @@ from starlette.testclient import TestClient
 from refstar.data.masks.review import MaskReview
 from refstar.data.refsel_dataset import RefSelDataset
 from refstar.errors import RefStarError
-from refstar.tools.review_app import LARGEST, review_app
-from refstar.tools.review_guard import is_loopback
+from refstar.tools.review.app import LARGEST, review_app
+from refstar.tools.review.guard import is_loopback
 
 SIZE = 48
 A, B, C = '00000', '00001', '00002'
@@ -238,7 +238,7 @@ def test_files_outside_the_root_are_refused(root, client, tmp_path) -> None:
     paths = [
         '/api/pairs/../../secret.png', '/api/pairs/%2e%2e%2f%2e%2e%2fsecret.png/gt', '/api/pairs/..%2f..%2fsecret/gt',
         f'/api/pairs/{A}/..%2f..%2fsecret.png', f'/api/pairs/{A}/meta', '/api/pairs//etc/passwd', '/api/pairs/%00/gt',
-        '/../secret.png', '/..%2f..%2fsecret.png', '/%2e%2e/review_app.py', '/..%5creview_app.py', '/%00',
+        '/../secret.png', '/..%2f..%2fsecret.png', '/%2e%2e/app.py', '/..%5capp.py', '/%00',
         '//etc/passwd',
     ]  # fmt: skip
     for path in paths:

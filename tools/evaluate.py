@@ -101,8 +101,8 @@ def run(args: argparse.Namespace) -> None:
 def run_and_score(args: argparse.Namespace) -> None:
     """`--opt`: runs the arms, then scores the folders that they left."""
     from ..metrics.measures import build_measures
-    from .evaluate_run import read_test, run_model, settings_of
-    from .evaluate_testset import read_testset
+    from .evaluation.run import read_test, run_model, settings_of
+    from .evaluation.testset import read_testset
 
     opt = read_test(args.opt, args.force_yml)
     build_measures(settings(args, settings_of(opt.get('val') or {})))  # a wrong file is told before the model runs
@@ -113,8 +113,8 @@ def run_and_score(args: argparse.Namespace) -> None:
 
 def score_folders(args: argparse.Namespace) -> None:
     """`--pred` and `--make_lq`."""
-    from .evaluate_lq import synthesise
-    from .evaluate_testset import Folders, read_testset
+    from .evaluation.lq import synthesise
+    from .evaluation.testset import Folders, read_testset
 
     keys = [f.name for f in fields(Folders)]
     if args.make_lq:
@@ -161,10 +161,10 @@ def score(args: argparse.Namespace, testset: Any, folders: dict[str, Path], out:
     """Measures, writes tables and report, prints the figures."""
     from ..metrics.fid import FeatureNetwork
     from ..metrics.measures import build_measures
-    from .evaluate_report import write_report
-    from .evaluate_scores import add_fid, score_all, show_progress
-    from .evaluate_tables import make_tables, never_measured, summary, terminal_text, write_tables
-    from .evaluate_testset import find_predictions
+    from .evaluation.report import write_report
+    from .evaluation.scores import add_fid, score_all, show_progress
+    from .evaluation.tables import make_tables, never_measured, summary, terminal_text, write_tables
+    from .evaluation.testset import find_predictions
 
     chosen = settings(args, named)
     predictions = {name: find_predictions(path, testset.samples, args.pred_suffix) for name, path in folders.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..data.masks.review import MaskReview
 from ..errors import RefStarError
 from .entry import report
-from .review_guard import is_loopback
+from .review.guard import is_loopback
 
 SHORTEST_TOKEN, TOKEN_LETTERS = 16, set(string.ascii_letters + string.digits + '-_')
 
@@ -53,7 +53,7 @@ def serve(args: argparse.Namespace) -> None:
     try:
         import uvicorn
 
-        from .review_app import review_app
+        from .review.app import review_app
     except ModuleNotFoundError as error:
         raise RefStarError(f"{error.name} is not installed; pip install 'refstar[app]'") from None
     review = MaskReview(args.root)

@@ -12,12 +12,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..data.degradation import Degradation
-from ..data.samples import sample_rng
-from ..data.text_files import write_text
-from ..errors import RefStarError
-from .evaluate_scores import read_photo, shape
-from .evaluate_testset import PROVENANCE, Sample
+from ...data.degradation import Degradation
+from ...data.samples import sample_rng
+from ...data.text_files import write_text
+from ...errors import RefStarError
+from .scores import read_photo, shape
+from .testset import PROVENANCE, Sample
 
 
 def describe(degradation: str | Mapping[str, Any], seed: int, size: int) -> str:

@@ -11,12 +11,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from ..data.masks.review import MaskReview, NotSaved, Stale
-from ..data.masks.triplet_collection import SHOWN, OutsideRoot, UnknownTriplet
-from ..errors import RefStarError
-from .review_guard import Guard
+from ...data.masks.review import MaskReview, NotSaved, Stale
+from ...data.masks.triplet_collection import SHOWN, OutsideRoot, UnknownTriplet
+from ...errors import RefStarError
+from .guard import Guard
 
-PAGE = Path(__file__).parent / 'review_page'
+PAGE = Path(__file__).parent / 'page'
 LARGEST = 8 * 2**20  # bytes of a changed mask; one of 4096x4096 has about 0.3 MB
 STATUS = {Stale: 409, UnknownTriplet: 404, OutsideRoot: 403, NotSaved: 507}  # any other user error: 400
 

@@ -11,14 +11,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..data.text_files import write_text
-from ..errors import RefStarError
-from ..metrics.statistics import Interval
-from .evaluate_page import CSS, SCRIPT
-from .evaluate_scores import Scores, read_photo
-from .evaluate_tables import Tables, figure
-from .evaluate_testset import Sample, TestSet
-from .report import table
+from ...data.text_files import write_text
+from ...errors import RefStarError
+from ...metrics.statistics import Interval
+from ..report import table
+from .page import CSS, SCRIPT
+from .scores import Scores, read_photo
+from .tables import Tables, figure
+from .testset import Sample, TestSet
 
 THUMBNAIL = 112  # pixels
 LARGEST = 512  # pixels of a large picture

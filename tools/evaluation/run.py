@@ -19,16 +19,16 @@ from basicsr.models.base_model import BaseModel
 from basicsr.utils import imwrite, mkdir_and_rename, tensor2img
 from torch import Tensor
 
-from ..data.text_files import write_text
-from ..errors import RefStarError
-from ..models import parts
-from ..models.reference_mixin import ARMS, ReferenceMixin
-from ..models.refstar_model import RefSTARModel
-from ..option_file import load_options, parse_options
-from ..option_schema import check_options
-from .evaluate_lq import describe, write_provenance
-from .evaluate_scores import show_progress
-from .evaluate_testset import Folders
+from ...data.text_files import write_text
+from ...errors import RefStarError
+from ...models import parts
+from ...models.reference_mixin import ARMS, ReferenceMixin
+from ...models.refstar_model import RefSTARModel
+from ...option_file import load_options, parse_options
+from ...option_schema import check_options
+from .lq import describe, write_provenance
+from .scores import show_progress
+from .testset import Folders
 
 DEGRADATION = 'ffhq_ref_severe'  # default of the data sets for tests
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.text_files import write_text
-from ..metrics.statistics import LEVEL, Interval, bootstrap
-from .evaluate_scores import Scores
-from .evaluate_testset import TestSet
+from ...data.text_files import write_text
+from ...metrics.statistics import LEVEL, Interval, bootstrap
+from .scores import Scores
+from .testset import TestSet
 
 FEW = 20  # people or photos; below it the percentile bootstrap's intervals are too narrow
 PACKAGES = ('refstar', 'torch', 'basicsr', 'lpips', 'facexlib', 'numpy', 'opencv-python', 'pillow')

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..data.collections.listing import images_in
-from ..data.images import decode
-from ..errors import RefStarError
-from ..metrics.fid import FeatureNetwork, frechet_distance
-from ..metrics.measures import Measure, Score, Truth
-from .evaluate_testset import Sample, TestSet
+from ...data.collections.listing import images_in
+from ...data.images import decode
+from ...errors import RefStarError
+from ...metrics.fid import FeatureNetwork, frechet_distance
+from ...metrics.measures import Measure, Score, Truth
+from .testset import Sample, TestSet
 
 
 @dataclass

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..data.collections.listing import images_in, inside, natural, read_csv
-from ..data.collections.reference_csv import read_reference_csv
-from ..errors import RefStarError
+from ...data.collections.listing import images_in, inside, natural, read_csv
+from ...data.collections.reference_csv import read_reference_csv
+from ...errors import RefStarError
 
 PROVENANCE = 'testset.json'  # beside degraded photos that were synthesised here
 # Published test sets, in letters and digits: nothing that was synthesised here is called by these names.

@@ -1,0 +1,1 @@
+"""The parts of `refstar evaluate`: test sets, scores, tables, the report."""
