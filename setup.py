@@ -9,6 +9,7 @@ VERSION = '0.1.0'
 
 FOLDERS = {
     'refstar': 'refstar_arch',
+    'refstar.trainer': 'refstar_arch/trainer',
     'refstar.data': 'data',
     'refstar.data.collections': 'data/collections',
     'refstar.data.masks': 'data/masks',

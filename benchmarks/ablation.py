@@ -24,8 +24,8 @@ from pathlib import Path
 import yaml
 from ablation_report import BARE, collect, markdown, write_docs
 
-from refstar.option_file import load_options
 from refstar.tools.demo_options import put, shipped
+from refstar.trainer.option_file import load_options
 
 REPO = Path(__file__).resolve().parent.parent
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from refstar import RefSTAR
-from refstar.option_file import load_options
+from refstar.trainer.option_file import load_options
 
 # The network of the released GFPGANv1.3 and v1.4 weights.
 NETWORK = {

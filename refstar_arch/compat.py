@@ -37,7 +37,7 @@ SCANNED = {
 
 
 def _fix_basicsr(module: ModuleType) -> None:
-    from . import basicsr_fixes
+    from .trainer import basicsr_fixes
 
     basicsr_fixes.apply()
 

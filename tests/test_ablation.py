@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from refstar.option_schema import check_options
+from refstar.trainer.option_schema import check_options
 
 sys.path.append(str(Path(__file__).parent.parent / 'benchmarks'))
 import ablation

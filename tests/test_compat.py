@@ -16,7 +16,7 @@ from torch import nn
 from refstar import native_ops
 from refstar.checkpoint import load_file, save_atomically, state_dict_of
 from refstar.errors import RefStarError
-from refstar.resume import ResumableSampler, random_states, set_random_states
+from refstar.trainer.resume import ResumableSampler, random_states, set_random_states
 
 
 def model(tmp_path=None, **opt) -> BaseModel:
@@ -177,7 +177,7 @@ def test_validation_leaves_the_random_states_of_training_alone() -> None:
 
 
 def test_planned_sampler_splits_epochs_and_stops_at_the_last_iteration(monkeypatch) -> None:
-    from refstar import resume
+    from refstar.trainer import resume
 
     def iterations(start: int) -> list[int]:
         monkeypatch.setattr(resume, '_resumed', {'iter': start} if start else {})
@@ -196,7 +196,7 @@ def test_planned_sampler_splits_epochs_and_stops_at_the_last_iteration(monkeypat
 
 
 def test_a_dataset_smaller_than_a_batch_is_an_error() -> None:
-    from refstar.resume import plan_epochs
+    from refstar.trainer.resume import plan_epochs
 
     sampler = ResumableSampler(range(3), 1, 0)
     loader = torch.utils.data.DataLoader(range(3), batch_size=4, sampler=sampler, drop_last=True)

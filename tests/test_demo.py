@@ -11,12 +11,12 @@ from shrink import replace_files, shrink
 from test_shipped_options import plain
 
 from refstar.errors import RefStarError
-from refstar.option_file import load_options
-from refstar.option_schema import check_options
 from refstar.tools import demo_options
 from refstar.tools.demo import Ledger, Progress, alone
 from refstar.tools.demo_options import TESTS, TRAININGS, Step, plan, put
 from refstar.tools.training_log import parse_line, read_log
+from refstar.trainer.option_file import load_options
+from refstar.trainer.option_schema import check_options
 
 LINE = (
     '2026-11-21 00:06:51,123 INFO: [demo_..][epoch:  0, iter:   1,340, lr:(2.000e-03,)] [eta: 0:01:02, '

@@ -9,7 +9,7 @@ import yaml
 from shrink import replace_files, shrink
 from test_shipped_options import OPTIONS, plain
 
-from refstar.option_file import load_options
+from refstar.trainer.option_file import load_options
 
 GRADIENTS = """
 import torch

@@ -19,8 +19,8 @@ from test_existing_models import options as existing_model
 from test_shipped_options import OPTIONS, plain
 
 from refstar.data.reference_test_dataset import ReferenceTestDataset
-from refstar.option_file import load_options
 from refstar.tools.evaluate import main
+from refstar.trainer.option_file import load_options
 
 SIZE = 48
 NAMES = ('00000', '00001', '00002', '00003')

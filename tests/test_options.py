@@ -8,8 +8,8 @@ import runs
 import yaml
 
 from refstar.errors import RefStarError
-from refstar.option_file import load_options, parse_value
-from refstar.option_schema import check_options, option_keys, parameters
+from refstar.trainer.option_file import load_options, parse_value
+from refstar.trainer.option_schema import check_options, option_keys, parameters
 
 # The blocks that GFPGAN's full recipe `train_gfpgan_v1` has beyond the simple one.
 FULL_RECIPE = """

@@ -48,7 +48,7 @@ def test_every_way_in_registers_everything(first: str, tmp_path: Path) -> None:
     code = f"""{first}
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 from basicsr.utils.options import parse_options
-assert parse_options.__module__ == 'refstar.option_file'
+assert parse_options.__module__ == 'refstar.trainer.option_file'
 registries = (ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY)
 for registry, name in zip(registries, {EXPECTED}):
     assert name in registry, name

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, default_collate
 
 from refstar import RefStarError
 from refstar.models.refstar_model import check_recipe
-from refstar.option_file import load_options
-from refstar.resume import load_resume_state
+from refstar.trainer.option_file import load_options
+from refstar.trainer.resume import load_resume_state
 
 
 def options(name: str, tmp_path, monkeypatch) -> dict:

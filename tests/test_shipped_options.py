@@ -15,8 +15,8 @@ from networks import narrow_codeformer
 from shrink import SAMPLES, SIZE, blocks, replace_files, shrink
 from torch.utils.data import default_collate
 
-from refstar.option_file import load_options, parse_options
-from refstar.option_schema import check_options
+from refstar.trainer.option_file import load_options, parse_options
+from refstar.trainer.option_schema import check_options
 
 OPTIONS = Path(__file__).parent.parent / 'options'
 BATCH = 8  # enough that one of them has a reference whose truth is known

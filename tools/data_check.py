@@ -101,7 +101,7 @@ def _parts(args: argparse.Namespace) -> list['Part']:
 def _datasets(path: str) -> list['Part']:
     """The data sets of an option file that read a manifest."""
     from ..data.collections.collection import Part
-    from ..option_file import load_options
+    from ..trainer.option_file import load_options
 
     parts = []
     for phase, opt in (load_options(path).get('datasets') or {}).items():

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from ..errors import RefStarError
-from ..option_file import load_options
+from ..trainer.option_file import load_options
 
 TRAININGS = ('refsel', 'backbone', 'refstar')
 TESTS = tuple(f'test_{name}' for name in TRAININGS)

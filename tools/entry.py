@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.error import URLError
 
 from ..errors import RefStarError
-from ..option_file import argument_parser, load_options
-from ..option_schema import check_options
+from ..trainer.option_file import argument_parser, load_options
+from ..trainer.option_schema import check_options
 
 USER_ERROR = 2  # exit code, the same as argparse's
 RUN_FOLDERS = ('experiments', 'results', 'tb_logger')

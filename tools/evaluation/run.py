@@ -24,8 +24,8 @@ from ...errors import RefStarError
 from ...models import parts
 from ...models.reference_mixin import ARMS, ReferenceMixin
 from ...models.refstar_model import RefSTARModel
-from ...option_file import load_options, parse_options
-from ...option_schema import check_options
+from ...trainer.option_file import load_options, parse_options
+from ...trainer.option_schema import check_options
 from .lq import describe, write_provenance
 from .scores import show_progress
 from .testset import Folders

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from .errors import RefStarError, nearest
+from ..errors import RefStarError, nearest
 
 _SafeLoader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 

@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .errors import RefStarError, nearest
+from ..errors import RefStarError, nearest
 
 TOP = 'name model_type num_gpu manual_seed scale datasets path train val logger dist_params find_unused_parameters'
 TRAIN = 'total_iter warmup_iter scheduler ema_decay'

@@ -18,8 +18,8 @@ from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.utils.dist_util import get_dist_info
 from basicsr.utils.misc import check_resume
 
-from .checkpoint import load_file
-from .errors import RefStarError
+from ..checkpoint import load_file
+from ..errors import RefStarError
 
 FROZEN_NETWORKS = ('network_vqgan',)  # never saved, so always read from their own files
 

@@ -21,9 +21,10 @@ from basicsr.utils.dist_util import master_only
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from . import native_ops, resume
-from .checkpoint import require_fit, save_atomically, state_dict_of
-from .errors import RefStarError, nearest
+from .. import native_ops
+from ..checkpoint import require_fit, save_atomically, state_dict_of
+from ..errors import RefStarError, nearest
+from . import resume
 from .option_file import OptionLoader, parse_options
 
 

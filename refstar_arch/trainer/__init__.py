@@ -1,0 +1,1 @@
+"""BasicSR's trainer, mended and completed: what is wrong in it, option files, resuming."""
