@@ -8,7 +8,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 
 from ..errors import RefStarError
 from .collections.listing import Missing, folder, images_in, inside, read_csv, read_lines
-from .collections.manifest import MANIFEST_KEYS, evenly
+from .collections.manifest import MANIFEST_KEYS, check_io_backend, evenly
 from .images import to_tensor
 from .pairs import Slot, selected_pair
 from .samples import AUGMENTATION_KEYS, FACE_KEYS, Augmentation, Faces, PhotoDataset, pack_slots, sample_rng
@@ -44,7 +44,7 @@ class RefSelDataset(PhotoDataset):
         'provenance': 'use only triplets with one of these values in meta.csv, for example [edited, accepted]',
         'draws': 'different samples made of each triplet before they repeat (default 100)',
         'degradation': 'preset name, or a mapping with preset and/or ranges (default ffhq_ref_train)',
-        **{key: MANIFEST_KEYS[key] for key in ('split_file', 'missing', 'max_images')},
+        **{key: MANIFEST_KEYS[key] for key in ('split_file', 'missing', 'max_images', 'io_backend')},
         **FACE_KEYS,
         **AUGMENTATION_KEYS,
     }
@@ -53,6 +53,7 @@ class RefSelDataset(PhotoDataset):
         super().__init__(opt, 'ffhq_ref_train')
         self.draws = whole(opt, 'draws', 100, low=1)
         self.augmentation = Augmentation(opt)
+        check_io_backend(opt)
         self.root = folder(opt, 'dataroot')
         self.triplets = evenly(self._read(opt), opt.get('max_images'))
         if self.augmentation.wrong_prob > 0 and len({person for _, person, _ in self.triplets}) < 2:
