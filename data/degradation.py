@@ -107,41 +107,85 @@ class Degradation:
         """The same degradation for images of another size."""
         return replace(self, size=size)
 
+    def draw(self, rng: np.random.Generator, shape: tuple[int, int], field: bool = True) -> 'Draw':
+        """Draws what happens to one image.
+
+        Args:
+            rng: source of every draw.
+            shape: height and width of the image.
+            field: draw the noise itself, which only `Draw.apply` needs.
+        """
+        round_kernel = rng.random() < self.isotropic_prob
+        sigma_x, sigma_y = rng.uniform(*self.blur_sigma, size=2) * self.scale
+        theta = rng.uniform(-math.pi, math.pi)
+        if round_kernel:
+            sigma_y, theta = sigma_x, 0.0
+        full = 2 * round((self.blur_kernel_size * self.scale - 1) / 2) + 1
+        # beyond four standard deviations a Gaussian adds less than one 8-bit step
+        kernel = min(max(full, 3), 2 * math.ceil(4 * max(sigma_x, sigma_y)) + 1)
+        factor = self._factor(rng.uniform(*self.downsample_range))
+        height, width = (max(1, int(side // factor)) for side in shape)
+        noise, quality, values = 0.0, 0, None
+        if self.noise_range is not None:
+            noise = rng.uniform(*self.noise_range) / 255
+            values = rng.standard_normal((height, width, 3), dtype=np.float32) if field else None
+        if self.jpeg_range is not None:
+            quality = int(rng.integers(math.ceil(self.jpeg_range[0]), int(self.jpeg_range[1]) + 1))
+        return Draw(sigma_x, sigma_y, theta, kernel, height, width, noise, quality, values)
+
     def __call__(self, img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Degrades one image.
+        """Degrades one image: `draw`, then `Draw.apply`."""
+        return self.draw(rng, img.shape[:2]).apply(img)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What happens to one image.
+
+    Args:
+        sigma_x, sigma_y: standard deviations of the blur in pixels; equal for a round one.
+        theta: angle of the kernel in radians.
+        kernel: side of the kernel in pixels, odd; 1 for no blur.
+        height, width: of the shrunken image.
+        noise: standard deviation of the noise, of 1.
+        quality: of the JPEG; 0 for none.
+        field: the noise before scaling, (height, width, 3); None if it is drawn elsewhere.
+    """
+
+    sigma_x: float
+    sigma_y: float
+    theta: float
+    kernel: int
+    height: int
+    width: int
+    noise: float
+    quality: int
+    field: np.ndarray | None = None
+
+    def apply(self, img: np.ndarray) -> np.ndarray:
+        """Degrades one image on the CPU.
 
         Args:
             img: shape (H, W, 3), RGB, float32 in [0, 1].
-            rng: source of every draw.
 
         Returns:
             The degraded image: same shape, order and range, on the grid of 8-bit values, as if read from a file.
         """
-        height, width = img.shape[:2]
-        lq = self._blur(img, rng)
-        factor = self._factor(rng.uniform(*self.downsample_range))
-        small = max(1, int(width // factor)), max(1, int(height // factor))
-        lq = cv2.resize(lq, small, interpolation=cv2.INTER_LINEAR)
-        if self.noise_range is not None:
-            sigma = rng.uniform(*self.noise_range) / 255
-            lq = lq + np.float32(sigma) * rng.standard_normal(lq.shape, dtype=np.float32)
-        if self.jpeg_range is not None:
-            lq = jpeg(lq, int(rng.integers(math.ceil(self.jpeg_range[0]), int(self.jpeg_range[1]) + 1)))
-        lq = cv2.resize(lq, (width, height), interpolation=cv2.INTER_LINEAR)
+        lq = cv2.resize(self._blur(img), (self.width, self.height), interpolation=cv2.INTER_LINEAR)
+        if self.field is not None:
+            lq = lq + np.float32(self.noise) * self.field
+        if self.quality:
+            lq = jpeg(lq, self.quality)
+        lq = cv2.resize(lq, img.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         return np.rint(lq * 255).clip(0, 255) / np.float32(255)
 
-    def _blur(self, img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        round_kernel = rng.random() < self.isotropic_prob
-        sigma_x, sigma_y = rng.uniform(*self.blur_sigma, size=2) * self.scale
-        theta = rng.uniform(-math.pi, math.pi)
-        full = 2 * round((self.blur_kernel_size * self.scale - 1) / 2) + 1
-        # beyond four standard deviations a Gaussian adds less than one 8-bit step
-        size = min(max(full, 3), 2 * math.ceil(4 * (sigma_x if round_kernel else max(sigma_x, sigma_y))) + 1)
-        if size < 3:
+    def _blur(self, img: np.ndarray) -> np.ndarray:
+        if self.kernel < 3:
             return img
-        if round_kernel:
-            return cv2.GaussianBlur(img, (size, size), sigma_x, borderType=cv2.BORDER_REFLECT_101)
-        kernel = anisotropic_kernel(size, sigma_x, sigma_y, theta)
+        if self.sigma_x == self.sigma_y:
+            side = self.kernel, self.kernel
+            return cv2.GaussianBlur(img, side, self.sigma_x, borderType=cv2.BORDER_REFLECT_101)
+        kernel = anisotropic_kernel(self.kernel, self.sigma_x, self.sigma_y, self.theta)
         return cv2.filter2D(img, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
 
 

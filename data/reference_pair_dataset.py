@@ -85,11 +85,11 @@ class ReferencePairDataset(PhotoDataset):
         entry = self._entry(index, rng)
         mirror = self.augmentation.hflip and rng.random() < 0.5
         gt = self.augmentation.occlude_gt(self.faces(entry.gt, mirror), rng)
-        lq = self.degradation(gt.img, rng)
+        lq = self.degraded(gt.img, rng)
         slots = self._slots(entry, gt, mirror, rng)
-        hard = {} if self.hard is None else {'lq_hard': to_tensor(self.hard(gt.img, rng))}
+        hard = {} if self.hard is None else self.degraded(gt.img, rng, self.hard, 'lq_hard')
         return {
-            'lq': to_tensor(lq),
+            **lq,
             **hard,
             'gt': to_tensor(gt.img),
             **pack_slots(slots, self.num_refs, self.size),

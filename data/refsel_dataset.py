@@ -94,7 +94,7 @@ class RefSelDataset(PhotoDataset):
         mirror = self.augmentation.hflip and rng.random() < 0.5
         gt = self.faces(files['gt'], mirror)
         return {
-            'lq': to_tensor(self.degradation(gt.img, rng)),
+            **self.degraded(gt.img, rng),
             'gt': to_tensor(gt.img),
             **pack_slots(self._slots(gt, person, files, mirror, rng), 1, self.size),
             'lq_path': f'{name}.png',

@@ -10,11 +10,12 @@ import torch
 from torch.utils.data import Dataset
 
 from .degradation import Degradation
+from .degradation_batch import pack
 from .images import ImageStore, to_tensor
 from .landmarks import Landmarks, move_points
 from .pairs import Face, Slot, self_pair
 from .photometric import occlude, relight
-from .settings import number, switch, whole
+from .settings import choice, number, switch, whole
 
 FACE_KEYS = {
     'gt_size': 'side of all images in pixels',
@@ -34,6 +35,7 @@ AUGMENTATION_KEYS = {
     'light_strength': 'size of the colour and light change of self-pairs: 0 none, 1 full',
     'occlusion_prob': 'share of self-pairs with something painted over the reference; half as often over the GT',
     'mirror_prob': 'share of self-pairs with a mirrored reference',
+    'degrade_on': 'loader (default): by the data loader, on the CPU; model: a whole batch, where the model is',
 }
 
 
@@ -51,6 +53,23 @@ class PhotoDataset(Dataset):
         self.size = whole(opt, 'gt_size', low=8)
         self.seed = whole(opt, 'seed', 0)
         self.degradation = Degradation.from_option(opt.get('degradation', degradation), self.size)
+        self.degrade_on = choice(opt, 'degrade_on', ('loader', 'model'))
+
+    def degraded(
+        self, img: np.ndarray, rng: np.random.Generator, degradation: Degradation | None = None, key: str = 'lq'
+    ) -> dict[str, torch.Tensor]:
+        """The LQ of a GT under its key; or, under `<key>_draw`, what the model needs to make it.
+
+        Args:
+            img: (S, S, 3) in [0, 1].
+            rng: source of every draw.
+            degradation: another one than that of the options.
+            key: of the sample.
+        """
+        degradation = degradation or self.degradation
+        if self.degrade_on == 'model':
+            return {f'{key}_draw': pack(degradation.draw(rng, img.shape[:2], field=False))}
+        return {key: to_tensor(degradation(img, rng))}
 
 
 class Faces:

@@ -1,6 +1,6 @@
 """Checked values of dataset options: a wrong one is an error that names the key."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ..errors import RefStarError
 
@@ -38,4 +38,16 @@ def switch(opt: Mapping, key: str, default: bool = False) -> bool:
     value = opt.get(key, default)
     if not isinstance(value, bool):
         raise RefStarError(f'dataset: {key} must be true or false, got {value!r}')
+    return value
+
+
+def choice(opt: Mapping, key: str, known: Sequence[str]) -> str:
+    """One of the known words; the first if the key is not given.
+
+    Raises:
+        RefStarError: another word.
+    """
+    value = opt.get(key, known[0])
+    if value not in known:
+        raise RefStarError(f'dataset: {key} must be {" or ".join(known)}, got {value!r}')
     return value
