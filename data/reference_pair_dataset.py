@@ -6,7 +6,7 @@ import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from ..errors import RefStarError
-from .collections.manifest import MANIFEST_KEYS, Entry, photos_by_identity, read_manifest
+from .collections.manifest import MANIFEST_KEYS, Entry, photos_by_identity, read_manifest, weights, without_gt
 from .degradation import Degradation
 from .images import to_tensor
 from .pairs import Face, Slot, real_pair
@@ -61,19 +61,19 @@ class ReferencePairDataset(PhotoDataset):
         self.augmentation = Augmentation(opt)
 
         self.entries = read_manifest(opt)
-        if any(entry.gt is None for entry in self.entries):
+        if without_gt(self.entries):
             raise RefStarError('dataset: training needs the ground truth; set dataroot_gt')
-        weights = np.array([entry.weight for entry in self.entries])
-        if weights.sum() == 0:
-            raise RefStarError(f'{opt["reference_csv"]}: every weight is 0')
-        self._chances = None if (weights == weights[0]).all() else weights.cumsum() / weights.sum()
+        shares = weights(self.entries)
+        if shares.sum() == 0:
+            raise RefStarError(f'{opt.get("reference_csv") or opt["index_file"]}: every weight is 0')
+        self._chances = None if (shares == shares[0]).all() else shares.cumsum() / shares.sum()
         self.photos = photos_by_identity(self.entries)
         self.people = list(self.photos)
         self._number = {person: i for i, person in enumerate(self.people)}
         if self.augmentation.wrong_prob > 0 and len(self.people) < 2:
             raise RefStarError('dataset: wrong_ref_prob needs two people; there is one. Set it to 0')
         roots = [Path(opt[key]) for key in ('dataroot', 'dataroot_gt', 'dataroot_ref') if opt.get(key)]
-        self.faces = Faces(opt, self.size, roots, [photo for photos in self.photos.values() for photo in photos])
+        self.faces = Faces(opt, self.size, roots, (photo for photos in self.photos.values() for photo in photos))
 
     def __len__(self) -> int:
         return len(self.entries) * self.draws

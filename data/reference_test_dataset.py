@@ -49,7 +49,7 @@ class ReferenceTestDataset(PhotoDataset):
         half = max(1, len(people) // 2)
         self.stranger = {name: people[(i + half) % len(people)] for i, name in enumerate(people)}
         roots = [Path(opt[key]) for key in ('dataroot', 'dataroot_gt', 'dataroot_ref') if opt.get(key)]
-        self.faces = Faces(opt, self.size, roots, [photo for photos in self.photos.values() for photo in photos])
+        self.faces = Faces(opt, self.size, roots, (photo for photos in self.photos.values() for photo in photos))
 
     def __len__(self) -> int:
         return len(self.entries)

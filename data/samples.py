@@ -1,6 +1,6 @@
 """From faces and pairs to the sample dictionaries that models read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,7 +82,7 @@ class Faces:
         photos: all photos, decoded at once where `cache` is set.
     """
 
-    def __init__(self, opt: Mapping, size: int, roots: Sequence[Path], photos: Sequence[Path]):
+    def __init__(self, opt: Mapping, size: int, roots: Sequence[Path], photos: Iterable[Path]):
         self.store = ImageStore(size, switch(opt, 'resize'), photos if switch(opt, 'cache') else ())
         self.landmarks = Landmarks(opt['landmarks'], list(roots)) if opt.get('landmarks') else None
 

@@ -2,6 +2,7 @@
 
 Which form is meant follows from the keys, in this order:
 
+* `index_file`: the index of any other form (`index.py`);
 * `reference_csv`: the csv of FFHQ-Ref and CelebA-Test-Ref (`reference_csv.py`);
 * `dmdnet_list`: a test list of DMDNet (`dmdnet_list.py`);
 * `dataroot_ref`: files paired by their stems (`file_stems.py`);
@@ -10,18 +11,21 @@ Which form is meant follows from the keys, in this order:
 Every root may be an lmdb of BasicSR, a folder that ends in `.lmdb`; see `docs/data.md`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ...errors import RefStarError
 from ..text_files import shorten
-from . import dmdnet_list, file_stems, identity_folders, reference_csv
+from . import dmdnet_list, file_stems, identity_folders, index, reference_csv
 from .entry import Entry
 from .listing import Missing
 from .lmdb_images import database_of
 
 MANIFEST_KEYS = {
+    'index_file': 'index that `refstar data index` made of any of these forms; dataroot: where the photos are now',
     'dataroot': 'folder with one folder of photos per identity',
     'split_file': 'text file with the identities (or stems, or GT names of a csv) to use, one per line',
     'reference_csv': 'FFHQ-Ref csv: gt_image, ref_image (a Python list literal), optionally lq_image and weight',
@@ -43,11 +47,12 @@ class Form:
     """A form of manifest: the key that marks it, its reader, and the keys that the reader knows."""
 
     key: str
-    read: Callable[[Mapping, Missing], Iterator[Entry]]
+    read: Callable[[Mapping, Missing], Iterable[Entry]]
     keys: set[str]
 
 
 FORMS = (
+    Form('index_file', index.read_index, index.KEYS),
     Form('reference_csv', reference_csv.read_csv_entries, reference_csv.KEYS),
     Form('dmdnet_list', dmdnet_list.read_dmdnet_list, dmdnet_list.KEYS),
     Form('dataroot_ref', file_stems.read_stems, file_stems.KEYS),
@@ -55,7 +60,7 @@ FORMS = (
 )
 
 
-def read_manifest(opt: Mapping) -> list[Entry]:
+def read_manifest(opt: Mapping) -> Sequence[Entry]:
     """Reads the list of images and references that dataset options describe, in a fixed order.
 
     Raises:
@@ -70,7 +75,7 @@ def read_manifest(opt: Mapping) -> list[Entry]:
     return evenly(entries, opt.get('max_images'))
 
 
-def read_entries(opt: Mapping, missing: Missing) -> list[Entry]:
+def read_entries(opt: Mapping, missing: Missing) -> Sequence[Entry]:
     """As `read_manifest`, but what is missing or doubled is only left out and told to `missing`; may be empty.
 
     Raises:
@@ -81,7 +86,8 @@ def read_entries(opt: Mapping, missing: Missing) -> list[Entry]:
     if strange:
         raise RefStarError(f'dataset: {", ".join(strange)} cannot be used together with {form.key}')
     check_io_backend(opt)
-    return distinct(form.read(opt, missing), missing)
+    entries = form.read(opt, missing)
+    return entries if isinstance(entries, index.Index) else distinct(entries, missing)
 
 
 def form_of(opt: Mapping) -> Form:
@@ -93,7 +99,9 @@ def form_of(opt: Mapping) -> Form:
     for form in FORMS:
         if opt.get(form.key):
             return form
-    raise RefStarError('dataset: give dataroot (identity folders), reference_csv, dmdnet_list or dataroot_ref (stems)')
+    raise RefStarError(
+        'dataset: give dataroot (identity folders), index_file, reference_csv, dmdnet_list, dataroot_ref'
+    )
 
 
 def check_io_backend(opt: Mapping) -> None:
@@ -127,8 +135,22 @@ def distinct(entries: Iterable[Entry], missing: Missing) -> list[Entry]:
     return list(kept.values())
 
 
-def photos_by_identity(entries: Iterable[Entry]) -> dict[str, list[Path]]:
+def weights(entries: Sequence[Entry]) -> np.ndarray:
+    """How often to draw each entry, relative to the others, (entries,)."""
+    return entries.weights if isinstance(entries, index.Index) else np.array([entry.weight for entry in entries])
+
+
+def without_gt(entries: Sequence[Entry]) -> bool:
+    """Whether any entry has no ground truth."""
+    if isinstance(entries, index.Index):
+        return bool((entries.gt < 0).any())
+    return any(entry.gt is None for entry in entries)
+
+
+def photos_by_identity(entries: Iterable[Entry]) -> Mapping[str, list[Path]]:
     """All photos of every person, in order of first mention."""
+    if isinstance(entries, index.Index):
+        return index.People(entries)
     people: dict[str, dict[Path, None]] = {}
     for entry in entries:
         photos = people.setdefault(entry.identity, {})
@@ -136,9 +158,11 @@ def photos_by_identity(entries: Iterable[Entry]) -> dict[str, list[Path]]:
     return {identity: list(photos) for identity, photos in people.items()}
 
 
-def evenly(items: Sequence, limit: int | None) -> list:
+def evenly(items: Sequence, limit: int | None) -> Sequence:
     """At most `limit` items, evenly spread over the list."""
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
+    if limit is None:
+        return items
+    if not isinstance(limit, int) or limit < 1:
         raise RefStarError(f'max_images must be a whole number of at least 1, got {limit!r}')
-    count = min(limit or len(items), len(items))
+    count = min(limit, len(items))
     return [items[i * len(items) // count] for i in range(count)]
