@@ -14,7 +14,7 @@ from .degradation import Degradation
 from .images import to_tensor
 from .synthetic.identity import person
 from .synthetic.match import Photo, correspond
-from .synthetic.photo import draw_shot, take_photo
+from .synthetic.photo import compile_loops, draw_shot, take_photo
 
 
 @DATASET_REGISTRY.register()
@@ -35,7 +35,7 @@ class SyntheticFaceDataset(Dataset):
         ``gt_path``; outside of training also ``wrong_refs``, ``wrong_valid``, ``identity``.
 
     Raises:
-        RefStarError: a value that makes no sense.
+        RefStarError: a value that makes no sense; numba cannot be imported.
     """
 
     option_keys = {
@@ -70,6 +70,7 @@ class SyntheticFaceDataset(Dataset):
         if self.identities < 2 and (self.wrong_ref_prob or not self.train):
             raise RefStarError('identities = 1: wrong references need at least 2 identities')
         self.degradation = Degradation.from_option(opt.get('degradation', 'ffhq_ref_severe'), self.size)
+        compile_loops()
 
     def __len__(self) -> int:
         return self.identities * self.photos
@@ -101,21 +102,28 @@ class SyntheticFaceDataset(Dataset):
         sample |= {key: np.zeros(n, bool) for key in ('ref_valid', 'mask_known')}
         for slot, shown in enumerate(numbers):
             ref = self.photo(int(others[slot]) if wrong[slot] else identity, int(shown))
-            sample['refs'][slot] = ref.planes * 2 - 1
+            _stretch(ref, sample['refs'][slot])
             sample['ref_valid'][slot] = sample['mask_known'][slot] = True
             if not wrong[slot]:
                 found = correspond(gt, ref)
                 sample['flow'][slot], sample['flow_valid'][slot, 0], sample['gt_mask'][slot, 0] = found
                 sample['ref_mask'][slot, 0] = correspond(ref, gt)[2]
-        sample['gt'] = gt.planes * 2 - 1
+        sample['gt'] = _stretch(gt, np.empty_like(gt.planes))
         if not self.train:
             sample['wrong_valid'] = sample['ref_valid'].copy()
             sample['wrong_refs'] = np.zeros_like(sample['refs'])
             for slot, shown in enumerate(numbers):
-                sample['wrong_refs'][slot] = self.photo(int(others[0]), int(shown)).planes * 2 - 1
+                _stretch(self.photo(int(others[0]), int(shown)), sample['wrong_refs'][slot])
         sample = {key: torch.from_numpy(value) for key, value in sample.items()}
         name = f'synthetic/{identity:05d}_{number:04d}.png'
         return sample | {'lq': to_tensor(lq), 'lq_path': name, 'gt_path': name, 'identity': f'{identity:05d}'}
+
+
+def _stretch(photo: Photo, out: np.ndarray) -> np.ndarray:
+    """A photo's planes (3, S, S) in [-1, 1], into `out`."""
+    np.multiply(photo.planes, 2, out=out)
+    out -= 1
+    return out
 
 
 def _whole(opt: Mapping, key: str, default: int | None, least: int) -> int:

@@ -1,5 +1,8 @@
 """Synthetic people: exact correspondence, honest masks, determinism, and the sample dictionary."""
 
+import importlib
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +16,7 @@ from refstar.data.synthetic import face as geometry
 from refstar.data.synthetic import identity as people
 from refstar.data.synthetic import match
 from refstar.data.synthetic import warp as warps
+from refstar.data.synthetic.compiled import compiler
 from refstar.data.synthetic.identity import person
 from refstar.data.synthetic.photo import draw_shot, take_photo
 from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
@@ -39,8 +43,8 @@ def test_flow_carries_the_references_texture_onto_the_gt(identity):
     assert not (selected & ~visible).any()
 
     def error(shift_x: float, shift_y: float) -> float:
-        moved = flow + np.float32([shift_x, shift_y])[:, None, None] * (2 / SIZE)
-        return float(np.square(warped(ref.planes, moved) - gt.planes)[:, selected].mean())
+        nudged = flow + np.float32([shift_x, shift_y])[:, None, None] * (2 / SIZE)
+        return float(np.square(warped(ref.planes, nudged) - gt.planes)[:, selected].mean())
 
     right = error(0, 0)
     assert right**0.5 < 0.035  # resampling of moles and strands; a wrong correspondence gives far more
@@ -49,17 +53,57 @@ def test_flow_carries_the_references_texture_onto_the_gt(identity):
     assert error(3, 0) > 3 * right
 
 
+def chart(photo: match.Photo, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
+    """Screen points to the displaced canonical plane (2, ...): the formulas of `face`, independent of the renderer."""
+    head, shot = photo.head, photo.shot
+    turn = np.exp(-1j * shot.roll) / shot.scale * ((x - shot.shift[0]) + 1j * (y - np.float64(shot.shift[1])))
+    t = turn.imag / head.half_height
+    s = turn.real / head.half_width / (1 - t * t * ((head.jaw + head.temple) + (head.jaw - head.temple) * t) / 2)
+    points = np.stack([s, t, np.sqrt(np.abs(radius**2 - s * s - t * t))])
+    (cos_y, sin_y), (cos_p, sin_p) = ((np.cos(angle), np.sin(angle)) for angle in (shot.yaw, shot.pitch))
+    yaw = np.array([[cos_y, 0, sin_y], [0, 1, 0], [-sin_y, 0, cos_y]])
+    pitch = np.array([[1, 0, 0], [0, cos_p, sin_p], [0, -sin_p, cos_p]])
+    a, b, depth = np.einsum('ji,j...->i...', pitch @ yaw, points)
+    return np.stack([head.half_width * a, head.half_height * b]) * 2 / (radius + depth)
+
+
+def moved(grid: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """A grid of displacements (cells * cells, 2) at canonical points: (2, ...)."""
+    cells, low, high = warps.WARP_CELLS, warps.WARP_LOW, warps.WARP_HIGH
+    places = [(x - a) / (b - a) * (cells - 1) for x, a, b in zip((u, v), low, high, strict=True)]
+    flow = np.stack([(2 * place + 1) / cells - 1 for place in places]).astype(np.float32)
+    return warped(np.ascontiguousarray(grid.T).reshape(2, cells, cells), flow)
+
+
+@pytest.mark.parametrize('size', [SIZE, 65])
+def test_maps_of_a_photo_follow_the_formulas(size):
+    """What a pixel shows, against the formulas in double precision; displacements are worked out at half the size."""
+    photo = take_photo(person(0, 2, size), replace(shots(2)[0], yaw=0.3, pitch=-0.2, roll=0.1, mouth=0.8), size)
+    pixels = geometry.pixel_grid(size)
+    hair = photo.layer == geometry.HAIR
+    assert hair.sum() > 0.02 * size**2
+    off = np.hypot(*(chart(photo, *pixels, photo.head.hair_radius) - (photo.u, photo.v)))[hair] * size / 2
+    assert off.max() < 1e-3
+    face = photo.layer == geometry.FACE
+    assert face.sum() > 0.1 * size**2
+    p = chart(photo, *pixels, 1.0)
+    off = np.hypot(*(p - moved(photo.warp.backward, *p) - (photo.u, photo.v)))[face] * size / 2
+    assert off.mean() < 0.02
+    assert off.max() < 0.3
+
+
 def test_flow_leads_to_the_same_canonical_point():
     for identity in range(6):
         gt, ref = (take_photo(person(0, identity, SIZE), shot, SIZE) for shot in shots(identity))
-        flow, _, selected = match.correspond(gt, ref)
-        on_face = selected & (gt.layer == match.FACE)
-        head, shot = ref.head, ref.shot
-        s, t = geometry.screen_to_head(head, shot, np.concatenate([flow, np.ones_like(flow[:1])]))
-        depth = np.sqrt(np.maximum(1 - s * s - t * t, 0))
-        u, v = ref.warp.backward(*geometry.disc_to_chart(head, shot, np.stack([s, t, depth]), 1.0))
-        off = np.hypot(u - gt.u, v - gt.v)[on_face] * SIZE / 2
-        assert on_face.sum() > 500
+        flow, visible, selected = match.correspond(gt, ref)
+        q = np.stack([gt.u, gt.v])
+        hair = visible & (gt.layer == geometry.HAIR)
+        assert np.hypot(*(chart(ref, *flow, ref.head.hair_radius) - q))[hair].max() * SIZE / 2 < 2e-3
+        face = selected & (gt.layer == geometry.FACE)
+        assert face.sum() > 500
+        p = chart(ref, *flow, 1.0)
+        assert np.hypot(*(p - moved(ref.warp.forward, *q) - q))[face].max() * SIZE / 2 < 2e-3
+        off = np.hypot(*(p - moved(ref.warp.backward, *p) - q))[face] * SIZE / 2
         assert off.mean() < 0.03
         assert np.quantile(off, 0.99) < 0.3
 
@@ -70,7 +114,7 @@ def test_flow_there_and_back_is_the_identity():
     back, _, seen = match.correspond(ref, gt)
     trusted = selected & (warped(seen[None].astype(np.float32), there)[0] > 0.999)
     home = warped(back, there)
-    x, y, _ = geometry.pixel_grid(SIZE)
+    x, y = geometry.pixel_grid(SIZE)
     off = np.hypot(home[0] - x, home[1] - y)[trusted] * SIZE / 2
     assert trusted.mean() > 0.05
     assert np.quantile(off, 0.95) < 0.3
@@ -79,7 +123,7 @@ def test_flow_there_and_back_is_the_identity():
 def test_a_photo_corresponds_to_itself():
     photo = take_photo(person(0, 1, SIZE), shots(1, 1, glasses=False)[0], SIZE)
     flow, visible, selected = match.correspond(photo, photo)
-    off = np.abs(flow - geometry.pixel_grid(SIZE)[:2]) * SIZE / 2
+    off = np.abs(flow - geometry.pixel_grid(SIZE)) * SIZE / 2
     assert visible.mean() > 0.2
     assert (visible == selected).all()
     assert off.mean() < 0.01
@@ -88,7 +132,7 @@ def test_a_photo_corresponds_to_itself():
 
 def place(photo: match.Photo, u: float, v: float) -> tuple[int, int]:
     """Row and column of the pixel of the face that shows a canonical point."""
-    distance = np.hypot(photo.u - u, photo.v - v) + 9 * (photo.layer != match.FACE)
+    distance = np.hypot(photo.u - u, photo.v - v) + 9 * (photo.layer != geometry.FACE)
     return np.unravel_index(distance.argmin(), distance.shape)
 
 
@@ -128,28 +172,13 @@ def test_masks_leave_out_what_differs():
 def test_warp_and_its_inverse():
     head = geometry.Head()
     shot = geometry.Shot(yaw=0.44, pitch=-0.2, mouth=1.0, smile=1.0, brows=(1.0, 1.0))
-    warp = warps.Warp(warps.warp_basis(head), shot)
-    u, v = np.meshgrid(np.linspace(-1, 1, 200, dtype=np.float32), np.linspace(-1, 1.2, 200, dtype=np.float32))
-    there = warp.forward(*warp.backward(u, v))
-    off = np.hypot(there[0] - u, there[1] - v) * SIZE / 2
+    warp = warps.Warp.of(warps.warp_basis(head), shot)
+    p = np.stack(np.meshgrid(np.linspace(-1, 1, 200), np.linspace(-1, 1.2, 200)))
+    q = p - moved(warp.backward, *p)
+    off = np.hypot(*(q + moved(warp.forward, *q) - p)) * SIZE / 2
     assert off.mean() < 0.03
     assert off.max() < 0.6
-    assert np.abs(warp.forward(u, v)[1] - v).max() > 0.08
-
-
-def test_sphere_and_screen_are_inverted_exactly():
-    head = geometry.Head(jaw=0.2, temple=-0.03)
-    shot = geometry.Shot(yaw=0.4, pitch=-0.2, roll=0.1, scale=0.9, shift=(0.03, 0.06))
-    u, v = np.meshgrid(np.linspace(-0.6, 0.6, 50, dtype=np.float32), np.linspace(-0.6, 0.9, 50, dtype=np.float32))
-    for radius in (1.0, head.hair_radius):
-        s, t, cosine = geometry.chart_to_disc(head, shot, u, v, radius)
-        x, y = geometry.head_to_screen(head, shot, s, t)
-        back = geometry.screen_to_head(head, shot, np.stack([x, y, np.ones_like(x)]))
-        np.testing.assert_allclose(back, (s, t), atol=2e-6)
-        depth = np.sqrt(np.maximum(radius**2 - s * s - t * t, 0))
-        seen = cosine > 0.1
-        again = geometry.disc_to_chart(head, shot, np.stack([s, t, depth]), radius)
-        np.testing.assert_allclose(np.stack(again)[:, seen], np.stack([u, v])[:, seen], atol=1e-4)
+    assert np.abs(moved(warp.forward, *p)[1]).max() > 0.08
 
 
 def test_people_differ_and_stay_themselves():
@@ -170,7 +199,7 @@ def test_identity_is_in_fine_detail():
         photo = take_photo(person(0, identity, SIZE), geometry.Shot(), SIZE)
         small = F.avg_pool2d(torch.from_numpy(photo.planes)[None], 4)
         coarse = F.interpolate(small, scale_factor=4, mode='bilinear')[0].numpy()
-        face = (photo.layer == match.FACE) & (np.hypot(photo.u, photo.v - 0.1) < 0.6)
+        face = (photo.layer == geometry.FACE) & (np.hypot(photo.u, photo.v - 0.1) < 0.6)
         strength.append((photo.planes - coarse).mean(0)[face].std())
     assert np.mean(strength) > 0.03
 
@@ -250,6 +279,35 @@ def test_samples_depend_on_seed_and_index_alone():
     loaded = list(torch.utils.data.DataLoader(torch.utils.data.Subset(data, range(4)), num_workers=2))
     for sample, one in zip(ahead, loaded, strict=True):
         assert torch.equal(sample['refs'], one['refs'][0])
+
+
+def test_a_fresh_process_makes_the_same_sample():
+    """A spawned worker has the data set by pickle and the compiled loops from disk."""
+    data = dataset()
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.Subset(data, [5]), num_workers=1, multiprocessing_context='spawn'
+    )
+    for key, value in next(iter(loader)).items():
+        assert not isinstance(value, torch.Tensor) or torch.equal(value[0], data[5][key]), key
+
+
+def test_numba_is_imported_when_photos_are_taken_and_not_before():
+    code = 'import sys, refstar.data.synthetic_face_dataset; sys.exit("numba" in sys.modules)'
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_missing_numba_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'numba', None)
+    monkeypatch.delitem(sys.modules, compiler.__name__)
+    with pytest.raises(RefStarError, match='pip install numba'):
+        importlib.import_module(compiler.__name__)
+
+
+def test_loops_work_without_a_folder_to_keep_them():
+    twice = eval('lambda x: x + x')  # has no file, hence no folder beside it
+    with pytest.raises(RuntimeError, match='cannot cache'):
+        compiler.numba.njit(cache=True)(twice)
+    assert compiler.loop(twice)(2) == 4
 
 
 def test_people_follow_their_number_not_the_split():

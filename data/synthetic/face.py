@@ -6,7 +6,7 @@ stereographic chart seen from the back of the head, scaled so that around the fa
 the frontal photo. Expressions and the nose's parallax are a smooth displacement ``p = q + D(q)`` of that plane.
 
 Screen coordinates are those of ``torch.nn.functional.grid_sample(align_corners=False)``: x to the right, y down,
--1 and 1 at the outer edges of the picture.
+-1 and 1 at the outer edges of the picture. The maps themselves are in `compiled.geometry`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
+F = np.float32
+SCENE, FACE, HAIR = F(0), F(1), F(-1)  # what a pixel shows; SCENE is everything that is not the static person
 CHART_HALF = (1.36, 1.5)  # half extent of the canonical plane that textures cover (U, V)
 
 
@@ -62,86 +65,52 @@ class Shot:
         return replace(self, contrast=0.0, gloss=0.0, tint=(1.0, 1.0, 1.0))
 
 
+class View(NamedTuple):
+    """What the loops over pixels need of a head and a photo."""
+
+    cos_roll: F
+    sin_roll: F
+    cos_yaw: F
+    sin_yaw: F
+    cos_pitch: F
+    sin_pitch: F
+    scale: F
+    shift_x: F
+    shift_y: F
+    half_width: F
+    half_height: F
+    jaw: F
+    temple: F
+    hair_radius: F
+    eye_u: F
+    eye_v: F
+    eye_half_u: F
+    eye_half_v: F
+    mouth_half: F
+    mouth_v: F
+    lip: F
+    eyes: F
+    mouth: F
+    light_x: F
+    light_y: F
+    light_z: F
+    contrast: F
+    gloss: F
+
+    @classmethod
+    def of(cls, head: Head, shot: Shot) -> View:
+        """A head in a photo."""
+        turns = [part(angle) for angle in (shot.roll, shot.yaw, shot.pitch) for part in (math.cos, math.sin)]
+        shape = head.half_width, head.half_height, head.jaw, head.temple, head.hair_radius
+        features = *head.eye, *head.eye_half, *head.mouth, shot.eyes, shot.mouth
+        numbers = *turns, shot.scale, *shot.shift, *shape, *features, *shot.light, shot.contrast, shot.gloss
+        return cls(*np.asarray(numbers, F))
+
+
 @lru_cache(maxsize=8)
 def pixel_grid(size: int) -> np.ndarray:
-    """Screen coordinates (x, y) of the pixel centres and ones, (3, size, size) float32; not to be written to."""
-    axis = (np.arange(size, dtype=np.float32) + 0.5) * (2.0 / size) - 1.0
-    grid = np.stack([*np.meshgrid(axis, axis), np.ones((size, size), np.float32)])
+    """Screen coordinates (x, y) of the pixel centres, (2, size, size) float32; not to be written to."""
+    axis = (np.arange(size, dtype=F) + F(0.5)) * F(2.0 / size) - F(1)
+    grid = np.stack(np.meshgrid(axis, axis))
     grid.flags.writeable = False
     return grid
-
-
-def _taper(head: Head, t: np.ndarray) -> np.ndarray:
-    """How wide the head is at a height, in half widths; a cubic between 1 - temple (t = -1) and 1 - jaw (t = 1)."""
-    out = (0.5 * (head.jaw - head.temple)) * t
-    out += 0.5 * (head.jaw + head.temple)
-    out *= t
-    out *= t
-    return 1 - out
-
-
-def screen_to_head(head: Head, shot: Shot, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Screen points (3, ...) = (x, y, 1) to the plane in which the head, seen from any side, is the unit disc."""
-    cos, sin = math.cos(shot.roll) / shot.scale, math.sin(shot.roll) / shot.scale
-    (x, y), (width, height) = shot.shift, (head.half_width, head.half_height)
-    across = cos / width, sin / width, -(cos * x + sin * y) / width
-    down = -sin / height, cos / height, (sin * x - cos * y) / height
-    s, t = (np.asarray([across, down], np.float32) @ grid.reshape(3, -1)).reshape(2, *grid.shape[1:])
-    s /= _taper(head, t)
-    return s, t
-
-
-def head_to_screen(head: Head, shot: Shot, s: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points (s, t) to screen points (x, y): the inverse of `screen_to_head`."""
-    cos, sin = math.cos(shot.roll) * shot.scale, math.sin(shot.roll) * shot.scale
-    s, t = s * _taper(head, t) * head.half_width, t * head.half_height
-    return cos * s - sin * t + shot.shift[0], sin * s + cos * t + shot.shift[1]
-
-
-def box(head: Head, shot: Shot, size: int, centre: tuple, half: tuple) -> tuple[slice, slice]:
-    """Rows and columns of the pixels that can show points within `half` of `centre`, both (s, t)."""
-    cos, sin = math.cos(shot.roll) * shot.scale, math.sin(shot.roll) * shot.scale
-    widest = head.half_width * (1 + max(0.0, -head.jaw, -head.temple))
-    s, ds = centre[0] * head.half_width, half[0] * widest
-    t, dt = centre[1] * head.half_height, half[1] * head.half_height
-    middle = sin * s + cos * t + shot.shift[1], cos * s - sin * t + shot.shift[0]
-    reach = abs(sin) * ds + abs(cos) * dt, abs(cos) * ds + abs(sin) * dt
-    return tuple(
-        slice(max(0, int((m - r + 1) * size / 2) - 1), max(0, min(size, int((m + r + 1) * size / 2) + 2)))
-        for m, r in zip(middle, reach, strict=True)
-    )
-
-
-def disc_to_chart(head: Head, shot: Shot, points: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points (3, ...) = (s, t, depth) of a sphere, in the camera's axes, to the displaced canonical plane (p)."""
-    turn = _turn(shot).T * np.asarray([[2 * head.half_width], [2 * head.half_height], [1]], np.float32)
-    x, y, z = (turn @ points.reshape(3, -1)).reshape(points.shape)
-    z += radius
-    x /= z
-    y /= z
-    return x, y
-
-
-def chart_to_disc(head: Head, shot: Shot, u: np.ndarray, v: np.ndarray, radius: np.ndarray | float):
-    """Inverse of `disc_to_chart`: (s, t) and the cosine of the viewing angle (negative: the far side)."""
-    points = np.empty((3, *u.shape), np.float32)
-    scale = points[2]
-    np.multiply(u, u * (0.25 / head.half_width**2), out=scale)
-    scale += v * v * (0.25 / head.half_height**2)
-    scale += 1
-    np.divide(2, scale, out=scale)
-    np.multiply(u, scale, out=points[0])
-    np.multiply(v, scale, out=points[1])
-    scale -= 1
-    turn = _turn(shot) * np.asarray([0.5 / head.half_width, 0.5 / head.half_height, 1], np.float32)
-    x, y, cosine = (turn @ points.reshape(3, -1)).reshape(points.shape)
-    x *= radius
-    y *= radius
-    return x, y, cosine
-
-
-def _turn(shot: Shot) -> np.ndarray:
-    """Rotation (3, 3) from the head's axes to the camera's: yaw, then pitch."""
-    cos_y, sin_y, cos_p, sin_p = math.cos(shot.yaw), math.sin(shot.yaw), math.cos(shot.pitch), math.sin(shot.pitch)
-    rows = (cos_y, 0, sin_y), (-sin_p * sin_y, cos_p, sin_p * cos_y), (-cos_p * sin_y, -sin_p, cos_p * cos_y)
-    return np.asarray(rows, np.float32)

@@ -56,8 +56,8 @@ def _crown(density: float) -> tuple[np.ndarray, np.ndarray]:
     return (np.arctan2(u, v) / _F(2 * np.pi)).astype(_F), np.sqrt(u * u + v * v)
 
 
-def mane(on: Canvas, colour: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float | None]:
-    """Hair (4, h, w) RGB and opacity on its own sphere, and how far down it falls behind the head (None: bald)."""
+def mane(on: Canvas, colour: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Hair (4, h, w) RGB and opacity on its own sphere, and how far down it falls behind the head (bald: -9)."""
     turns, distance = _crown(on.density)
     strands = rng.standard_normal((24, 160), dtype=_F)
     strands += _F(0.6) * np.repeat(rng.standard_normal((24, 40), dtype=_F), 4, axis=1)
@@ -73,4 +73,4 @@ def mane(on: Canvas, colour: np.ndarray, rng: np.random.Generator) -> tuple[np.n
         opacity[:] = 0
     tone = np.maximum(1 + _F(0.22) * lock, 0)
     planes = np.stack([*(tone * _F(c) for c in colour), opacity])
-    return planes, None if bald else (9.0 if side_v > 1 else side_v + 0.1)
+    return planes, -9.0 if bald else 9.0 if side_v > 1 else side_v + 0.1

@@ -37,14 +37,13 @@ class Identity:
     """A person: shape, colours, and textures over the canonical plane (rows V, columns U)."""
 
     head: Head
-    basis: np.ndarray  # (7, cells, cells, 4) displacements of the expressions
+    basis: np.ndarray  # (7, cells, cells, 2) displacements of the expressions
     skin: np.ndarray  # (3,) RGB
     hair: np.ndarray  # (3,) RGB
-    mane_end: float | None  # how far down the hair behind the head reaches, in half heights of the head; None: bald
-    mane_low: float | None  # the same for the hair before and beside it, as V
-    albedo: np.ndarray  # (h, w, 4) uint8 RGB of the face, eyes open, mouth closed; the fourth channel is unused
+    mane_end: float  # how far down the hair behind the head reaches, in half heights of the head; bald: -9
+    albedo: np.ndarray  # (h, w, 3) uint8 RGB of the face, eyes open, mouth closed
     mane: np.ndarray  # (h, w, 4) uint8 RGB and opacity of the hair, on its own sphere
-    relief: np.ndarray  # (h/2, w/2, 4) float32 slopes of the skin towards +U and +V; the others are unused
+    relief: np.ndarray  # (h/2, w/2, 2) float32 slopes of the skin towards +U and +V
 
     @property
     def nbytes(self) -> int:
@@ -87,10 +86,8 @@ def _create(seed: int, index: int, size: int) -> Identity:
     hairs.brows(albedo, head, canvas, hair, rng)
     relief = paint.relief(head, paint.canvas(density / 2), rng)
     mane, mane_end = hairs.mane(canvas, hair, rng)
-    shown = np.flatnonzero(mane[3].max(axis=1))
-    mane_low = float(canvas.v[shown[-1], 0]) if len(shown) else None
     albedo, mane = paint.texels(albedo), paint.texels(mane)
-    return Identity(head, warp_basis(head), skin, hair, mane_end, mane_low, albedo, mane, relief)
+    return Identity(head, warp_basis(head), skin, hair, mane_end, albedo, mane, relief)
 
 
 def _draw_head(rng: np.random.Generator) -> Head:

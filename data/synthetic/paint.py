@@ -71,9 +71,8 @@ def smooth_noise(coarse: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def texels(planes: np.ndarray) -> np.ndarray:
-    """(3 or 4, h, w) in [0, 1] -> (h, w, 4) uint8: four channels are what `cv2.remap` is fastest at."""
-    bytes_ = [np.rint(np.clip(plane * 255, 0, 255)).astype(np.uint8) for plane in planes]
-    return cv2.merge(bytes_ if len(bytes_) == 4 else [*bytes_, bytes_[-1]])
+    """(n, h, w) in [0, 1] -> (h, w, n) uint8."""
+    return cv2.merge([np.rint(np.clip(plane * 255, 0, 255)).astype(np.uint8) for plane in planes])
 
 
 def gauss(x: np.ndarray, centre: float, sigma: float) -> np.ndarray:
@@ -218,7 +217,7 @@ def _wrinkles(head: Head, rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def relief(head: Head, on: Canvas, rng: np.random.Generator) -> np.ndarray:
-    """Slopes of the face over the sphere, (h, w, 4) float32: towards +U, +V, and two empty channels."""
+    """Slopes of the face over the sphere, (h, w, 2) float32: towards +U and +V."""
     u, v = on.u, on.v
     both, (wing, tip), (mouth_w, mouth_v, lip) = np.abs(u), head.nose, head.mouth
     power = rng.uniform(0.8, 1.2, 8).tolist()
@@ -243,5 +242,4 @@ def relief(head: Head, on: Canvas, rng: np.random.Generator) -> np.ndarray:
         height += gauss(v, cv, sv) * (_F(amount) * gauss(both if cu else u, cu, su))
     height += _F(0.004) * on.noise(rng, 3.0)
     slope_v, slope_u = np.gradient(height, _F(1 / on.density))
-    empty = np.zeros_like(height)
-    return cv2.merge([slope_u.astype(_F), slope_v.astype(_F), empty, empty])
+    return cv2.merge([slope_u.astype(_F), slope_v.astype(_F)])

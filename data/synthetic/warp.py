@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from .face import Head, Shot
@@ -29,10 +29,7 @@ def _bump(x: np.ndarray, centre: float, half: float) -> np.ndarray:
 
 
 def warp_basis(head: Head) -> np.ndarray:
-    """Displacements (7, cells, cells, 4) of a person's expressions: U, V and two empty channels (remap likes four).
-
-    In canonical units; `warp_weights` weighs them.
-    """
+    """Displacements (7, cells, cells, 2) of a person's expressions in canonical units; `warp_weights` weighs them."""
     u, v = _warp_axes()
     (_eye_u, _), (brow_u, brow_v), (mouth_w, mouth_v, lip) = head.eye, head.brow, head.mouth
     nose = np.outer(_bump(v, head.nose[1] - 0.08, 0.42), _bump(u, 0.0, 0.38))
@@ -50,7 +47,7 @@ def warp_basis(head: Head) -> np.ndarray:
         (zero, -0.055 * brow[0]),
         (zero, -0.055 * brow[1]),
     ]
-    return np.stack([np.stack([du, dv, zero, zero], axis=-1) for du, dv in basis]).astype(np.float32)
+    return np.stack([np.stack([du, dv], axis=-1) for du, dv in basis]).astype(np.float32)
 
 
 def warp_weights(shot: Shot) -> np.ndarray:
@@ -60,48 +57,20 @@ def warp_weights(shot: Shot) -> np.ndarray:
     )
 
 
-class Warp:
+class Warp(NamedTuple):
     """The displacement ``p = q + D(q)`` of the canonical plane in one photo, and its inverse ``q = p - E(p)``.
 
     Both are kept on a grid and interpolated; they undo each other to some hundredths of a pixel (tested).
     """
 
-    def __init__(self, basis: np.ndarray, shot: Shot):
+    forward: np.ndarray  # (cells * cells, 2) D
+    backward: np.ndarray  # (cells * cells, 2) E
+
+    @classmethod
+    def of(cls, basis: np.ndarray, shot: Shot) -> Warp:
+        """A person's warp in a photo."""
+        from .compiled.warp import inverse
+
         weights = warp_weights(shot)
-        self._forward = moved = (weights @ basis.reshape(len(weights), -1)).reshape(basis.shape[1:])
-        (column, row), (per_u, per_v) = _nodes(), _cells_per_unit()
-        back = moved
-        for _ in range(4 if weights[2:].any() else 2):  # E(p) = D(p - E(p)), damped: a mouth opens steeply
-            there = lookup(moved, column - per_u * back[..., 0], row - per_v * back[..., 1])
-            back = 0.25 * back + 0.75 * there
-        self._backward = back
-
-    def forward(self, u: np.ndarray, v: np.ndarray, share: np.ndarray | float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-        """Where a canonical point of the face is displaced to, or a share of the way there."""
-        moved = lookup(self._forward, *_cells(u, v))
-        return u + share * moved[..., 0], v + share * moved[..., 1]
-
-    def backward(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The canonical point that is displaced to (u, v)."""
-        moved = lookup(self._backward, *_cells(u, v))
-        return u - moved[..., 0], v - moved[..., 1]
-
-
-@lru_cache(maxsize=1)
-def _nodes() -> tuple[np.ndarray, np.ndarray]:
-    index = np.arange(WARP_CELLS, dtype=np.float32)
-    column, row = np.meshgrid(index, index)
-    return np.ascontiguousarray(column), np.ascontiguousarray(row)
-
-
-def _cells_per_unit() -> tuple[float, float]:
-    return tuple((WARP_CELLS - 1) / (high - low) for low, high in zip(WARP_LOW, WARP_HIGH, strict=True))
-
-
-def _cells(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    per_u, per_v = _cells_per_unit()
-    return (u - WARP_LOW[0]) * per_u, (v - WARP_LOW[1]) * per_v
-
-
-def lookup(grid: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarray:
-    return cv2.remap(grid, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+        forward = (weights @ basis.reshape(len(weights), -1)).reshape(-1, 2)
+        return cls(forward, inverse(forward, 4 if weights[2:].any() else 2))
