@@ -3,6 +3,7 @@
 from .dispatch import dispatch
 
 COMMANDS = {
+    'build': ('masks_build', 'make triplets from photos of people, or from procedural people'),
     'review': ('masks_review', 'go through the masks of a collection in the browser: accept, reject, paint'),
 }
 

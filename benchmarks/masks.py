@@ -1,0 +1,91 @@
+"""How good the masks of `refstar masks build` are on procedural people, whose truth is exact, and what a pair costs.
+
+    python benchmarks/masks.py [--pairs 400] [--seed 100] [--out FOLDER] [--iterations N] [--sheet SHEET.png]
+
+Builds in one process, so that processor time can be told apart: of this process (everything but the training), and of
+its child (the training). IoU is the mean over pairs. A folder that is kept (--out) is only measured the second time.
+"""
+
+import argparse
+import csv
+import resource
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import refstar  # noqa: F401
+from refstar.data.images import decode
+from refstar.data.masks.sources import SyntheticPairs
+from refstar.data.synthetic.match import correspond
+from refstar.tools.masks_build import main as build
+
+WANTED = {'proposed': 0.70, 'accepted': 0.85}
+PAIRS, CORES, MINUTES = 10_000, 2, 30
+
+
+def seconds() -> np.ndarray:
+    """Processor time so far, of this process and of its ended children."""
+    usage = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return np.array([one.ru_utime + one.ru_stime for one in usage])
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    union = (a | b).sum()
+    return float((a & b).sum() / union) if union else 1.0
+
+
+def measure(root: Path, pairs: SyntheticPairs) -> None:
+    """Prints the IoU of the masks of a collection."""
+    with open(root / 'meta.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    found = {'proposed': [], 'final': []}
+    for index, row in enumerate(rows):
+        _, gt, ref = pairs.photos(index)
+        truth = correspond(ref, gt)[2]
+        for name, folder in (('proposed', root / 'build' / 'teach' / 'mask'), ('final', root / 'mask')):
+            found[name].append(iou(decode(folder / f'{row["id"]}.png', 'L') >= 128, truth))
+    proposed, final = (np.array(values) for values in found.values())
+    good = np.array([row['provenance'] == 'accepted' for row in rows])
+    print(f'\n{"masks":<32}{"pairs":>7}{"IoU":>8}{"worst 5 %":>11}{"wanted":>8}')
+    for name, values, wanted in (
+        ('proposed', proposed, 'proposed'),
+        ('after propagation', final, ''),
+        ('accepted', final[good], 'accepted'),
+        ('  the same, as proposed', proposed[good], ''),
+        ('not accepted', final[~good], ''),
+    ):
+        if len(values):
+            worst = np.quantile(values, 0.05)
+            print(f'{name:<32}{len(values):>7}{values.mean():>8.3f}{worst:>11.3f}{WANTED.get(wanted, ""):>8}')
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--pairs', type=int, default=400)
+    parser.add_argument('--size', type=int, default=256)
+    parser.add_argument('--seed', type=int, default=100, help='of the people; parameters were chosen on those of 77')
+    parser.add_argument('--out', type=Path, help='keep the collection here')
+    parser.add_argument('--iterations', type=int)
+    parser.add_argument('--sheet', type=Path, help='also draw 24 accepted triplets')
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        root = args.out or Path(scratch)
+        given = {'synthetic': args.pairs, 'size': args.size, 'seed': args.seed, 'iterations': args.iterations}
+        given |= {'sheet': args.sheet, 'out': root, 'jobs': 1}
+        finished, start = (root / 'meta.csv').exists(), seconds()
+        code = build([f'--{key}={value}' for key, value in given.items() if value is not None])
+        if code:
+            return code
+        own, training = seconds() - start
+        measure(root, SyntheticPairs(args.pairs, args.size, args.seed))
+    if not finished:
+        total = (own / args.pairs * PAIRS + training) / CORES / 60
+        print(f'\nprocessor time: {own / args.pairs:.3f} s a pair, {training:.0f} s training;')
+        print(f'{PAIRS} pairs on {CORES} cores: {total:.1f} minutes if both are kept busy; wanted {MINUTES}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

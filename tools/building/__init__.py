@@ -1,0 +1,1 @@
+"""The parts of `refstar masks build` that need networks."""

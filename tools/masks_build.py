@@ -1,0 +1,223 @@
+"""`refstar masks build`: from photos of people to RefSel-HQ triplets (ground truth, reference, mask).
+
+ROOT is what `refstar data check` reads: a folder with a folder of photos per person, an lmdb, a csv, a list ...
+--synthetic N takes procedural people instead and needs no file at all. Kill it and start it again as you like; several
+machines that share OUT work together under torchrun: torchrun ... -m refstar.tools.masks_build ROOT -o OUT
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import RefStarError
+from .entry import report
+
+if TYPE_CHECKING:
+    from ..data.masks.curation import Strictness
+    from ..data.masks.sources import PhotoPairs, SyntheticPairs
+    from ..data.masks.stages import Crew
+
+SYNTHETIC_SIZE, SIZE = 256, 512
+STRICTNESS = {'synthetic': (0.75, 0.85), 'photos': (0.55, 0.6)}  # confidence, agreement
+NETWORKS = ('detector', 'landmarks', 'parsing')
+OPTIONS = Path(__file__).parents[1] / 'options' / 'masks' / 'refsel.yml'
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        'refstar masks build', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument('root', nargs='?', help='photos of people')
+    p.add_argument('--synthetic', type=int, metavar='N', help='N pairs of procedural people instead')
+    p.add_argument('-o', '--out', type=Path, required=True, metavar='OUT', help='folder of the collection')
+    p.add_argument('--size', type=int, metavar='S', help=f'side in pixels ({SIZE}; synthetic {SYNTHETIC_SIZE})')
+    p.add_argument('--seed', type=int, default=0, metavar='N', help='of the procedural people (0)')
+    p.add_argument('--jobs', type=int, metavar='N', help='processes (one per core)')
+    p.add_argument('--sheet', type=Path, metavar='X.png', help='also draw 24 accepted triplets')
+    where = p.add_argument_group('the photos')
+    where.add_argument('--splits', nargs='+', default=[], metavar='X.txt', help='lists of a part of ROOT (split_file)')
+    where.add_argument('--split', metavar='NAME', help='which split of ROOT, where it has several: train')
+    where.add_argument('--gt', metavar='FOLDER', help='folder of the images that a csv or meta_info file names')
+    where.add_argument('--ref', metavar='FOLDER', help='folder of the references, where they are not in --gt')
+    nets = p.add_argument_group('networks, by file; one that is not given is not used')
+    nets.add_argument('--detector', default='', metavar='FILE', help='RetinaFace (.pth) or YuNet (.onnx): align photos')
+    nets.add_argument(
+        '--landmarks', default='', metavar='FILE', help='68-point network (.onnx), AWing FAN (.pth), or points (.npz)'
+    )
+    nets.add_argument('--parsing', default='', metavar='FILE', help="facexlib's BiSeNet or ParseNet")
+    nets.add_argument('--network', default='', metavar='NAME', help='identity network: edgeface_xxs, torchscript ...')
+    nets.add_argument('--weights', default='', metavar='FILE', help='of --network')
+    nets.add_argument('--prepare', metavar='NAME', help='of --network, in place of its own')
+    rules = p.add_argument_group('pairs and masks')
+    rules.add_argument('--pairs', type=int, metavar='N', help='at most, evenly taken')
+    rules.add_argument('--per_person', type=int, default=4, metavar='N', help='pairs of a person at most (4)')
+    rules.add_argument(
+        '--similarity', type=float, nargs=2, default=(0.3, 0.98), metavar=('LOW', 'HIGH'), help='cosine of a pair'
+    )
+    rules.add_argument(
+        '--confidence', type=float, metavar='X', help='least one of an accepted mask (0.55; synthetic 0.75)'
+    )
+    rules.add_argument(
+        '--agreement', type=float, metavar='X', help='least IoU of proposal and prediction (0.6; synthetic 0.85)'
+    )
+    rules.add_argument('--opt', type=Path, default=OPTIONS, metavar='X.yml', help='training (options/masks/refsel.yml)')
+    rules.add_argument('--iterations', type=int, metavar='N', help='of the training; 0: no propagation')
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    args = parser().parse_args(sys.argv[1:] if argv is None else argv)
+    return report(lambda: build(args))
+
+
+def build(args: argparse.Namespace) -> None:
+    """Builds a collection.
+
+    Raises:
+        RefStarError: wrong input.
+    """
+    _check(args)
+    from ..data.masks.stages import Crew, alone
+    from ..data.parallel import cores
+    from .building.build import Build
+    from .building.propagation import training_options
+
+    crew = Crew.from_environment(args.jobs or cores())
+    opt = None if args.iterations == 0 else training_options(args.opt, args.iterations)
+    settings, photos = _settings(args, opt)
+    try:
+        (args.out / 'build').mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RefStarError(f'--out {args.out}: cannot be written to ({error.strerror})') from None
+    with alone(args.out / 'build' / f'lock.{crew.rank}') as lock:
+        work = Build(args.out, crew, lock)
+        threads = work.prepare({**settings, 'threads': crew.jobs})['threads']
+        pairs = _pairs(args, photos, work.work / 'photos', crew)
+        records = work.propose(pairs)
+        network = work.propagate(records, opt, threads) if opt else None
+        records = work.predict(records, settings['size'], network)
+        if crew.leads:
+            rows = work.curate(records, _strictness(args), opt is not None)
+            if args.sheet:
+                work.sheet(rows, args.sheet)
+            counts = Counter(row['provenance'] for row in rows)
+            print(f'{len(rows)} triplets: {", ".join(f"{n} {state}" for state, n in sorted(counts.items()))}')
+            print(f'{args.out}/meta.csv; refstar masks review {args.out}', flush=True)
+
+
+def _check(args: argparse.Namespace) -> None:
+    if (args.root is None) == (args.synthetic is None):
+        raise RefStarError('give either ROOT, a collection of photos, or --synthetic N')
+    given = {key: getattr(args, key) for key in ('synthetic', 'size', 'jobs', 'pairs', 'per_person')}
+    for key, value in given.items():
+        if value is not None and value < (32 if key == 'size' else 1):
+            raise RefStarError(f'--{key} must be at least {32 if key == "size" else 1}, got {value}')
+    if (args.iterations or 0) < 0 or args.seed < 0:
+        raise RefStarError('--iterations and --seed must not be below 0')
+    for key in ('confidence', 'agreement'):
+        if not 0 <= (getattr(args, key) or 0) <= 1:
+            raise RefStarError(f'--{key} must lie between 0 and 1, got {getattr(args, key)}')
+    if not -1 <= args.similarity[0] < args.similarity[1] <= 1:
+        raise RefStarError('--similarity LOW HIGH must be -1 <= LOW < HIGH <= 1')
+    if bool(args.network) != bool(args.weights):
+        raise RefStarError('--network and --weights belong together')
+    for key in ('detector', 'landmarks', 'parsing', 'weights', 'opt'):
+        if getattr(args, key) and not Path(getattr(args, key)).is_file():
+            raise RefStarError(f'--{key} {getattr(args, key)}: no such file')
+    if args.detector and Path(args.landmarks).suffix in ('.npz', '.csv'):
+        raise RefStarError('--landmarks: points of photos that --detector is to align are of no use; give a network')
+    unused = [key for key in ('pairs', 'split', 'gt', 'ref', *NETWORKS, 'network') if getattr(args, key)]
+    if args.synthetic and (unused or args.splits):
+        raise RefStarError(f'--{(unused or ["splits"])[0]} cannot be used with --synthetic')
+
+
+def _strictness(args: argparse.Namespace) -> 'Strictness':
+    """Photos have noise and fine folds that procedural people lack: they are never as alike."""
+    from ..data.masks.curation import Strictness
+
+    given = args.confidence, args.agreement
+    usual = STRICTNESS['synthetic' if args.synthetic else 'photos']
+    return Strictness(*(default if value is None else value for value, default in zip(given, usual, strict=True)))
+
+
+def _settings(args: argparse.Namespace, opt: dict | None) -> tuple[dict[str, Any], list[tuple[int, str, Path]]]:
+    """What the files depend on, and the photos (number, identity, file)."""
+    settings = {'size': args.size or (SYNTHETIC_SIZE if args.synthetic else SIZE), 'training': opt}
+    if args.synthetic:
+        return settings | {'synthetic': args.synthetic, 'seed': args.seed}, []
+    photos = _photos(args)
+    listed = '\n'.join(f'{identity}\t{path}' for _, identity, path in photos)
+    settings |= {'root': os.path.abspath(args.root), 'list of photos': _sha256(listed.encode())}
+    settings |= {key: getattr(args, key) for key in ('pairs', 'per_person', 'similarity', 'network', 'prepare')}
+    for key in (*NETWORKS, 'weights'):
+        file = getattr(args, key)
+        settings[key] = _sha256(Path(file).read_bytes()) if file else ''
+    return settings, photos
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _photos(args: argparse.Namespace) -> list[tuple[int, str, Path]]:
+    from ..data.collections.collection import parts_of
+    from ..data.collections.listing import Missing
+    from ..data.collections.manifest import photos_by_identity
+
+    parts = parts_of(args.root, {'dataroot_gt': args.gt, 'dataroot_ref': args.ref}, args.splits)
+    splits = list(dict.fromkeys(part.split for part in parts))
+    if args.split:
+        parts = [part for part in parts if part.split == args.split]
+        if not parts:
+            raise RefStarError(f'--split {args.split}: {args.root} has {", ".join(splits)}')
+    elif len(splits) > 1:
+        raise RefStarError(f'{args.root}: has the splits {", ".join(splits)}; choose with --split')
+    missing = Missing('drop')
+    people: dict[str, list[Path]] = {}
+    for part in parts:
+        if part.unknown:
+            raise RefStarError(f'{args.root}: who is on these photos? `refstar data split` tells people apart')
+        for identity, photos in photos_by_identity(part.read(missing)).items():
+            people.setdefault(identity, []).extend(photos)
+    missing.settle(args.root)
+    listed = [(identity, photo) for identity, own in people.items() for photo in dict.fromkeys(own) if len(own) > 1]
+    if not listed:
+        raise RefStarError(f'{args.root}: nobody has two photos')
+    return [(number, identity, photo.absolute()) for number, (identity, photo) in enumerate(listed)]
+
+
+def _pairs(
+    args: argparse.Namespace, photos: list[tuple[int, str, Path]], folder: Path, crew: 'Crew'
+) -> 'SyntheticPairs | PhotoPairs':
+    """The pairs of photos to work on."""
+    from ..data.masks.mining import Mining, mine
+    from ..data.masks.sources import PhotoPairs, SyntheticPairs
+    from ..data.masks.stages import run_stage
+    from .building.photos import Networks, PhotoReader
+
+    size = args.size or (SYNTHETIC_SIZE if args.synthetic else SIZE)
+    if args.synthetic:
+        return SyntheticPairs(args.synthetic, size, args.seed)
+    networks = Networks(args.detector, args.landmarks, args.parsing, (args.network, args.weights, args.prepare))
+    reader = PhotoReader(networks, size, folder / 'images', [Path(args.root), Path(args.gt or args.root)])
+    records = run_stage(folder, photos, reader, crew, 'look')
+    problems = [record['problem'] for record in records if record['problem']]
+    if problems and crew.leads:
+        print(f'{len(problems)} of {len(records)} photos left out: {"; ".join(problems[:3])} ...', flush=True)
+    pairs = mine(records, Mining(args.per_person, tuple(args.similarity)), args.pairs)
+    if not pairs:
+        raise RefStarError(
+            f'{args.root}: no two photos make a pair (of {len(records)}, {len(problems)} were left out'
+            + (f', the first: {problems[0]})' if problems else '); see --similarity')
+        )
+    return PhotoPairs(pairs, records, size)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
