@@ -25,7 +25,7 @@ experiment: setup
 	$(VENV)/bin/refstar demo --length experiment
 
 test: setup
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n auto --dist loadfile
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from . import lucas_kanade
-from .layers import ResBlock, act, identity_grid, warp
+from .layers import ResBlock, act, identity_grid, to_slots, warp
 from .person_check import Verdict
 
 STRIDE = 4  # of the grid on which photos are compared
@@ -142,6 +142,8 @@ class Matcher(nn.Module):
         photometric (bool): the refinement sees Lucas and Kanade's steps.
     """
 
+    full_precision = True  # in mixed precision too: positions in a photo need more than the 8 bits of bfloat16
+
     def __init__(self, channels: int, photometric: bool) -> None:
         super().__init__()
         self.photometric = photometric
@@ -159,7 +161,7 @@ class Matcher(nn.Module):
             ref_image (Tensor): their references, (b, n, 3, H, W).
         """
         n, (h, w) = ref.shape[1], lq.shape[-2:]
-        lq, ref = lq.repeat_interleave(n, 0), ref.flatten(0, 1)
+        lq, ref = to_slots(lq, n), ref.flatten(0, 1)
         logits = compare(self.query(lq), self.key(ref))
         attention, reverse = logits.softmax(2), logits.transpose(1, 2).softmax(2)
 
@@ -184,6 +186,6 @@ class Matcher(nn.Module):
         """Function of a flow: Lucas and Kanade's steps from it, or zeros."""
         if not self.photometric:
             return lambda flow: torch.zeros_like(flow).repeat(1, len(lucas_kanade.WINDOWS), 1, 1)
-        seen = lucas_kanade.contrast(lq_image).repeat_interleave(ref_image.shape[1], 0)
+        seen = to_slots(lucas_kanade.contrast(lq_image), ref_image.shape[1])
         shown = lucas_kanade.contrast(ref_image.flatten(0, 1))
         return lambda flow: lucas_kanade.steps(seen, shown, flow)

@@ -9,6 +9,7 @@ Axis letters: b batch, c channels, H W image size, d length of an embedding.
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from basicsr.utils import get_root_logger
@@ -37,14 +38,14 @@ def arcface_crop(x: Tensor) -> Tensor:
         Tensor: shape (b, c, 112, 112); area-averaged where the crop shrinks the image (H > 160).
     """
     # As complex numbers a similarity is z -> z / a + t; least squares over the five points, in pixels of the crop.
-    image = torch.tensor(FFHQ_512, dtype=torch.float64) * (x.shape[-1] / 512)
-    image, crop = torch.complex(*image.T), torch.complex(*torch.tensor(ARCFACE_112, dtype=torch.float64).T)
+    image, crop = (np.array(points) @ [1, 1j] for points in (FFHQ_512, ARCFACE_112))
+    image = image * (x.shape[-1] / 512)
     centred = image - image.mean()
-    a = centred.abs().square().sum() / (centred.conj() * (crop - crop.mean())).sum()
-    over = max(1, round(abs(a.item())))  # samples per output pixel and axis
-    pixel = (torch.arange(112 * over, dtype=torch.float64) + 0.5) / over - 0.5
-    z = a * (torch.complex(pixel[None, :], pixel[:, None]) - crop.mean()) + image.mean()
-    grid = (torch.stack([z.real, z.imag], -1) + 0.5) * (2 / x.shape[-1]) - 1
+    a = (abs(centred) ** 2).sum() / (centred.conj() * (crop - crop.mean())).sum()
+    over = max(1, round(abs(a)))  # samples per output pixel and axis
+    pixel = (np.arange(112 * over) + 0.5) / over - 0.5
+    z = a * (pixel[None, :] + 1j * pixel[:, None] - crop.mean()) + image.mean()
+    grid = torch.from_numpy((np.stack([z.real, z.imag], -1) + 0.5) * (2 / x.shape[-1]) - 1)
     out = F.grid_sample(x, grid.to(x).expand(x.shape[0], -1, -1, -1), padding_mode='border', align_corners=False)
     return F.avg_pool2d(out, over) if over > 1 else out
 
@@ -87,6 +88,9 @@ class IdentityEncoder(nn.Module):
         prepare (str | None): what the network is fed, a name in ``PREPARE``. None: what the named network takes, and
             ArcFace's crop of 112 pixels for 'torchscript' and 'onnx'.
 
+    Attributes:
+        sha256 (str): of the weights file, hexadecimal.
+
     Raises:
         RefStarError: unknown network, missing or unreadable file, or the file of another network.
     """
@@ -104,6 +108,7 @@ class IdentityEncoder(nn.Module):
         if not Path(weights).is_file():
             raise RefStarError(f'{what}: {weights}: no such file')
         self.network, self.weights, self.prepare = network, weights, PREPARE[prepare]
+        self.sha256 = sha256(weights)  # the file may be gone later: network_file.py unpacks it for this moment only
         with torch.random.fork_rng(devices=[]):  # the random initial weights are thrown away
             net = NETWORKS[network].build(weights).eval()
         for p in net.parameters():  # a ScriptModule has no requires_grad_
@@ -114,11 +119,6 @@ class IdentityEncoder(nn.Module):
     def _apply(self, fn: Callable, recurse: bool = True) -> 'IdentityEncoder':
         self.net._apply(fn)
         return super()._apply(fn, recurse)
-
-    @property
-    def sha256(self) -> str:
-        """Hexadecimal sha256 of the weights file."""
-        return sha256(self.weights)
 
     def forward(self, x: Tensor) -> Tensor:
         """Embeds faces; gradients reach the images.

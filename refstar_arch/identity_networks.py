@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .errors import RefStarError
 from .mobilefacenet_arch import MobileFaceNet
+from .onnx_network import open_session
 from .weights import load_fitting, read_state_dict
 
 
@@ -72,15 +73,7 @@ class OnnxNetwork(nn.Module):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise RefStarError('identity network onnx needs onnxruntime: pip install onnxruntime') from error
-        try:
-            self.session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
-        except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise RefStarError(f'identity network onnx (key weights): {path} cannot be read: {reason}') from error
+        self.session = open_session(path, 'identity network onnx (key weights)')
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled() and x.requires_grad:

@@ -5,7 +5,7 @@ Axis letters: b batch, n references, c channels, h w feature size, H W image siz
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 
@@ -71,6 +71,11 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 def with_slots(x: Tensor, n: int) -> Tensor:
     """(b * n, ...) -> (b, n, ...)."""
     return rearrange(x, '(b n) ... -> b n ...', n=n)
+
+
+def to_slots(x: Tensor, n: int) -> Tensor:
+    """(b, c, h, w) -> (b * n, c, h, w): every photo beside each of its n references."""
+    return repeat(x, 'b c h w -> (b n) c h w', n=n)  # repeat_interleave goes wrong in ONNX files
 
 
 def resize_slots(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .correspondence import Match, MatchEncoder, Matcher
 from .errors import RefStarError
-from .layers import ResBlock, act, resize, resize_slots, warp, with_slots
+from .layers import ResBlock, act, resize, resize_slots, to_slots, warp, with_slots
 from .person_check import PersonCheck, both
 
 FINE = 2  # stride of the mask before it is resized to the photo
@@ -101,7 +101,7 @@ class RefSel(nn.Module):
         small = resize(lq, (self.size, self.size))
         encoded = self.lq_encoder(small)
         match = self.matcher(encoded, features, small, image)
-        repeated = [x.repeat_interleave(n, 0) for x in (encoded, small)]
+        repeated = [to_slots(x, n) for x in (encoded, small)]
         logits = self.head(match, repeated[0], features.flatten(0, 1), repeated[1], image.flatten(0, 1))
         logits = with_slots(logits, n)
         if embedding:

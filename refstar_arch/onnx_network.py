@@ -1,0 +1,122 @@
+"""A RefSTAR in an ONNX file, called as the network in torch is. `refstar export` writes such files.
+
+Axis letters: b batch, n references, H W image size.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import RefStarError
+
+INPUTS = ('lq', 'refs', 'ref_valid', 'strength', 'w')  # the last one where the backbone has it
+OUTPUTS = ('image', 'mask', 'carried', 'weight', 'alpha', 'flow')  # the others as in `RefSTAR.guide`
+KEY = 'refstar'  # of the metadata: {"version", "size", "value_range"}
+VERSION = 1
+
+
+def open_session(path: str | Path, what: str, device: str | torch.device = 'cpu') -> Any:
+    """Opens an ONNX file in onnxruntime.
+
+    Args:
+        path: the file.
+        what: what needs it, for messages.
+        device: 'cpu', or 'cuda', which needs the package onnxruntime-gpu.
+
+    Raises:
+        RefStarError: onnxruntime is not there, has no such device, or cannot read the file.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise RefStarError(f"{what} needs onnxruntime: pip install 'refstar[onnx]'") from error
+    kind = torch.device(device).type
+    provider = {'cpu': 'CPUExecutionProvider', 'cuda': 'CUDAExecutionProvider'}.get(kind)
+    if provider not in onnxruntime.get_available_providers():
+        raise RefStarError(f'{what}: this onnxruntime does not run on {kind} (for cuda: pip install onnxruntime-gpu)')
+    if not Path(path).is_file():
+        raise RefStarError(f'{what}: {path}: no such file')
+    try:
+        return onnxruntime.InferenceSession(str(path), providers=[provider])
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise RefStarError(f'{what}: {path} cannot be read: {reason}') from error
+
+
+class OnnxNetwork:
+    """A restorer from an ONNX file.
+
+    Args:
+        path: the file.
+        device: 'cpu' or 'cuda'.
+
+    Attributes:
+        size (int): image size H = W.
+        value_range (tuple): values of a black and of a white pixel.
+        has_w (bool): the backbone has CodeFormer's fidelity w.
+
+    Raises:
+        RefStarError: as :func:`open_session`, or the file is not one of `refstar export`.
+    """
+
+    def __init__(self, path: str | Path, device: str | torch.device = 'cpu') -> None:
+        self.session = open_session(path, 'the backend onnx', device)
+        try:
+            note = json.loads(self.session.get_modelmeta().custom_metadata_map[KEY])
+            version, self.size, self.value_range = note['version'], note['size'], tuple(note['value_range'])
+        except (KeyError, TypeError, ValueError):
+            raise RefStarError(f'{path}: was not written by `refstar export`') from None
+        if version != VERSION:
+            raise RefStarError(f'{path}: of version {version}, this program reads {VERSION}: export the network again')
+        self.has_w = 'w' in (entry.name for entry in self.session.get_inputs())
+
+    def __call__(
+        self,
+        lq: Tensor,
+        refs: Tensor | None = None,
+        ref_valid: Tensor | None = None,
+        strength: float | Tensor = 1.0,
+        w: float | Tensor | None = None,
+        return_aux: bool = False,
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """Restores faces.
+
+        Args:
+            lq: degraded faces, (b, 3, H, W), RGB in ``value_range``.
+            refs: references, (b, n, 3, H, W). None: the backbone alone.
+            ref_valid: bool, (b, n). None: all are valid.
+            strength: 0 to 1; a tensor has shape (b,).
+            w: CodeFormer's fidelity, 0 to 1, a tensor has shape (b,). None: 0, as in its network.
+            return_aux: also return the selections.
+
+        Returns:
+            The images (b, 3, H, W), on the device of ``lq``; with ``return_aux`` also a dict of the other OUTPUTS.
+
+        Raises:
+            RefStarError: another image size than the file's, or a w that the file does not take.
+        """
+        b = lq.shape[0]
+        if refs is None:
+            refs, ref_valid = torch.zeros_like(lq)[:, None], torch.zeros(b, 1, dtype=torch.bool)
+        for x in (lq, refs):
+            if tuple(x.shape[-2:]) != (self.size, self.size):
+                raise RefStarError(f'{x.shape[-1]}x{x.shape[-2]} pixels; this network takes {self.size}x{self.size}')
+        if refs.shape[0] != b:
+            raise RefStarError(f'references of {refs.shape[0]} people for {b} photos')
+        if w is not None and not self.has_w:
+            raise RefStarError('w: the backbone in this ONNX file has none')
+        valid = torch.ones(refs.shape[:2], dtype=torch.bool) if ref_valid is None else ref_valid.bool()
+        feed = {'lq': lq.float(), 'refs': refs.float(), 'ref_valid': valid, 'strength': per_photo(strength, b)}
+        if self.has_w:
+            feed['w'] = per_photo(0.0 if w is None else w, b)
+        found = self.session.run(list(OUTPUTS), {name: value.cpu().numpy() for name, value in feed.items()})
+        image, *rest = (torch.from_numpy(value).to(lq.device) for value in found)
+        return (image, dict(zip(OUTPUTS[1:], rest, strict=True))) if return_aux else image
+
+
+def per_photo(value: float | Tensor, batch: int) -> Tensor:
+    """A number, or one for every photo, as (b,)."""
+    return torch.as_tensor(value, dtype=torch.float32).expand(batch)

@@ -1,0 +1,50 @@
+"""`refstar export NETWORK --onnx FILE`: a RefSTAR as an ONNX file, compared with the network in torch.
+
+Inputs: lq (b, 3, H, W), refs (b, n, 3, H, W), ref_valid (b, n), strength (b,), and w (b,) where the backbone is
+CodeFormer. b and n are open. Exit code 1: the file is written, but differs by more than --tolerance.
+"""
+
+import argparse
+from pathlib import Path
+
+from .entry import import_modules, report
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog='refstar export', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument('network', metavar='NETWORK', type=Path, help='.safetensors or .pth')
+    p.add_argument('--onnx', required=True, metavar='FILE', type=Path, help='file to write')
+    p.add_argument('--options', metavar='X.yml', help='option file of the network, where its file has no options')
+    p.add_argument('--tolerance', type=float, default=1e-3, help='largest difference of any output (default: 1e-3)')
+    p.add_argument('--import', dest='modules', nargs='+', default=[], metavar='MODULE', help='as of `basicsr train`')
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    args = parser().parse_args(argv)
+    worst = 0.0
+
+    def export() -> None:
+        nonlocal worst
+        import_modules(args.modules)
+        from ..network_file import load_network
+        from ..onnx_export import differences, export_onnx
+
+        net = load_network(args.network, options=args.options)
+        export_onnx(net, args.onnx)
+        print(f'{args.onnx}: {args.onnx.stat().st_size / 1e6:.1f} MB; largest differences from torch:')
+        for batch, count, found in differences(net, args.onnx):
+            worst = max(worst, *found.values())
+            text = ', '.join(f'{name} {value:.1e}' for name, value in found.items())
+            print(f'  {batch} photos, {count} references: {text}')
+        verdict = 'within' if worst <= args.tolerance else 'BEYOND'
+        print(f'largest difference {worst:.1e}, {verdict} the tolerance {args.tolerance:g}')
+
+    return report(export) or int(not worst <= args.tolerance)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
