@@ -14,12 +14,15 @@ FOLDERS = {
     'refstar.data.collections': 'data/collections',
     'refstar.data.masks': 'data/masks',
     'refstar.data.synthetic': 'data/synthetic',
+    'refstar.data.synthetic.compiled': 'data/synthetic/compiled',
     'refstar.losses': 'losses',
     'refstar.metrics': 'metrics',
     'refstar.models': 'models',
     'refstar.options': 'options',
     'refstar.tools': 'tools',
+    'refstar.tools.building': 'tools/building',
     'refstar.tools.evaluation': 'tools/evaluation',
+    'refstar.tools.restoration': 'tools/restoration',
     'refstar.tools.review': 'tools/review',
 }
 
@@ -33,6 +36,7 @@ REQUIRES = [
     'opencv-python',
     'lpips',
     'einops',
+    'safetensors',
 ]
 
 EXTRAS = {
@@ -40,14 +44,20 @@ EXTRAS = {
     'app': ['gradio', 'starlette', 'uvicorn'],
     'data': ['imagehash'],
     'evaluate': ['torch-fidelity'],
+    'video': ['av'],
     'dev': [
+        'av',
         'httpx2',
         'hypothesis',
         'imagehash',
         'matplotlib',
+        'onnx',
+        'onnxruntime',
+        'onnxscript',
         'playwright',
         'pytest',
         'pytest-timeout',
+        'pytest-xdist',
         'ruff',
         'setuptools>=77',
         'starlette',

@@ -1,6 +1,7 @@
 """Reading faces from files: square, of one size, RGB; with a memory of decoded images if wanted."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -65,11 +66,22 @@ def decode(path: Path, mode: str) -> np.ndarray:
     Raises:
         RefStarError: the file cannot be read or is no complete 8-bit image.
     """
+    with opened(path) as file:
+        if file.mode.startswith(('I', 'F')):
+            raise RefStarError(f'{path}: has {file.mode} pixels; save it with 8 bits a channel')
+        return np.array(file.convert(mode))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """An image file, on disk or in an lmdb, of which only the header is read yet; closed at the end.
+
+    Raises:
+        RefStarError: it is no complete image; also for whatever goes wrong with it inside the `with`.
+    """
     try:
         with Image.open(BytesIO(read_bytes(path)) if database_of(path) else path) as file:
-            if file.mode.startswith(('I', 'F')):
-                raise RefStarError(f'{path}: has {file.mode} pixels; save it with 8 bits a channel')
-            return np.array(file.convert(mode))
+            yield file
     except FileNotFoundError:
         raise RefStarError(f'{path}: there is no such file') from None
     except RefStarError:

@@ -14,7 +14,7 @@ __version__ = '0.1.0'
 __all__ = ['RefStarError', '__version__']
 
 # Public names that are in no registry: name -> module.
-_LAZY = {'ReferenceBank': 'refstar.reference_bank'}
+_LAZY = {'ReferenceBank': 'refstar.reference_bank', 'Restorer': 'refstar.tools.restoration.restorer'}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,57 @@
+"""`refstar bank`: a person's good photos, ready for a network, in one file that `refstar restore -r` takes."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..errors import RefStarError
+from .entry import report
+from .restore import network_arguments, open_restorer
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser('refstar bank', description=__doc__)
+    commands = p.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    build = commands.add_parser('build', help='encode the photos of one person')
+    build.add_argument('photos', nargs='+', metavar='PHOTOS', help='photos of one person, or a folder of them')
+    build.add_argument('-o', '--output', type=Path, required=True, metavar='X.refbank')
+    build.add_argument('--person', metavar='NAME', help='default: the name of the output file')
+    build.add_argument('--num_refs', type=int, default=16, metavar='N', help='most references to keep (default: 16)')
+    network_arguments(build)
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    args = parser().parse_args(sys.argv[1:] if argv is None else argv)
+    return report(lambda: build(args))
+
+
+def build(args: argparse.Namespace) -> None:
+    """`refstar bank build`.
+
+    Raises:
+        RefStarError: wrong input, no usable reference, or photos of several people.
+    """
+    from .restoration.bank import MOST_REFERENCES, write_bank
+    from .restoration.files import photos_of_one
+    from .restoration.references import BANK_SUFFIX, most_telling
+
+    if args.output.suffix != BANK_SUFFIX:
+        raise RefStarError(f'{args.output}: the name of a reference bank ends with {BANK_SUFFIX}')
+    if not 1 <= args.num_refs <= MOST_REFERENCES:
+        raise RefStarError(f'--num_refs must be 1 to {MOST_REFERENCES}, got {args.num_refs}')
+    photos = photos_of_one(args.photos)
+    restorer = open_restorer(args)
+    person = restorer.reader.read(photos, args.person or args.output.stem, one_person=True)[0]
+    person = most_telling(person, args.num_refs)
+    for name, why in person.dropped.items():
+        print(f'left out: {name}: {why}')
+    write_bank(args.output, person, restorer.net, restorer.guard, restorer.device)
+    size = args.output.stat().st_size / 1e6
+    print(f'{args.output}: {len(person.references)} references of {person.name}, {size:.1f} MB')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""`.refbank`: one person's references, ready for a network, in one file.
+
+The file is a safetensors file: tensors and text, no code, so that one from a stranger can be opened. Its version, the
+network's fingerprint, and what is known of every reference stand in its header.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...checkpoint import load_tensors, save_tensors
+from ...errors import RefStarError
+from ...reference_bank import ReferenceBank
+from .guard import Guard
+from .references import Person, Reference
+from .slots import encode, join
+from .traits import LIGHT, Traits
+
+FORMAT = 'refstar.refbank.1'
+MOST_REFERENCES = 64  # in a bank: each takes some megabytes
+
+
+def write_bank(path: Path, person: Person, net: nn.Module, guard: Guard | None, device: torch.device) -> None:
+    """Encodes a person's references and writes them whole or not at all.
+
+    Raises:
+        RefStarError: there are too many, or the file cannot be written.
+    """
+    refs = person.references
+    if len(refs) > MOST_REFERENCES:
+        raise RefStarError(f'{path}: {len(refs)} references; a bank holds {MOST_REFERENCES} at most (--num_refs)')
+    with torch.inference_mode():
+        bank = join([encode(net, replace(ref, mask=None, encoded=None), device) for ref in refs], 1)
+    tensors = {f'match.{i}': x for i, x in enumerate(bank.match)} | {f'taps.{r}': x for r, x in bank.taps.items()}
+    tensors['crops'] = torch.from_numpy(np.stack([ref.crop for ref in refs]))
+    if bank.context is not None:
+        tensors['context'] = bank.context
+    if guard is not None:
+        tensors['embeddings'] = torch.from_numpy(np.stack([ref.embedding for ref in refs]))
+    about = {
+        'person': person.name,
+        'guard': guard.about() if guard else None,
+        'references': [
+            {'name': Path(ref.name).name, 'traits': ref.traits.plain()}
+            | {'points': None if ref.points is None else ref.points.tolist()}
+            for ref in refs
+        ],
+    }
+    header = {'refbank': FORMAT, 'network': bank.network, 'about': json.dumps(about)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RefStarError(f'cannot write {path}: {error}') from None
+    save_tensors(tensors, header, path)
+
+
+def read_bank(path: Path, net: nn.Module, guard: Guard | None, device: torch.device) -> Person:
+    """Reads a bank and checks that it fits the network.
+
+    Raises:
+        RefStarError: no bank, of another version, or made by another network.
+    """
+    tensors, header = load_tensors(path)
+    if header.get('refbank') != FORMAT:
+        raise RefStarError(f'{path}: not a reference bank of format {FORMAT}; make it again from the photos')
+    if header.get('network') != net.fingerprint():
+        raise RefStarError(f'{path}: was made by another network; make it again from the photos')
+    try:
+        return _person(path, header, tensors, net, guard, device)
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        if isinstance(error, RefStarError):
+            raise
+        raise RefStarError(f'{path}: is a broken reference bank ({error}); make it again from the photos') from None
+
+
+def _person(
+    path: Path,
+    header: dict[str, str],
+    tensors: dict[str, torch.Tensor],
+    net: nn.Module,
+    guard: Guard | None,
+    device: torch.device,
+) -> Person:
+    about = json.loads(header['about'])
+    listed = about['references']
+    with torch.inference_mode():  # an encoded picture of zeros shows the form that everything must have
+        low, high = net.value_range
+        form = net.encode(torch.full((1, 1, 3, net.size, net.size), (low + high) / 2, device=device))
+    count = len(listed)
+    names = {f'match.{i}': x for i, x in enumerate(form.match)} | {f'taps.{r}': x for r, x in form.taps.items()}
+    if form.context is not None:
+        names['context'] = form.context
+    for name, like in names.items():
+        _check(name, tensors[name], (1, count, *like.shape[2:]))
+    _check('crops', tensors['crops'], (count, net.size, net.size, 3), torch.uint8)
+    embeddings = None
+    if guard is not None and (about.get('guard') or {}).get('sha256') == guard.sha256:
+        embeddings = tensors['embeddings']
+        _check('embeddings', embeddings, (count, guard.embed([tensors['crops'][0].numpy()], False).shape[1]))
+    elif guard is not None:  # of another network, or of none: the photos are there
+        embeddings = torch.from_numpy(guard.embed(list(tensors['crops'].numpy()), False))
+    bank = ReferenceBank(
+        [tensors[f'match.{i}'].to(device) for i in range(len(form.match))],
+        {r: tensors[f'taps.{r}'].to(device) for r in form.taps},
+        torch.ones(1, count, dtype=torch.bool, device=device),
+        None,
+        None if form.context is None else tensors['context'].to(device),
+        header['network'],
+    )
+    references = []
+    for i, one in enumerate(listed):
+        given = dict(one['traits'])
+        light = np.array(given.pop('light'), np.float32).reshape(LIGHT, LIGHT)
+        traits = Traits(**{key: None if value is None else float(value) for key, value in given.items()}, light=light)
+        points = None if one['points'] is None else np.array(one['points'], np.float64).reshape(5, 2)
+        embedding = None if embeddings is None else embeddings[i].numpy()
+        crop = tensors['crops'][i].numpy()
+        name = f'{path.name}/{one["name"]}'
+        references.append(Reference(name, crop, traits, points, embedding, None, bank.reference(i)))
+    if not references:
+        raise ValueError('it holds no reference')
+    return Person(str(about['person']), references)
+
+
+def _check(name: str, x: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> None:
+    if tuple(x.shape) != shape or (x.dtype != dtype if dtype else not x.is_floating_point()):
+        raise ValueError(f'{name} is {x.dtype} {tuple(x.shape)}')
+    if dtype is None and not torch.isfinite(x).all():
+        raise ValueError(f'{name} holds numbers that are not finite')

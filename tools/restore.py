@@ -1,0 +1,126 @@
+"""`refstar restore`: photos or videos restored with good photos of the same people.
+
+References (-r) are photos, folders of photos, a folder with one folder per person, or banks (`refstar bank build`).
+Beside every restored photo a JSON says which references each face got and why. docs/restore.md has examples.
+
+Exit code: 0 everything was restored; 1 some photos failed, the others are done; 2 wrong input, nothing was done.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..errors import RefStarError
+from .entry import report
+
+PRECISIONS = ('fp32', 'fp16', 'bf16')
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        'refstar restore', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument('-i', '--input', type=Path, required=True, metavar='PATH', help='a photo, a video, or a folder')
+    p.add_argument('-r', '--refs', nargs='+', default=[], metavar='PATH', help='references; none: the backbone alone')
+    p.add_argument('--refs_by_name', action='store_true', help='a photo x.png gets REFS/x.* and REFS/x/ only')
+    p.add_argument('-o', '--output', type=Path, default=Path('results/restore'), metavar='DIR', help='output folder')
+    network_arguments(p)
+
+    how = p.add_argument_group('how faces are restored')
+    how.add_argument('-w', '--strength', type=float, default=1.0, help='of the references, 0 to 1 (default: 1)')
+    how.add_argument('--fidelity', type=float, metavar='W', help="CodeFormer's w, 0 (quality) to 1 (fidelity)")
+    how.add_argument('--num_refs', type=int, default=4, metavar='N', help='most references of a face (default: 4)')
+    how.add_argument('--on_wrong_identity', choices=('warn', 'drop', 'refuse'), default='warn')
+    how.add_argument('--use', type=names, default=(), metavar='A,B', help='parts to take from references: eyes,skin')
+    how.add_argument('--keep', type=names, default=(), metavar='A,B', help='parts to leave alone: mouth,glasses')
+    how.add_argument('--mask_threshold', type=float, metavar='T', help='make the selection 0 or 1 at T')
+    how.add_argument('--ref_mask_dir', type=Path, metavar='DIR', help='masks by hand, named as --save_mask writes them')
+    how.add_argument('--no_colour', action='store_true', help='let references change the colours of the photo')
+
+    photo = p.add_argument_group('whole photos and videos')
+    photo.add_argument('--aligned', action='store_true', help='inputs are FFHQ-aligned faces: nothing is detected')
+    photo.add_argument('--only_center_face', action='store_true', help='restore the most central face alone')
+    photo.add_argument('-s', '--upscale', type=float, default=1, help='factor of the sides (default: 1)')
+    photo.add_argument('--paste', choices=('face', 'square'), default='face', help='what is put back (default: face)')
+    photo.add_argument('--bg_upsampler', choices=('none', 'realesrgan'), default='none')
+    photo.add_argument('--bg_weights', metavar='FILE', help='of Real-ESRGAN; nothing is downloaded')
+    photo.add_argument('--tile', '--bg_tile', type=int, default=400, metavar='N', help='of the background; 0: no tiles')
+    photo.add_argument('--no_carry', action='store_true', help='videos: match every frame anew (more flicker)')
+    photo.add_argument('--max_pixels', type=int, metavar='N', help='larger pictures are refused (default: 100 million)')
+
+    out = p.add_argument_group('output')
+    out.add_argument('--suffix', default='', help='put after the name of every restored photo')
+    out.add_argument('--ext', default='auto', help='png, jpg, webp ...; auto: as the input (default)')
+    out.add_argument('--save_mask', action='store_true', help='selections, overlays and attribution maps in masks/')
+    out.add_argument('--save_faces', action='store_true', help='aligned faces, before and after, in faces/')
+    out.add_argument('--report', action='store_true', help='report.html: every face, its references, and why')
+    return p
+
+
+def network_arguments(p: argparse.ArgumentParser) -> None:
+    """What `restore` and `bank` need to open a network."""
+    net = p.add_argument_group('networks; each is a file, nothing is downloaded')
+    net.add_argument('-n', '--network', metavar='FILE', help='trained RefSTAR: .safetensors or .pth')
+    net.add_argument('--options', metavar='X.yml', help='option file of a .pth that does not say what it is')
+    net.add_argument('--detector', metavar='FILE', help="face detector: facexlib's RetinaFace .pth, or YuNet .onnx")
+    net.add_argument('--identity_network', default='mobilefacenet', metavar='NAME', help='default: mobilefacenet')
+    net.add_argument('--identity_weights', metavar='FILE', help='of the network that checks who references show')
+    net.add_argument('--identity_threshold', type=float, metavar='COS', help='least similarity of the same person')
+    net.add_argument('--device', help='cpu, cuda, cuda:1 ... (default: cuda where there is one)')
+    net.add_argument('--batch_size', type=int, default=1, metavar='N', help='faces at a time (default: 1)')
+    precision = net.add_mutually_exclusive_group()
+    precision.add_argument('--fp16', dest='precision', action='store_const', const='fp16', default='fp32')
+    precision.add_argument('--bf16', dest='precision', action='store_const', const='bf16')
+
+
+def names(text: str) -> tuple[str, ...]:
+    """`a,b` -> (a, b)."""
+    return tuple(part.strip() for part in text.split(',') if part.strip())
+
+
+def open_restorer(args: argparse.Namespace):
+    """The restorer that the arguments of `network_arguments` describe.
+
+    Raises:
+        RefStarError: a file is missing or does not fit.
+    """
+    import torch
+
+    from ..data.picture import MAX_PIXELS
+    from .restoration.restorer import Restorer
+
+    if not args.network:
+        raise RefStarError('give a trained RefSTAR: --network FILE (docs/restore.md says where one comes from)')
+    if args.batch_size < 1:
+        raise RefStarError(f'--batch_size must be at least 1, got {args.batch_size}')
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    if device.startswith('cuda') and not torch.cuda.is_available():
+        raise RefStarError(f'--device {device}: there is no GPU that torch can use; take cpu')
+    return Restorer.from_pretrained(
+        args.network,
+        args.options,
+        device,
+        args.precision,
+        (args.identity_network, args.identity_weights) if args.identity_weights else None,
+        args.identity_threshold,
+        args.detector,
+        getattr(args, 'max_pixels', None) or MAX_PIXELS,
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    args = parser().parse_args(sys.argv[1:] if argv is None else argv)
+    failed: list[str] = []
+
+    def run() -> None:
+        from .restoration.album import restore_album
+
+        failed.extend(restore_album(args, open_restorer))
+
+    return report(run) or (1 if failed else 0)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
