@@ -259,8 +259,8 @@ class RefSTAR(nn.Module):
             raise RefStarError(f'combine is {combine!r}; known are {", ".join(COMBINE)}')
         if bank is not None and (refs is not None or ref_valid is not None or mask is not None):
             raise RefStarError('a reference bank holds references, their validity and masks: give it or them, not both')
-        if refs is not None and len(refs) != len(lq):
-            raise RefStarError(f'references of {len(refs)} people for {len(lq)} photos')
+        if refs is not None and refs.shape[0] != lq.shape[0]:  # not len(): torch.export takes that as a constant
+            raise RefStarError(f'references of {refs.shape[0]} people for {lq.shape[0]} photos')
         if refs is None and bank is None:
             out = self.backbone(lq, **backbone_kwargs)
             return (out, None) if return_aux else out
@@ -275,7 +275,7 @@ class RefSTAR(nn.Module):
 
         if bank is None:
             refs, valid = self.usable(refs, ref_valid, mask)
-            parts = refs.split(chunk or refs.shape[1], 1)
+            parts = refs.split(chunk, 1) if chunk else [refs]
             match, taps = (map(f, parts) for f in (self.refsel.encode_ref, self.encode_taps))
             tokens = None if self.context is None else map(self.context, parts)
         else:
