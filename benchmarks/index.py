@@ -1,6 +1,6 @@
 """What an index of many people costs to open: `ReferencePairDataset` in a process of its own, names without files.
 
-    python benchmarks/index.py [--people 100000] [--photos 3]
+python benchmarks/index.py [--people 100000] [--photos 3]
 """
 
 import argparse

@@ -41,6 +41,7 @@ def discriminator_terms(
     every, weight = opt.get('net_d_reg_every', 16), opt.get('r1_reg_weight', 10)
     if weight and current_iter % every == 0:
         gt = gt.detach().requires_grad_(True)
-        penalty = weight / 2 * every * r1_penalty(net_d(gt), gt)
+        with torch.autocast(gt.device.type, enabled=False):  # second derivatives want float32
+            penalty = weight / 2 * every * r1_penalty(net_d(gt), gt)
         loss, terms['l_d_r1'] = loss + penalty, penalty.detach()
     return loss, terms

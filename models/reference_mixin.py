@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from ..data.degradation_batch import complete
 from ..errors import RefStarError
 from . import parts
 
@@ -75,6 +76,7 @@ class ReferenceMixin:
         """Images from [-1, 1], as the data sets here give them, to the range of the model."""
         if 'refs' not in data:
             raise RefStarError(f'{type(self).__name__}: the data set gives no refs; use e.g. ReferencePairDataset')
+        data = complete(data, self.device)
         low, high = self.value_range
         images = {key: data[key] for key in ('lq', 'gt', 'refs', 'wrong_refs') if key in data}
         data = {**data, **{key: low + (x + 1) * ((high - low) / 2) for key, x in images.items()}}

@@ -18,6 +18,7 @@ from basicsr.utils import get_root_logger, imwrite, tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
+from ..data.degradation_batch import complete
 from ..errors import RefStarError
 from . import parallel, parts
 from .pictures import strip
@@ -35,8 +36,6 @@ class ReferenceModel(SRModel):
         'train.selection_opt': 'loss of the selection masks',
         'train.correspondence_opt': 'loss of the correspondence',
         'train.person_opt': 'loss of the decision who is a stranger; needs a person block in RefSel',
-        'train.channels_last': 'keep net_g in the memory format that convolutions like best (default false)',
-        'train.grad_clip': 'largest norm of the gradient of net_g; 0 (default) does not clip',
     }
 
     # ----------------------------------------------------------------- set-up
@@ -61,8 +60,6 @@ class ReferenceModel(SRModel):
         train_opt = self.opt['train']
         parts.load_parts(self, self.net_g)
         parts.freeze_parts(self, self.net_g)
-        if train_opt.get('channels_last'):
-            self.net_g.to(memory_format=torch.channels_last)
         self.criteria = nn.ModuleDict(
             {key[: -len('_opt')]: build_loss(opt) for key, opt in train_opt.items() if key.endswith('_opt') and opt}
         ).to(self.device)
@@ -83,15 +80,6 @@ class ReferenceModel(SRModel):
         if load_path:
             self.load_network(self.net_g_ema, load_path, self.opt['path'].get('strict_load_g', True), 'params_ema')
 
-    @torch.no_grad()
-    def model_ema(self, decay: float = 0.999) -> None:
-        """EMA of the parameters; buffers are copied."""
-        net = self.get_bare_model(self.net_g)
-        ema, now = list(self.net_g_ema.parameters()), list(net.parameters())
-        torch._foreach_lerp_(ema, now, 1 - decay)
-        for mean, buffer in zip(self.net_g_ema.buffers(), net.buffers(), strict=True):
-            mean.copy_(buffer)
-
     def setup_optimizers(self) -> None:
         """Adam and the like over what is not frozen (BasicSR writes one warning for every frozen parameter)."""
         opt = dict(self.opt['train']['optim_g'])
@@ -103,20 +91,14 @@ class ReferenceModel(SRModel):
     # ----------------------------------------------------------------- a step
     def feed_data(self, data: dict[str, Any]) -> None:
         """Keeps the batch: every tensor goes to the device (keys: see ``docs/training.md``)."""
+        data = complete(data, self.device)
         self.data = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in data.items()}
         self.lq, self.gt = self.data['lq'], self.data.get('gt')
 
     def step(self, terms: dict[str, Tensor]) -> None:
         """Sums named losses, updates net_g and its EMA, logs every term."""
         self.optimizer_g.zero_grad()
-        total = sum(terms.values())
-        if not torch.isfinite(total):
-            bad = [name for name, value in terms.items() if not torch.isfinite(value)]
-            raise RefStarError(f'loss {", ".join(bad)} is not finite; lower the learning rate or its loss_weight')
-        self.backward(total, self.net_g)
-        clip = self.opt['train'].get('grad_clip', 0)
-        if clip:
-            nn.utils.clip_grad_norm_(self.net_g.parameters(), clip)
+        self.backward(sum(terms.values()), self.net_g)
         self.optimizer_g.step()
         if self.ema_decay > 0:
             self.model_ema(self.ema_decay)

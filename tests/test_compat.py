@@ -20,7 +20,8 @@ from refstar.trainer.resume import ResumableSampler, random_states, set_random_s
 
 
 def model(tmp_path=None, **opt) -> BaseModel:
-    opt = {'num_gpu': 0, 'is_train': True, 'dist': False, 'rank': 0, 'path': {}, **opt}
+    opt = {'num_gpu': 0, 'is_train': True, 'dist': False, 'rank': 0, 'manual_seed': 0, 'path': {}, **opt}
+    opt |= {'train': {}, 'logger': {}}
     if tmp_path is not None:
         opt['path'] = {'models': str(tmp_path), 'training_states': str(tmp_path)}
     return BaseModel(opt)
@@ -201,7 +202,7 @@ def test_a_dataset_smaller_than_a_batch_is_an_error() -> None:
     sampler = ResumableSampler(range(3), 1, 0)
     loader = torch.utils.data.DataLoader(range(3), batch_size=4, sampler=sampler, drop_last=True)
     with pytest.raises(RefStarError, match='3 samples per process are less than a batch of 4'):
-        plan_epochs((loader, sampler, [], 1, 10))
+        plan_epochs((loader, sampler, [], 1, 10), seed=0)
 
 
 def test_ddp_wrap_needs_no_cuda(tmp_path) -> None:

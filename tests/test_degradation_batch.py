@@ -1,6 +1,7 @@
 """Degradation of a batch on the model's device: one photo comes out as from the data loader."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from refstar.data.reference_pair_dataset import ReferencePairDataset
 from refstar.data.synthetic.identity import person
 from refstar.data.synthetic.photo import draw_shot, take_photo
 from refstar.errors import RefStarError
+from refstar.models.reference_model import ReferenceModel
 
 SIZE = 96
 
@@ -119,6 +121,9 @@ def test_a_data_set_can_leave_it_to_the_model(tmp_path):
     assert not [key for key in done if key.endswith('_draw')]
     assert done['lq'].shape == done['gt'].shape and not torch.equal(done['lq'], done['lq_hard'])
     assert done['lq'].min() >= -1 and done['lq'].max() <= 1
+    model = SimpleNamespace(device=torch.device('cpu'))
+    ReferenceModel.feed_data(model, batch)
+    assert model.lq.shape == model.data['lq_hard'].shape == model.gt.shape == (2, 3, 32, 32)
     unchanged = {'lq': torch.zeros(1), 'gt': torch.zeros(1)}
     assert complete(unchanged, torch.device('cpu')) is unchanged
     with pytest.raises(RefStarError, match='degrade_on must be loader or model'):

@@ -4,6 +4,7 @@ import copy
 import shutil
 from pathlib import Path
 
+import kill_resume
 import pytest
 import runs
 import torch
@@ -93,3 +94,20 @@ def test_tests_with_the_trained_weights(folder: Path) -> None:
     log = runs.succeeded(runs.test('-opt', 'test.yml', cwd=folder))
     assert 'running on the CPU' in log and '# psnr:' in log
     assert len(list((folder / 'results/gfpgan_test/visualization/validation').glob('*.png'))) == 4
+
+
+def test_the_recipe_takes_the_switches_of_this_project_and_resumes(folder: Path, tmp_path: Path) -> None:
+    for part in ('datasets', 'experiments/pretrained_models'):
+        shutil.copytree(folder / part, tmp_path / part)
+    options = yaml.safe_load((folder / 'train.yml').read_text())
+    options['train'].update(amp='bf16', accumulate=2, grad_clip=1.0, total_iter=3)
+    options['logger'].update(save_checkpoint_freq=1, keep_last=1)
+    options['val']['val_freq'] = 3
+    shutil.move(kill_resume.finish(tmp_path, options), tmp_path / 'whole')
+    options['train']['total_iter'] = 2
+    run = kill_resume.finish(tmp_path, options)
+    assert [path.name for path in (run / 'training_states').iterdir()] == ['2.state']
+    options['train']['total_iter'] = 3
+    assert kill_resume.differences(tmp_path / 'whole', kill_resume.finish(tmp_path, options), 3) == []
+    log = (tmp_path / 'log.txt').read_text()
+    assert 'grad_norm: ' in log and 'l_d_r1: ' in log and ': nan' not in log

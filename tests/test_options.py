@@ -187,7 +187,8 @@ def test_parameters_follow_kwargs_up_the_bases() -> None:
         def __init__(self, **kwargs):
             pass
 
-    assert parameters(Passing) == {'a', 'b', 'c'} and parameters(Base) == {'a', 'b'} and parameters(Open) is None
+    assert list(parameters(Passing)) == ['a', 'b', 'c'] and list(parameters(Base)) == ['a', 'b']
+    assert parameters(Open) is None
 
 
 @pytest.mark.parametrize(
@@ -249,3 +250,26 @@ def test_upstream_reader_uses_the_safe_loader(tmp_path) -> None:
 
     with pytest.raises(yaml.YAMLError):
         yaml.load('!!python/object/apply:os.getcwd []', Loader=ordered_yaml()[0])
+
+
+def test_the_page_of_all_keys_is_up_to_date() -> None:
+    """If not: `refstar options --write docs/options.md`."""
+    from refstar.trainer.option_page import page
+
+    assert (runs.FIXTURES.parents[1] / 'docs/options.md').read_text() == page()
+
+
+def test_the_page_has_a_text_for_every_switch_and_the_arguments_of_bases() -> None:
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    from refstar.trainer import switches
+    from refstar.trainer.option_page import arguments, documented, page
+
+    text = page()
+    for block, keys in (('train', switches.TRAIN), ('logger', switches.LOGGER)):
+        for name, key in keys.items():
+            assert f'| `{block}.{name}` | {key.text}. *{key.wanted}* |' in text
+    assert '`RefGFPGANModel`' in text and '| `loss_weight` |' in text and ':class:' not in text
+    assert 'n_embed' in arguments(ARCH_REGISTRY.get('RestoreFormer'))
+    doc = 'Does it.\n\nArgs:\n    a, b (int): two\n        lines.\n    c: three.\n\nReturns:\n    d: no.'
+    assert list(documented(doc)) == [('a', 'two lines.'), ('b', 'two lines.'), ('c', 'three.')]

@@ -4,28 +4,24 @@ Functions that replace a method or function of BasicSR have its name and its sig
 """
 
 import os
-from collections.abc import Iterable
-from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from basicsr import models
 from basicsr import test as test_module
 from basicsr import train as train_module
 from basicsr.data import degradations
 from basicsr.models.base_model import BaseModel
-from basicsr.utils import dist_util, get_root_logger, options
-from basicsr.utils.dist_util import master_only
-from torch import nn
-from torch.nn.parallel import DataParallel, DistributedDataParallel
+from basicsr.utils import dist_util, options
 
 from .. import native_ops
-from ..checkpoint import require_fit, save_atomically, state_dict_of
-from ..errors import RefStarError, nearest
-from . import resume
+from ..errors import RefStarError
+from . import base_model, guard, resume, speed
 from .option_file import OptionLoader, parse_options
+from .seeding import seeded
+from .step import take_over
 
 
 def add_jpg_compression(img: np.ndarray, quality: float = 90) -> np.ndarray:
@@ -80,98 +76,26 @@ def ordered_yaml() -> tuple[type, type]:
 _original_ordered_yaml = options.ordered_yaml
 
 
-def get_optimizer(
-    self: BaseModel, optim_type: str, params: Iterable, lr: float, **kwargs: Any
-) -> torch.optim.Optimizer:
-    """Knows Adam only, and current torch refuses GFPGAN's betas `(0, 0.99)`, which mix int and float."""
-    kind = getattr(torch.optim, optim_type, None)
-    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
-        raise RefStarError(f'unknown optimizer {optim_type!r}{nearest(optim_type, dir(torch.optim))}')
-    if 'betas' in kwargs:
-        kwargs['betas'] = tuple(map(float, kwargs['betas']))
-    return kind(params, lr=lr, **kwargs)
+def build_model(opt: dict[str, Any]) -> BaseModel:
+    """Builds a model whose training step is BasicSR's own, with none of the switches of :mod:`switches`."""
+    model = _original_build_model(opt)
+    if model.is_train:
+        speed.apply(model)
+        take_over(model)
+    return model
 
 
-def model_to_device(self: BaseModel, net: nn.Module) -> nn.Module:
-    """Asks for the current CUDA device in every distributed run."""
-    net = net.to(self.device)
-    if self.opt['dist']:
-        device_ids = [torch.cuda.current_device()] if self.device.type == 'cuda' else None
-        unused = self.opt.get('find_unused_parameters', False)
-        return DistributedDataParallel(net, device_ids=device_ids, find_unused_parameters=unused)
-    return DataParallel(net) if self.opt['num_gpu'] > 1 else net
+_original_build_model = models.build_model
 
 
-@master_only
-def save_network(
-    self: BaseModel,
-    net: nn.Module | list[nn.Module],
-    net_label: str,
-    current_iter: int,
-    param_key: str | list[str] = 'params',
-) -> None:
-    """Overwrites in place (a kill leaves half a file) and ignores a failed write."""
-    label = 'latest' if current_iter == -1 else current_iter
-    nets = net if isinstance(net, list) else [net]
-    keys = param_key if isinstance(param_key, list) else [param_key]
-    if len(nets) != len(keys):
-        raise ValueError(f'{len(nets)} networks but {len(keys)} parameter keys')
-    content = {
-        key: {
-            name.removeprefix('module.'): value.cpu() for name, value in self.get_bare_model(net).state_dict().items()
-        }
-        for net, key in zip(nets, keys, strict=True)
-    }
-    save_atomically(content, Path(self.opt['path']['models']) / f'{net_label}_{label}.pth')
+def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> tuple:
+    """See :func:`~resume.plan_epochs` and :mod:`seeding`."""
+    train_module.build_dataloader = seeded(_original_build_dataloader, opt['train'].get('accumulate') or 1)
+    return resume.plan_epochs(_original_create_train_val_dataloader(opt, logger), opt['manual_seed'])
 
 
-@master_only
-def save_training_state(self: BaseModel, epoch: int, current_iter: int) -> None:
-    """As `save_network`; and the random states are not saved, so a resumed run went another way."""
-    if current_iter == -1:
-        return
-    state = {
-        'epoch': epoch,
-        'iter': current_iter,
-        'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
-        'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
-        'random_states': resume.random_states(),
-    }
-    save_atomically(state, Path(self.opt['path']['training_states']) / f'{current_iter}.state')
-
-
-def load_network(
-    self: BaseModel, net: nn.Module, load_path: str, strict: bool = True, param_key: str = 'params'
-) -> None:
-    """Ends in a page of keys and a traceback when the file belongs to another network."""
-    net = self.get_bare_model(net)
-    state = state_dict_of(load_path, param_key)
-    get_root_logger().info(f'Loading {type(net).__name__} from {load_path}, with param key: [{param_key}].')
-    if strict is not False:  # GFPGAN's option files write `strict_load_g: ~` for the default
-        require_fit(net, state, load_path)
-    else:
-        self._print_different_keys_loading(net, state, strict=False)
-    net.load_state_dict(state, strict=strict is not False)
-
-
-def validation(
-    self: BaseModel, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False
-) -> None:
-    """Draws from the random states of the training, so training depended on when it was validated."""
-    states = resume.random_states()
-    _original_validation(self, dataloader, current_iter, tb_logger, save_img)
-    resume.set_random_states(states)
-
-
-_original_validation = BaseModel.validation
-
-
-def _planned_epochs(create_train_val_dataloader: Any) -> Any:
-    @wraps(create_train_val_dataloader)
-    def create(*args: Any, **kwargs: Any) -> tuple:
-        return resume.plan_epochs(create_train_val_dataloader(*args, **kwargs))
-
-    return create
+_original_build_dataloader = train_module.build_dataloader
+_original_create_train_val_dataloader = train_module.create_train_val_dataloader
 
 
 def _allow_numpy_scalars() -> None:
@@ -200,15 +124,11 @@ def apply() -> None:
     options.ordered_yaml = ordered_yaml
     for module in (options, train_module, test_module):
         module.parse_options = parse_options
-    for method in (
-        get_optimizer,
-        model_to_device,
-        save_network,
-        save_training_state,
-        load_network,
-        validation,
-    ):
+    for method in base_model.METHODS:
         setattr(BaseModel, method.__name__, method)
+    for module in (models, train_module):
+        module.build_model = build_model
     train_module.EnlargedSampler = resume.ResumableSampler
     train_module.load_resume_state = resume.load_resume_state
-    train_module.create_train_val_dataloader = _planned_epochs(train_module.create_train_val_dataloader)
+    train_module.create_train_val_dataloader = create_train_val_dataloader
+    train_module.train_pipeline = guard.guarded(train_module.train_pipeline)

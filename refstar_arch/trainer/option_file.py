@@ -51,6 +51,9 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='job launcher')
     parser.add_argument('--auto_resume', action='store_true', help='go on with the latest state of this experiment')
     parser.add_argument('--debug', action='store_true', help='log every iteration; save and validate every 8')
+    parser.add_argument(
+        '--dry_run', action='store_true', help='build everything, run one step, print memory and time; write nothing'
+    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by launchers; not used')
     parser.add_argument(
         '--force_yml',
@@ -123,6 +126,16 @@ def _device_count(num_gpu: int | str) -> int:
     return available if num_gpu == 'auto' or available == 0 else num_gpu
 
 
+def _common_seed(dist: bool) -> int:
+    """A random seed, the same in every process."""
+    seed = [random.randint(1, 10000)]
+    if dist:
+        from torch import distributed
+
+        distributed.broadcast_object_list(seed)
+    return seed[0]
+
+
 def _set_folders(opt: dict, root_path: str) -> None:
     root = Path(root_path)
     if opt['is_train']:
@@ -159,7 +172,7 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[OrderedDict, a
         print('Disable distributed.', flush=True)
     opt['rank'], opt['world_size'] = get_dist_info()
     if opt.get('manual_seed') is None:
-        opt['manual_seed'] = random.randint(1, 10000)
+        opt['manual_seed'] = _common_seed(opt['dist'])
     set_random_seed(opt['manual_seed'] + opt['rank'])
 
     opt['auto_resume'], opt['is_train'] = args.auto_resume, is_train

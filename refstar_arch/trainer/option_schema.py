@@ -7,7 +7,7 @@ Where the known keys come from:
   line of explanation (of a model, `train.x` is a key of the block `train`; networks and optimizers need no line); for
   classes without it, those of BasicSR and GFPGAN, every key that their module reads (`opt['x']`, `opt.get('x')`,
   `'x' in opt`);
-* the rest: the tables below, which list what BasicSR's own pipelines read.
+* the rest: :mod:`basicsr_keys`, what BasicSR's own pipelines read, and :mod:`switches`, what is added to them.
 
 A class whose parameters end in `**kwargs`, in it and all its bases, accepts every key. A class attribute
 `option_blocks` maps a parameter to the class (or registered name) whose parameters the block under that key may have.
@@ -22,18 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RefStarError, nearest
+from . import switches
+from .basicsr_keys import DATASET, DIST, LOGGER, PATH, TOP, TRAIN, VAL, WANDB
 
-TOP = 'name model_type num_gpu manual_seed scale datasets path train val logger dist_params find_unused_parameters'
-TRAIN = 'total_iter warmup_iter scheduler ema_decay'
-VAL = 'val_freq save_img suffix pbar metrics'
-LOGGER = 'print_freq save_checkpoint_freq use_tb_logger wandb'
-WANDB = 'project resume_id'
-DIST = 'backend port'
-PATH = 'resume_state ignore_resume_networks'
-DATASET = (
-    'name type phase scale io_backend num_worker_per_gpu batch_size_per_gpu use_shuffle dataset_enlarge_ratio '
-    'prefetch_mode pin_memory persistent_workers num_prefetch_queue'
-)
 SCHEDULERS = {'MultiStepLR': 'MultiStepRestartLR'}  # BasicSR's other name
 
 
@@ -59,28 +50,29 @@ def check_keys(block: Any, known: Iterable[str], where: str) -> None:
             raise unknown(key, known, f'{where}{key}')
 
 
-def parameters(target: Any) -> set[str] | None:
-    """Names that a class or function takes by keyword; None if a class takes every name (`**kwargs` all the way up).
+def parameters(target: Any) -> dict[str, inspect.Parameter] | None:
+    """What a class or function takes by keyword; None if a class takes every name (`**kwargs` all the way up).
 
     The `**kwargs` of a function do not count: BasicSR's metrics only swallow by them what they do not know.
     """
     if not inspect.isclass(target):
         return _signature(target)[0]
-    names: set[str] = set()
+    named: dict[str, inspect.Parameter] = {}
     for kind in target.__mro__:
         if '__init__' in vars(kind):
             found, open_ended = _signature(kind.__init__)
-            names |= found
+            named = {**found, **named}
             if not open_ended:
-                return names - {'self'}
+                named.pop('self')
+                return named
     return None
 
 
-def _signature(function: Any) -> tuple[set[str], bool]:
+def _signature(function: Any) -> tuple[dict[str, inspect.Parameter], bool]:
     kinds = inspect.Parameter
-    listed = inspect.signature(function).parameters.values()
-    names = {p.name for p in listed if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)}
-    return names, any(p.kind is kinds.VAR_KEYWORD for p in listed)
+    listed = inspect.signature(function).parameters
+    named = {name: p for name, p in listed.items() if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)}
+    return named, any(p.kind is kinds.VAR_KEYWORD for p in listed.values())
 
 
 @cache
@@ -140,7 +132,7 @@ class _Checker:
         self.require(opt, 'name model_type datasets', '')
         self.model = find(self.registry.MODEL_REGISTRY, opt['model_type'], 'model_type', 'model')
         networks = {key for key in option_keys(self.model) if key.startswith('network_')}
-        check_keys(opt, {*TOP.split(), *networks, *option_keys(self.model)}, '')
+        check_keys(opt, {*TOP, *networks, *option_keys(self.model)}, '')
         for key, block in opt.items():
             if key.startswith('network_') and block is not None:
                 self.network(block, f'{key}:')
@@ -149,7 +141,7 @@ class _Checker:
         if opt.get('val') is not None:
             self.val(opt['val'])
         if opt.get('dist_params'):
-            check_keys(opt['dist_params'], DIST.split(), 'dist_params:')
+            check_keys(opt['dist_params'], DIST, 'dist_params:')
         if opt.get('train') is not None:
             self.train(opt['train'])
         if opt.get('logger') is not None:
@@ -202,7 +194,7 @@ class _Checker:
                 raise unknown(phase, ['train', 'val', 'test'], where, 'phase')
             self.require(block, 'name type', where)
             target = find(self.registry.DATASET_REGISTRY, block['type'], f'{where}type', 'dataset')
-            check_keys(block, {*DATASET.split(), *option_keys(target)}, where)
+            check_keys(block, {*DATASET, *option_keys(target)}, where)
             if phase == 'train' and self.is_train:
                 self.require(block, 'batch_size_per_gpu', where)
                 if block.get('num_worker_per_gpu') is None:
@@ -221,14 +213,15 @@ class _Checker:
         named = {f'pretrain_{name}' for name in networks}
         short = {name.removeprefix('network_') for name in networks}
         keys = {f'{prefix}_{name}' for name in short for prefix in ('param_key', 'strict_load')}
-        check_keys(block, {*PATH.split(), *named, *keys, *option_keys(self.model, 'path')}, 'path:')
+        check_keys(block, {*PATH, *named, *keys, *option_keys(self.model, 'path')}, 'path:')
         resumed = self.is_train and (self.auto_resume or block.get('resume_state'))
         for key, value in block.items():
             if key == 'resume_state' or (key.startswith('pretrain_') and not resumed):
                 self.existing(value, f'path:{key}')
 
     def train(self, block: dict) -> None:
-        check_keys(block, {*TRAIN.split(), *option_keys(self.model, 'train')}, 'train:')
+        check_keys(block, {*TRAIN, *switches.TRAIN, *option_keys(self.model, 'train')}, 'train:')
+        switches.check_values(block, switches.TRAIN, 'train:')
         for key, inner in block.items():
             where = f'train:{key}:'
             if not isinstance(inner, dict):
@@ -251,7 +244,7 @@ class _Checker:
                 self.call(inner, find(self.registry.LOSS_REGISTRY, inner['type'], f'{where}type', 'loss'), where)
 
     def val(self, block: dict) -> None:
-        check_keys(block, {*VAL.split(), *option_keys(self.model, 'val')}, 'val:')
+        check_keys(block, {*VAL, *option_keys(self.model, 'val')}, 'val:')
         for name, inner in (block.get('metrics') or {}).items():
             where = f'val:metrics:{name}:'
             self.require(inner, 'type', where)
@@ -259,9 +252,16 @@ class _Checker:
             self.call(inner, target, where, ['better'])
 
     def logger(self, block: dict) -> None:
-        check_keys(block, {*LOGGER.split(), *option_keys(self.model, 'logger')}, 'logger:')
+        check_keys(block, {*LOGGER, *switches.LOGGER, *option_keys(self.model, 'logger')}, 'logger:')
+        switches.check_values(block, switches.LOGGER, 'logger:')
+        self.kept_best(block.get('keep_best'))
         if block.get('wandb'):
-            check_keys(block['wandb'], WANDB.split(), 'logger:wandb:')
+            check_keys(block['wandb'], WANDB, 'logger:wandb:')
+
+    def kept_best(self, metric: str | None) -> None:
+        metrics = (self.opt.get('val') or {}).get('metrics') or {}
+        if metric and metric not in metrics:
+            raise RefStarError(f'logger:keep_best: {metric!r} is not in val:metrics{nearest(metric, metrics)}')
 
 
 def check_options(opt: dict, is_train: bool, auto_resume: bool = False) -> None:

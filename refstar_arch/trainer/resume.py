@@ -1,9 +1,9 @@
 """Resuming a killed BasicSR run so that it ends with the weights that the uninterrupted run would have had.
 
 BasicSR saves neither the random states nor the position within the epoch, looks for the states in the current folder
-rather than under the root path, and needs CUDA to read them. Here a `.state` file also holds the random states, and
-the sampler of the resumed epoch starts where the killed run stopped. Exact for one process and for samples that depend
-on their index or on the main process' random state; further processes of a distributed run get fresh random states.
+rather than under the root path, and needs CUDA to read them. Here a `.state` file also holds the random states of every
+process, the sampler of the resumed epoch starts where the killed run stopped, and samples draw from seeds of their own
+(:mod:`seeding`).
 """
 
 import math
@@ -15,15 +15,20 @@ from typing import Any
 import numpy as np
 import torch
 from basicsr.data.data_sampler import EnlargedSampler
+from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import get_dist_info
 from basicsr.utils.misc import check_resume
+from torch import distributed
 
 from ..checkpoint import load_file
 from ..errors import RefStarError
+from .seeding import Draw
 
 FROZEN_NETWORKS = ('network_vqgan',)  # never saved, so always read from their own files
 
-_resumed: dict[str, Any] = {}  # the training state that this process resumes from: the dict that BasicSR holds too
+_opt: dict[str, Any] = {}  # options of the training of this process
+_resumed: dict[str, Any] = {}  # the training state that it resumes from: the dict that BasicSR holds too
+_batches = 0  # iterations per epoch
 
 
 def random_states() -> dict[str, Any]:
@@ -48,21 +53,46 @@ def set_random_states(states: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(states['cuda'])
 
 
+def gather_random_states() -> list[dict[str, Any]] | None:
+    """The random states of all processes by rank; None in all but the first process."""
+    if not distributed.is_initialized():
+        return [random_states()]
+    rank, world_size = get_dist_info()
+    states = [None] * world_size if rank == 0 else None
+    distributed.gather_object(random_states(), states)
+    return states
+
+
+def restore_random_states(state: dict[str, Any]) -> None:
+    """Gives this process the random states that it had when the training state was saved."""
+    states, (rank, world_size) = state.get('random_states'), get_dist_info()
+    states = [states] if isinstance(states, dict) else states or []  # one dict: from before they were kept by rank
+    if len(states) == world_size:
+        set_random_states(states[rank])
+    elif states:
+        get_root_logger().warning(
+            f'Saved by {len(states)} processes, resumed by {world_size}: random states begin anew, so this run goes '
+            'another way than the uninterrupted one.'
+        )
+
+
 class ResumableSampler(EnlargedSampler):
     """BasicSR's sampler, which after `plan` leaves out what a resumed run has done and ends at the last iteration."""
 
     plan_made = False
 
-    def plan(self, batch_size: int, batches: int, total_iters: int) -> None:
-        """Fixes which samples each epoch yields.
+    def plan(self, batch_size: int, batches: int, total_iters: int, seed: int = 0) -> None:
+        """Fixes which samples each epoch yields, and by which seeds they are drawn.
 
         Args:
             batch_size: samples of this process per iteration.
             batches: iterations per epoch.
             total_iters: iterations of the whole training.
+            seed: of the training.
         """
         self.batch_size, self.batches, self.total_iters = batch_size, batches, total_iters
-        self.start_iter = _resumed.get('iter', 0)
+        self.seed = seed % 2**32
+        self.start_iter = start_iter()
         self.resumed_epoch = max(self.start_iter - 1, 0) // batches
         self.plan_made = True
 
@@ -73,15 +103,30 @@ class ResumableSampler(EnlargedSampler):
         before = self.epoch * self.batches
         start = max(self.start_iter - before, 0) * self.batch_size
         stop = min(self.total_iters - before, self.batches) * self.batch_size
-        if self.start_iter and self.epoch == self.resumed_epoch:
-            self._restore_random_states()
-        return iter(indices[start:stop])
+        places = range(self.rank, self.total_size, self.num_replicas)  # in the epoch, over all processes
+        chosen = list(zip(indices, places, strict=True))[start:stop]
+        return (Draw.at(index, self.seed, self.epoch, place) for index, place in chosen)
 
-    def _restore_random_states(self) -> None:
-        """The loader has just been built for the resumed epoch and has drawn its random numbers already."""
-        states = _resumed.get('random_states')
-        if self.rank == 0 and states is not None:
-            set_random_states(states)
+
+def options() -> dict[str, Any]:
+    """Options of the training of this process; empty before they are read."""
+    return _opt
+
+
+def start_iter() -> int:
+    """Iteration that this process has resumed from; 0 if it began."""
+    return _resumed.get('iter', 0)
+
+
+def epoch_of(current_iter: int) -> int:
+    """Epoch that an iteration belongs to."""
+    return max(current_iter - 1, 0) // _batches
+
+
+def saved_states(opt: dict) -> dict[int, Path]:
+    """The training states of a run by iteration."""
+    files = Path(opt['path']['training_states']).glob('*.state')
+    return {int(file.stem): file for file in files if file.stem.isdigit()}
 
 
 def _keys_of(network: str) -> tuple[str, str]:
@@ -94,12 +139,11 @@ def load_resume_state(opt: dict) -> dict[str, Any] | None:
     Raises:
         RefStarError: the state file is missing, broken, or no training state.
     """
-    global _resumed
-    _resumed = {}
+    global _opt, _resumed
+    _opt, _resumed = opt, {}
     path = opt['path'].get('resume_state')
     if opt['auto_resume']:
-        folder = Path(opt['path']['training_states'])
-        saved = {int(file.stem): file for file in folder.glob('*.state') if file.stem.isdigit()}
+        saved = saved_states(opt)
         path = saved[max(saved)] if saved else None
         if path is not None:
             opt['path']['resume_state'] = str(path)
@@ -113,6 +157,7 @@ def load_resume_state(opt: dict) -> dict[str, Any] | None:
     own = {key: paths[key] for name in ignored for key in _keys_of(name) if key in paths}
     paths['ignore_resume_networks'] = sorted(ignored)
     check_resume(opt, state['iter'])
+    opt['manual_seed'] = state.get('manual_seed', opt.get('manual_seed'))
     paths.update(own)  # BasicSR reads every network's key 'params_ema' as 'params' from then on
     if get_dist_info()[0] == 0:
         for name in ('models', 'training_states'):
@@ -122,11 +167,15 @@ def load_resume_state(opt: dict) -> dict[str, Any] | None:
     return state
 
 
-def plan_epochs(loaders: tuple) -> tuple:
+def plan_epochs(loaders: tuple, seed: int) -> tuple:
     """Corrects what BasicSR's `create_train_val_dataloader` returns: number of epochs, samples of each epoch.
 
     BasicSR counts an incomplete last batch as an iteration that its loader then drops, so a run could end early, and
     it starts epochs past the end, which gave the final validation a wrong iteration.
+
+    Args:
+        loaders: what BasicSR's function returned.
+        seed: of the training.
 
     Raises:
         RefStarError: the training set is smaller than one batch.
@@ -138,7 +187,9 @@ def plan_epochs(loaders: tuple) -> tuple:
             f'datasets.train: {len(sampler)} samples per process are less than a batch of {train_loader.batch_size}; '
             'lower batch_size_per_gpu or raise dataset_enlarge_ratio'
         )
-    sampler.plan(train_loader.batch_size, batches, total_iters)
+    global _batches
+    _batches = batches
+    sampler.plan(train_loader.batch_size, batches, total_iters, seed)
     if _resumed:
         _resumed['epoch'] = sampler.resumed_epoch
     return train_loader, sampler, val_loaders, math.ceil(total_iters / batches) - 1, total_iters
