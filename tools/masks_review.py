@@ -58,16 +58,18 @@ def serve(args: argparse.Namespace) -> None:
         raise RefStarError(f"{error.name} is not installed; pip install 'refstar[app]'") from None
     review = MaskReview(args.root)
     try:
-        # SIGTERM as Ctrl+C: uvicorn ends its work, then raises the signal again, and we still fold
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         with _listen(args.host, args.port) as listener:
             config = uvicorn.Config(
                 review_app(review, args.host, token), log_level='warning', ws='none', timeout_graceful_shutdown=3
             )
+            server = uvicorn.Server(config)
+            # uvicorn takes the signal itself a moment later, and raises it again at the end: both must find a handler
+            # that raises nothing, for an exception may be lost in between
+            signal.signal(signal.SIGTERM, server.handle_exit)
             for note in review.notes:
                 print(f'note: {note}', flush=True)
             print(f'{_address(args.host, listener.getsockname()[1], token)}   (Ctrl+C ends)', flush=True)
-            uvicorn.Server(config).run(sockets=[listener])
+            server.run(sockets=[listener])
     except KeyboardInterrupt:
         pass
     finally:
