@@ -5,9 +5,10 @@
     python benchmarks/ablation.py --faces FACES --write docs    # tables into docs/experiments.md, plots beside it
 
 FACES as for benchmarks/real_faces.py, whose landmarks are used (`--landmarks`). The same command goes on where it was
-stopped. Every variant starts from the same seed and the same RefSel (the last one's has a person check),
-and is trained as long as the others. Identity is
-reported by another network than the one in the losses. No photo is written: figures only.
+stopped. RefSel is trained once for each kind of people (the last variant's has a person check). With every seed a
+backbone is trained without references; from it every variant is trained on, all equally long, and so is the bare
+backbone that they are compared with. Identity is reported by another network than the one in the losses. No photo is
+written: figures only.
 """
 
 import argparse
@@ -44,7 +45,7 @@ VARIANTS = {
 }
 FULL = list(VARIANTS)[-1]
 SEVERAL = [(n, combine) for combine in ('concat', 'guidance') for n in (1, 2, 4)]
-PERSON = {'type': 'PersonLoss', 'loss_weight': 0.5, 'stranger_weight': 6}
+PERSON = {'train.person_opt': {'type': 'PersonLoss', 'loss_weight': 0.5, 'stranger_weight': 6}}
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Case:
     seed: int
     out: Path
     networks: Networks
-    iterations: int
+    iterations: dict[str, int]  # of 'refsel', 'backbone', and of 'refstar' or the bare backbone after it
     faces: Path | None = None
     landmarks: Path | None = None
 
@@ -106,12 +107,12 @@ class Case:
         loading += ('num_worker_per_gpu', 'batch_size_per_gpu', 'dataset_enlarge_ratio', 'prefetch_mode')
         opt['datasets']['train'] = {**{key: old[key] for key in loading}, **self.people('train')}
         opt.update(name=experiment, manual_seed=self.seed)
-        opt['train']['total_iter'] = self.iterations
-        opt['train']['scheduler']['periods'] = [self.iterations]
+        opt['train']['total_iter'] = self.iterations[step]
         for key in ('cycle_opt', 'cycle_every'):
             opt['train'].pop(key, None)
         for key, value in changes.items():
             put(opt, key, copy.deepcopy(value))
+        opt['train']['scheduler']['periods'] = [opt['train']['total_iter']]
         block = Networks.block(self.networks.train)
         if opt['train'].get('identity_opt'):
             opt['train']['identity_opt'].update(block)
@@ -177,34 +178,43 @@ class Case:
     def checkpoint(self, experiment: str) -> str:
         return f'experiments/{experiment}/models/net_g_latest.pth'
 
-    def run(self) -> None:
-        """RefSel with and without the person check, the bare backbone, every variant, several references."""
+    def refsels(self) -> dict[str, tuple[str, str]]:
+        """Trains RefSel with and without the person check: suffix -> (checkpoint, text of its options)."""
+        wanted, found = {'': {}, '_person': {'network_g.person': Networks.block(self.networks.train), **PERSON}}, {}
+        for suffix, changes in wanted.items():
+            name = f'{self.label}_refsel{suffix}'
+            found[suffix] = self.checkpoint(name), self.call('train', self.training('refsel', name, changes))
+        return found
+
+    def run(self, refsels: dict[str, tuple[str, str]]) -> None:
+        """The bare backbone, every variant, several references; `refsels` as of the method."""
         name, block = self.label, Networks.block(self.networks.train)
-        wanted = {'': {}, '_person': {'network_g.person': block, 'train.person_opt': PERSON}}
-        refsels = {s: self.call('train', self.training('refsel', f'{name}_refsel{s}', c)) for s, c in wanted.items()}
         backbone = self.call('train', self.training('backbone', f'{name}_backbone', {}))
+        begin = self.checkpoint(f'{name}_backbone')
+        longer = {'train.total_iter': self.iterations['refstar'], 'path.pretrain_network_g': begin}
+        made = self.call('train', self.training('backbone', f'{name}_bare', longer), backbone)
+        path = {'pretrain_network_g': None, 'pretrain_network_backbone': self.checkpoint(f'{name}_bare')}
+        network = plain(load_options(shipped('refstar')))['network_g']
+        self.call('test', self.test(f'{name}_bare', network, path, 'test', {'arms': ['none']}), made)
         for number, (variant, changes) in enumerate(VARIANTS.items()):
             experiment, suffix = f'{name}_{number}', '_person' if variant == FULL else ''
-            refsel = self.checkpoint(f'{name}_refsel{suffix}')
-            changes = {**changes, 'path.pretrain_network_refsel': refsel}
+            refsel, of = refsels[suffix]
+            changes = {**changes, 'path.pretrain_network_refsel': refsel, 'path.pretrain_network_backbone': begin}
             if suffix:
                 changes['network_g.refsel.person'] = block
             opt = self.training('refstar', experiment, changes)
-            made = self.call('train', opt, refsels[suffix])
+            made = self.call('train', opt, backbone + of)
             path = {'pretrain_network_g': self.checkpoint(experiment), 'param_key_g': 'params_ema'}
             self.call('test', self.test(experiment, opt['network_g'], path, 'test', {}), made)
         several = SEVERAL if self.kind == 'synthetic' else []
         for n, combine in several:
             val = {'arms': ['right'], 'combine': combine}
             self.call('test', self.test(experiment, opt['network_g'], path, f'{combine}{n}', val, n), made)
-        path = {'pretrain_network_g': None, 'pretrain_network_backbone': self.checkpoint(f'{name}_backbone')}
-        network = plain(load_options(shipped('refstar')))['network_g']
-        self.call('test', self.test(f'{name}_backbone', network, path, 'test', {'arms': ['none']}), backbone)
 
     def results(self) -> dict[str, dict[str, dict]]:
         """Row of the table -> test set -> arm -> metric -> value."""
         last = len(VARIANTS) - 1
-        rows = {BARE: f'{self.label}_backbone_test'} | {v: f'{self.label}_{i}_test' for i, v in enumerate(VARIANTS)}
+        rows = {BARE: f'{self.label}_bare_test'} | {v: f'{self.label}_{i}_test' for i, v in enumerate(VARIANTS)}
         if self.kind == 'synthetic':
             rows |= {f'{combine} {n}': f'{self.label}_{last}_{combine}{n}' for n, combine in SEVERAL}
         return {row: self.figures(test) for row, test in rows.items()}
@@ -239,7 +249,14 @@ def main() -> None:
     parser.add_argument('--faces', type=Path, help='folder with identities/, splits/ and weights/; default: none')
     parser.add_argument('--landmarks', type=Path, default=Path('results/real_faces/landmarks.npz'))
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1])
-    parser.add_argument('--iterations', type=int, default=600, help='of every training')
+    parser.add_argument(
+        '--iterations',
+        type=int,
+        nargs=3,
+        default=[500, 350, 200],
+        metavar=('REFSEL', 'BACKBONE', 'VARIANT'),
+        help='of the trainings (default: 500 350 200)',
+    )
     parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='trainings side by side, each on one core')
     parser.add_argument('--out', type=Path, default=Path('results/ablation'))
     parser.add_argument('--write', type=Path, metavar='DOCS', help='write tables and plots into DOCS/experiments.md')
@@ -259,9 +276,16 @@ def main() -> None:
         )
         kinds.append(('real', Networks(train, test, squeeze)))
     places = args.faces and args.faces.resolve(), args.landmarks.resolve()
-    cases = [Case(kind, seed, out, nets, args.iterations, *places) for seed in args.seeds for kind, nets in kinds]
+    iterations = dict(zip(('refsel', 'backbone', 'refstar'), args.iterations, strict=True))
+
+    def case(kind: str, networks: Networks, seed: int) -> Case:
+        return Case(kind, seed, out, networks, iterations, *places)
+
+    cases = [case(*kind, seed) for seed in args.seeds for kind in kinds]
     with ThreadPoolExecutor(args.jobs) as pool:
-        list(pool.map(Case.run, cases))
+        firsts = [case(*kind, args.seeds[0]) for kind in kinds]
+        refsels = {first.kind: made for first, made in zip(firsts, pool.map(Case.refsels, firsts), strict=True)}
+        list(pool.map(lambda one: one.run(refsels[one.kind]), cases))
     table = collect([case.results() for case in cases])
     text = markdown(table)
     (out / 'table.json').write_text(json.dumps(table, indent=2))

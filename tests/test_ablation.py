@@ -16,7 +16,24 @@ import ablation_report
 def case(tmp_path, identity_weights, squeeze_weights) -> ablation.Case:
     network = ('mobilefacenet', Path(identity_weights))
     networks = ablation.Networks(network, network, Path(squeeze_weights))
-    return ablation.Case('synthetic', 0, tmp_path, networks, 10)
+    return ablation.Case('synthetic', 0, tmp_path, networks, {'refsel': 30, 'backbone': 20, 'refstar': 10})
+
+
+def test_everything_begins_at_the_same_backbone_and_refsel(case, monkeypatch):
+    trained = {}
+    monkeypatch.setattr(
+        ablation.Case, 'call', lambda self, command, opt, of='': trained.update({opt['name']: opt}) or ''
+    )
+    case.run(case.refsels())
+    opts = [trained[f'synthetic_s0_{i}'] for i in range(len(ablation.VARIANTS))]
+    assert {opt['path']['pretrain_network_backbone'] for opt in opts} == {case.checkpoint('synthetic_s0_backbone')}
+    refsels = [opt['path']['pretrain_network_refsel'] for opt in opts]
+    assert refsels == [case.checkpoint('synthetic_s0_refsel')] * (len(opts) - 1) + [refsels[-1]]
+    assert refsels[-1] == case.checkpoint('synthetic_s0_refsel_person')
+    bare = trained['synthetic_s0_bare']
+    assert bare['train']['total_iter'] == opts[0]['train']['total_iter'] == 10
+    assert bare['train']['scheduler']['periods'] == [10]
+    assert trained['synthetic_s0_refsel_person']['train']['person_opt']['type'] == 'PersonLoss'
 
 
 @pytest.mark.parametrize('variant', ablation.VARIANTS)
