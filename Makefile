@@ -1,5 +1,6 @@
 # make demo        set-up, then train, test and report on synthetic faces (about 13 minutes on two cores)
 # make experiment  the same at length, resumable
+# make small       after it, the small network that ships with the package
 # make test        set-up, then the tests
 # VENV=path        an environment of yours instead of .venv; it gets this project installed
 
@@ -7,7 +8,7 @@ VENV ?= .venv
 PYTHON ?= python3.11
 STAMP := $(VENV)/.refstar-$(shell cksum setup.py pyproject.toml | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo experiment test lint format clean
+.PHONY: setup demo experiment small test lint format clean
 
 setup: $(STAMP)
 
@@ -23,6 +24,12 @@ demo: setup
 
 experiment: setup
 	$(VENV)/bin/refstar demo --length experiment
+
+small: experiment
+	$(VENV)/bin/basicsr train -opt options/train/refstar_small_128.yml --auto_resume
+	$(VENV)/bin/basicsr test -opt options/test/refstar_small_128.yml
+	$(VENV)/bin/refstar convert experiments/refstar_small_128/models/net_g_latest.pth --ema --fp16 \
+	  refstar_arch/pretrained/refstar_small_128.safetensors
 
 test: setup
 	$(VENV)/bin/python -m pytest -n auto --dist loadfile

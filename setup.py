@@ -24,10 +24,12 @@ FOLDERS = {
     'refstar.tools.evaluation': 'tools/evaluation',
     'refstar.tools.restoration': 'tools/restoration',
     'refstar.tools.review': 'tools/review',
+    'refstar.tools.serving': 'tools/serving',
+    'refstar.tools.webapp': 'tools/webapp',
 }
 
 REQUIRES = [
-    'torch',
+    'torch>=2.6',  # from here on its own readers refuse pickles that run code
     'torchvision',
     'basicsr>=1.4.2',
     'gfpgan>=1.3.8',
@@ -41,9 +43,10 @@ REQUIRES = [
 
 EXTRAS = {
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
-    'app': ['gradio', 'starlette', 'uvicorn'],
+    'app': ['starlette', 'uvicorn'],
     'data': ['imagehash'],
     'evaluate': ['torch-fidelity'],
+    'plot': ['matplotlib'],
     'video': ['av'],
     'dev': [
         'av',
@@ -75,7 +78,8 @@ setup(
     python_requires='>=3.10,<3.13',
     packages=list(FOLDERS),
     package_dir=FOLDERS,
-    package_data={'refstar.options': ['**/*.yml'], 'refstar.tools.review': ['page/*']},
+    package_data={'refstar': ['pretrained/*.safetensors'], 'refstar.options': ['**/*.yml']}
+    | {f'refstar.tools.{name}': ['page/*'] for name in ('review', 'serving', 'webapp')},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={

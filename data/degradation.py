@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from ..errors import RefStarError, nearest
+from .blur import blur_and_shrink
 
 Range = tuple[float, float]
 
@@ -171,22 +172,18 @@ class Draw:
         Returns:
             The degraded image: same shape, order and range, on the grid of 8-bit values, as if read from a file.
         """
-        lq = cv2.resize(self._blur(img), (self.width, self.height), interpolation=cv2.INTER_LINEAR)
+        lq = self._shrink(img)
         if self.field is not None:
-            lq = lq + np.float32(self.noise) * self.field
+            lq = cv2.scaleAdd(self.field, self.noise, lq)
         if self.quality:
             lq = jpeg(lq, self.quality)
         lq = cv2.resize(lq, img.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        return np.rint(lq * 255).clip(0, 255) / np.float32(255)
+        return _levels(lq) / np.float32(255)
 
-    def _blur(self, img: np.ndarray) -> np.ndarray:
+    def _shrink(self, img: np.ndarray) -> np.ndarray:
         if self.kernel < 3:
-            return img
-        if self.sigma_x == self.sigma_y:
-            side = self.kernel, self.kernel
-            return cv2.GaussianBlur(img, side, self.sigma_x, borderType=cv2.BORDER_REFLECT_101)
-        kernel = anisotropic_kernel(self.kernel, self.sigma_x, self.sigma_y, self.theta)
-        return cv2.filter2D(img, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+            return cv2.resize(img, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
+        return blur_and_shrink(img, self.sigma_x, self.sigma_y, self.theta, self.kernel, self.height, self.width)
 
 
 RANGES = ('blur_sigma', 'downsample_range', 'noise_range', 'jpeg_range')
@@ -205,22 +202,16 @@ PRESETS = {
 }
 
 
-def anisotropic_kernel(size: int, sigma_x: float, sigma_y: float, theta: float) -> np.ndarray:
-    """A turned elliptic Gaussian that sums to 1, shape (size, size), float32; sigmas in pixels, theta in radians."""
-    axis = np.arange(size, dtype=np.float32) - size // 2
-    x, y = axis[None, :], axis[:, None]
-    cos, sin = math.cos(theta), math.sin(theta)
-    along, across = cos * x + sin * y, cos * y - sin * x
-    tiny = 1e-3  # a vanishing sigma is a line, not a division by zero
-    kernel = np.exp(-0.5 * ((along / max(sigma_x, tiny)) ** 2 + (across / max(sigma_y, tiny)) ** 2))
-    return kernel / kernel.sum()
-
-
 def jpeg(img: np.ndarray, quality: int) -> np.ndarray:
     """Writes and reads a JPEG in memory. `img` (H, W, 3), RGB, float32; values outside [0, 1] are clipped."""
-    bgr = np.rint(img[..., ::-1] * 255).clip(0, 255).astype(np.uint8)
+    bgr = cv2.cvtColor(_levels(img), cv2.COLOR_RGB2BGR)
     _, code = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255
+    return cv2.cvtColor(cv2.imdecode(code, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB) / np.float32(255)
+
+
+def _levels(img: np.ndarray) -> np.ndarray:
+    """Float32 of 1 -> uint8, rounded; values outside [0, 1] are clipped."""
+    return cv2.convertScaleAbs(cv2.max(img, 0), alpha=255)
 
 
 def _range(key: str, value) -> Range | None:

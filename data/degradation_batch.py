@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .degradation import Draw, anisotropic_kernel
+from .blur import anisotropic_kernel
+from .degradation import Draw
 from .jpeg_batch import BLOCK, jpeg_batch
 
 NUMBERS = [(field.name, field.type) for field in fields(Draw) if field.name != 'field']
@@ -68,7 +69,7 @@ def degrade(gt: Tensor, draws: Sequence[Draw]) -> Tensor:
     noise = lq.new_tensor([draw.noise for draw in draws]).view(b, 1, 1, 1)
     lq = repeat_edges(lq + noise * torch.randn_like(lq), rows, columns)
     quality = lq.new_tensor([draw.quality for draw in draws])
-    if quality.any():
+    if any(draw.quality for draw in draws):
         lq = torch.where(quality.view(b, 1, 1, 1) > 0, jpeg_batch(lq, quality.clamp_min(1)), lq)
     lq = sample(lq, grow(height, rows), grow(width, columns))
     return (lq * 255).round().clamp(0, 255) / 255

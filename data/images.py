@@ -69,7 +69,7 @@ def decode(path: Path, mode: str) -> np.ndarray:
     with opened(path) as file:
         if file.mode.startswith(('I', 'F')):
             raise RefStarError(f'{path}: has {file.mode} pixels; save it with 8 bits a channel')
-        return np.array(file.convert(mode))
+        return np.array(file if file.mode == mode else file.convert(mode))
 
 
 @contextmanager
@@ -92,4 +92,4 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 def to_tensor(img: np.ndarray) -> torch.Tensor:
     """(H, W, 3) float32 in [0, 1] -> (3, H, W) in [-1, 1], RGB both."""
-    return torch.from_numpy(np.ascontiguousarray(img.transpose(2, 0, 1))).mul_(2).sub_(1)
+    return torch.from_numpy(np.stack(cv2.split(img))).mul_(2).sub_(1)

@@ -7,6 +7,7 @@ state (mouth, eyes) or turned away. Without landmarks nothing is known of a real
 
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from .face_region import conflicts, face_area, fill_hull
@@ -44,7 +45,7 @@ class Face:
     def mirrored(self) -> 'Face':
         """The photo as seen in a mirror."""
         return Face(
-            np.ascontiguousarray(self.img[:, ::-1]),
+            cv2.flip(self.img, 1),
             None if self.points is None else mirror_points(self.points),
             None if self.hidden is None else np.ascontiguousarray(self.hidden[:, ::-1]),
         )

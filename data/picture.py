@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import RefStarError
 from .durable import write_atomically
@@ -16,6 +16,7 @@ MAX_PIXELS = 100_000_000  # of a picture, before and after enlarging; Pillow its
 FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP', '.bmp': 'BMP', '.tif': 'TIFF'}
 FORMATS['.tiff'] = 'TIFF'
 TRANSPARENT = ('PNG', 'WEBP', 'TIFF')
+SENT = ('PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF', 'GIF')  # read from strangers; Pillow knows some that run programs
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,45 @@ def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
         warnings.simplefilter('ignore')  # Pillow's, of large pictures: the limit here is what counts
         try:
             with opened(path) as file:
-                refuse_large(*file.size, max_pixels, str(path))
-                profile = file.info.get('icc_profile') if file.mode in ('RGB', 'RGBA', 'P') else None
-                return replace(from_pillow(file, str(path)), profile=profile)
+                return _read(file, str(path), max_pixels)
         except RefStarError as error:
             if 'decompression bomb' in str(error):
                 raise RefStarError(f'{path}: is too large (limit: {max_pixels} pixels); shrink it first') from None
             raise
+
+
+def _read(file: Image.Image, what: str, max_pixels: int) -> Picture:
+    refuse_large(*file.size, max_pixels, what)
+    profile = file.info.get('icc_profile') if file.mode in ('RGB', 'RGBA', 'P') else None
+    return replace(from_pillow(file, what), profile=profile)
+
+
+def picture_from(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
+    """A picture from the content of a file that a stranger sent; otherwise as :func:`read_picture`.
+
+    Args:
+        data: the content.
+        name: what to call it in an error; nothing of that name is opened.
+        max_pixels: it may have.
+
+    Raises:
+        RefStarError: as of :func:`read_picture`, or the format is none of `SENT`.
+    """
+    if not data:
+        raise RefStarError(f'{name}: is empty (zero bytes)')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        try:
+            with Image.open(BytesIO(data), formats=SENT) as file:
+                return _read(file, name, max_pixels)
+        except RefStarError:
+            raise
+        except UnidentifiedImageError:
+            raise RefStarError(f'{name}: is no picture ({", ".join(SENT)})') from None
+        except Image.DecompressionBombError:
+            raise RefStarError(f'{name}: is too large (limit: {max_pixels} pixels); shrink it first') from None
+        except Exception as error:  # a broken image can end in almost any exception
+            raise RefStarError(f'{name}: is a broken picture ({error})') from None
 
 
 def refuse_large(width: int, height: int, max_pixels: int, what: str) -> None:
@@ -122,6 +155,16 @@ def write_picture(path: Path, picture: Picture, quality: int = 95) -> None:
     form = FORMATS.get(path.suffix.lower())
     if form is None:
         raise RefStarError(f'{path}: cannot write {path.suffix or "a file without suffix"}; use {", ".join(FORMATS)}')
+    try:
+        data = encode_picture(picture, form, quality)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+    except (OSError, ValueError) as error:
+        raise RefStarError(f'cannot write {path}: {error}') from None
+
+
+def encode_picture(picture: Picture, form: str, quality: int = 95) -> bytes:
+    """Content of a file of one of the `FORMATS`; a JPEG loses what was transparent."""
     file = Image.fromarray(picture.rgb)
     if picture.grey:
         file = file.convert('L')
@@ -130,9 +173,5 @@ def write_picture(path: Path, picture: Picture, quality: int = 95) -> None:
     profile = {'icc_profile': picture.profile} if picture.profile and not picture.grey and form != 'BMP' else {}
     buffer = BytesIO()
     options = {'JPEG': {'quality': quality, 'subsampling': 0}, 'WEBP': {'quality': quality}}.get(form, {})
-    try:
-        file.save(buffer, form, **options, **profile)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, buffer.getvalue())
-    except (OSError, ValueError) as error:
-        raise RefStarError(f'cannot write {path}: {error}') from None
+    file.save(buffer, form, **options, **profile)
+    return buffer.getvalue()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import RefStarError
 from ..layers import identity_grid
+from .masked import masked_mean, only
 
 CHARBONNIER = 1e-3  # of the image side: below it the end-point error counts as a square
 
@@ -104,17 +105,16 @@ class CorrespondenceLoss(nn.Module):
         if [s * s for s in sides] != list(logits.shape[1:]):
             raise RefStarError(f'CorrespondenceLoss: attention of {tuple(logits.shape[1:])} is not on square grids')
         truth, known = shrink_flow(flow, valid, (sides[0], sides[0]))
-        logits = logits[known.flatten(1)].float()  # only these rows: whatever a padding slot holds has no influence
-        if not len(logits):
-            return logits.sum()
-        index, weight = nearest_keys(rearrange(truth, 'm d h w -> m h w d')[known], (sides[1], sides[1]))
-        log_p = logits.log_softmax(1).gather(1, index)
-        return (torch.xlogy(weight, weight) - weight * log_p).sum(1).mean()
+        known = known.flatten()  # whatever a padding slot holds has no influence
+        logits, truth = logits.flatten(0, 1), rearrange(truth, 'm d h w -> (m h w) d')
+        index, weight = nearest_keys(only(truth, known), (sides[1], sides[1]))
+        log_p = only(logits, known).float().log_softmax(1).gather(1, index)
+        return masked_mean((torch.xlogy(weight, weight) - weight * log_p).sum(1), known)
 
     @staticmethod
     def end_point(pred: Tensor, flow: Tensor, valid: Tensor) -> Tensor:
         """Mean error over the known cells of the grid of ``pred`` (m, 2, h, w), in image sides."""
         truth, known = shrink_flow(flow, valid, pred.shape[-2:])
-        gap = rearrange(pred.float() - truth, 'm d h w -> m h w d')[known] / 2
+        gap = only(rearrange(pred.float() - truth, 'm d h w -> m h w d'), known) / 2
         error = (gap.square().sum(-1) + CHARBONNIER**2).sqrt() - CHARBONNIER
-        return error.mean() if len(error) else error.sum()
+        return masked_mean(error, known)

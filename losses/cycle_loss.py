@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import RefStarError
 from .lpips_loss import LPIPSLoss
+from .masked import masked_mean
 
 
 @LOSS_REGISTRY.register()
@@ -49,16 +50,13 @@ class CycleConsistencyLoss(nn.Module):
         if rec.shape != ref.shape or mask.shape != (len(rec), 1, *rec.shape[2:]):
             shapes = ', '.join(str(tuple(x.shape)) for x in (rec, ref, mask))
             raise RefStarError(f'CycleConsistencyLoss: shapes of rec, ref and mask do not fit: {shapes}')
-        mask = mask.detach()
+        ref, mask = ref.detach(), mask.detach()
         area = mask.mean((1, 2, 3))
         used = area > 0
-        if not used.any():
-            zero = rec.sum() * 0
-            return {'pixel': zero} if self.perceptual is None else {'pixel': zero, 'percep': zero}
-        rec, ref, mask, area = rec[used], ref[used].detach(), mask[used], area[used].clamp_min(self.min_area)
+        rec, area = torch.where(used[:, None, None, None], rec, ref), area.clamp_min(self.min_area)
         pixel = (mask * (rec - ref).abs()).mean((1, 2, 3)) / area
-        terms = {'pixel': self.loss_weight * pixel.mean()}
+        terms = {'pixel': self.loss_weight * masked_mean(pixel, used)}
         if self.perceptual is not None:
             distance = self.perceptual.distance(torch.lerp(ref, rec, mask), ref) / area
-            terms['percep'] = self.loss_weight * self.perceptual.loss_weight * distance.mean()
+            terms['percep'] = self.loss_weight * self.perceptual.loss_weight * masked_mean(distance, used)
         return terms

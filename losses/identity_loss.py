@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import RefStarError
 from ..identity_arch import IdentityEncoder
+from .masked import only
 
 
 @LOSS_REGISTRY.register()
@@ -57,9 +58,8 @@ class HardExampleIdentityLoss(nn.Module):
                 refs, ref_valid = gt[:, None], torch.zeros(b, 1, dtype=torch.bool, device=gt.device)
             elif ref_valid is None:
                 ref_valid = torch.ones(refs.shape[:2], dtype=torch.bool, device=gt.device)
-            wanted = self.encoder(torch.cat([gt, refs[ref_valid]]))  # padding slots are not even looked at
-            refs_wanted = wanted.new_zeros(*ref_valid.shape, wanted.shape[1])
-            refs_wanted[ref_valid] = wanted[b:]
+            wanted = self.encoder(torch.cat([gt, only(refs, ref_valid).flatten(0, 1)]))
+            refs_wanted = only(wanted[b:].unflatten(0, ref_valid.shape), ref_valid)
         embedding = self.encoder(out)
         far_gt = 1 - torch.einsum('bd,bd->b', embedding, wanted[:b])
         far_refs = 1 - torch.einsum('bd,bnd->bn', embedding, refs_wanted)

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
+from .masked import masked_mean, only
+
 
 @LOSS_REGISTRY.register()
 class PersonLoss(nn.Module):
@@ -38,8 +40,8 @@ class PersonLoss(nn.Module):
             dict: ``same`` and ``embedding``, weighted scalars. In ``same`` both sides are means: strangers count
             however rare they are.
         """
-        loss = F.binary_cross_entropy_with_logits(logits, same.to(logits), reduction='none')
-        sides = [loss[valid & side].mean() if (valid & side).any() else loss.sum() * 0 for side in (same, ~same)]
+        loss = F.binary_cross_entropy_with_logits(only(logits, valid), same.to(logits), reduction='none')
+        sides = [masked_mean(loss, valid & side) for side in (same, ~same)]
         distance = 1 - torch.einsum('bd,bd->b', found, wanted.detach()).mean()
         sides = [weight * side for weight, side in zip(self.side_weights, sides, strict=True)]
         return {'same': self.weight * sum(sides) / 2, 'embedding': self.embedding_weight * distance}

@@ -6,6 +6,7 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
 from ..errors import RefStarError
+from .masked import masked_mean, only
 
 # Probabilities are kept this far from 0 and 1: the smallest step that float32 can tell from 1 is 6e-8.
 MARGIN = 1e-6
@@ -48,13 +49,11 @@ class SelectionLoss(nn.Module):
             raise RefStarError(f'SelectionLoss: prediction {tuple(pred.shape)} and truth {tuple(target.shape)} differ')
         if known is None:
             known = torch.ones(pred.shape[:2], dtype=torch.bool, device=pred.device)
-        pred, target = pred[known].float().flatten(1), target[known].float().flatten(1)  # (masks, pixels)
-        if not len(pred):
-            zero = pred.sum()
-            return {'bce': zero, 'dice': zero}
+        pred, target = (only(x, known).float().flatten(0, 1).flatten(1) for x in (pred, target))  # (masks, pixels)
         # Not F.binary_cross_entropy: autocast refuses it, and its gradient is lost at exactly 0 and 1.
         p = pred.sigmoid() if logits else pred.clamp(MARGIN, 1 - MARGIN)
-        bce = F.binary_cross_entropy_with_logits(pred if logits else p.logit(), target)
+        bce = F.binary_cross_entropy_with_logits(pred if logits else p.logit(), target, reduction='none').mean(1)
         overlap, area = (p * target).sum(1), target.sum(1)
         dice = torch.where(area > 0, 1 - 2 * overlap / (p.sum(1) + area).clamp_min(MARGIN), p.mean(1))
-        return {'bce': self.bce_weight * bce, 'dice': self.dice_weight * dice.mean()}
+        bce, dice = (masked_mean(x, known.flatten()) for x in (bce, dice))
+        return {'bce': self.bce_weight * bce, 'dice': self.dice_weight * dice}

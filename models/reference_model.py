@@ -11,6 +11,7 @@ from collections import OrderedDict
 from os import path as osp
 from typing import Any
 
+import numpy as np
 import torch
 from basicsr.losses import build_loss
 from basicsr.models.sr_model import SRModel
@@ -20,8 +21,11 @@ from torch import Tensor, nn
 
 from ..data.degradation_batch import complete
 from ..errors import RefStarError
-from . import parallel, parts
-from .pictures import strip
+from ..trainer.progress import draw
+from ..trainer.step import step_of
+from ..trainer.validation import in_order
+from . import parallel, parts, tensorboard
+from .pictures import flow_colours, strip
 
 
 class ReferenceModel(SRModel):
@@ -33,6 +37,7 @@ class ReferenceModel(SRModel):
     arms: tuple[str, ...] = ()
     option_keys = {
         **parts.KEYS,
+        **tensorboard.KEYS,
         'train.selection_opt': 'loss of the selection masks',
         'train.correspondence_opt': 'loss of the correspondence',
         'train.person_opt': 'loss of the decision who is a stranger; needs a person block in RefSel',
@@ -40,6 +45,8 @@ class ReferenceModel(SRModel):
 
     # ----------------------------------------------------------------- set-up
     def __init__(self, opt: dict) -> None:
+        if opt['is_train']:
+            tensorboard.check(opt)
         super().__init__(opt)
         if not self.is_train:  # training does so in init_training_settings, before the EMA is made
             parts.load_parts(self, self.net_g)
@@ -92,8 +99,12 @@ class ReferenceModel(SRModel):
     def feed_data(self, data: dict[str, Any]) -> None:
         """Keeps the batch: every tensor goes to the device (keys: see ``docs/training.md``)."""
         data = complete(data, self.device)
-        self.data = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in data.items()}
-        self.lq, self.gt = self.data['lq'], self.data.get('gt')
+        self.use({k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in data.items()})
+
+    def use(self, data: dict[str, Any]) -> None:
+        """Makes a batch that is on the device the current one."""
+        self.data = data
+        self.lq, self.gt = data['lq'], data.get('gt')
 
     def step(self, terms: dict[str, Tensor]) -> None:
         """Sums named losses, updates net_g and its EMA, logs every term."""
@@ -104,9 +115,9 @@ class ReferenceModel(SRModel):
             self.model_ema(self.ema_decay)
 
     def backward(self, loss: Tensor, net: nn.Module) -> None:
-        """Gradients of a network, the same in every process."""
+        """Gradients of a network, the same in every process once the last batch of a step is there."""
         loss.backward()
-        if self.opt['dist']:
+        if self.opt['dist'] and step_of(self).last:
             parallel.average_gradients(net.parameters())
 
     @staticmethod
@@ -134,11 +145,33 @@ class ReferenceModel(SRModel):
         """Captioned pictures of one sample, for the strip."""
         raise NotImplementedError
 
+    def explained(self, outs: dict[str, dict[str, Tensor]]) -> np.ndarray:
+        """The strip of one sample, and beside it what was taken from where; uint8 HWC BGR."""
+        row, out = self.panels(outs), outs.get('right')
+        if out is not None:
+            colours = flow_colours(out['flow'][0].float().cpu().numpy(), out['alpha'][0, 0].float().cpu().numpy())
+            row.append(('flow, right', colours))
+        return strip(row)
+
+    @torch.no_grad()
+    def picture(self) -> np.ndarray:
+        """The first sample of the training batch that has a reference, as :meth:`explained`."""
+        whole, training = self.data, self.net_eval.training
+        first = int(self.data['ref_valid'].any(1).int().argmax())
+        self.net_eval.eval()
+        try:
+            self.use({key: value[first : first + 1] for key, value in whole.items()})
+            arms = [arm for arm in self.arms if arm != 'wrong' or 'wrong_refs' in whole]
+            return self.explained({arm: self.test_arm(arm) for arm in arms})
+        finally:
+            self.use(whole)
+            self.net_eval.train(training)
+
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
         """Runs every arm on every sample; averages, logs and writes figures and pictures."""
         dataset, val = dataloader.dataset.opt['name'], self.opt['val']
         arms = parts.arms_of(self, self.arms, dataloader.dataset[0])
-        metrics, rows = val.get('metrics') or {}, []
+        metrics, records = val.get('metrics') or {}, []
         training = self.net_eval.training
         self.net_eval.eval()
         for data in dataloader:
@@ -148,12 +181,17 @@ class ReferenceModel(SRModel):
             name = osp.splitext(osp.basename(data['lq_path'][0]))[0]
             if metrics and self.gt is None:
                 raise RefStarError(f'{data["lq_path"][0]}: no ground truth, which the metrics need; remove val.metrics')
+            rows = []
             for arm, out in outs.items():
                 inputs = self.metric_inputs(arm, out) if metrics else {}
                 rows.append({'image': name, 'arm': arm, **{k: measure(inputs, o) for k, o in metrics.items()}})
+            records.append(rows)
             if save_img:
                 self.save_pictures(dataset, name, current_iter, outs)
+            if tb_logger and len(records) <= (val.get('tb_images') or 0):
+                draw(tb_logger, f'{dataset}/{name}', self.explained(outs), current_iter)
         self.net_eval.train(training)
+        rows = [row for rows in in_order(dataloader, records) for row in rows]
         self.report(dataset, arms, list(metrics), rows, current_iter, tb_logger)
 
     def save_pictures(self, dataset: str, name: str, current_iter: Any, outs: dict[str, dict[str, Tensor]]) -> None:
@@ -168,7 +206,7 @@ class ReferenceModel(SRModel):
         imwrite(picture, osp.join(root, f'{dataset}_arms', f'{name}.png'))
 
     def report(self, dataset, arms, metrics, rows, current_iter, tb_logger) -> None:
-        """Means per arm to the log, TensorBoard, ``metrics_<dataset>.json`` and ``metrics_<dataset>.csv``."""
+        """Means per arm to the log, TensorBoard and files; in every process, of the images of all."""
         means = {arm: {m: mean([r[m] for r in rows if r['arm'] == arm]) for m in metrics} for arm in arms}
         self.metric_results = OrderedDict(
             (f'{arm}_{m}', v) for arm in arms for m, v in means[arm].items() if v is not None
@@ -178,6 +216,11 @@ class ReferenceModel(SRModel):
             for name, value in self.metric_results.items():
                 self._update_best_metric_result(dataset, name, value, current_iter)
         self._log_validation_metric_values(current_iter, dataset, tb_logger)
+        if self.opt['rank'] == 0:
+            self.write_figures(dataset, means, metrics, rows, current_iter)
+
+    def write_figures(self, dataset, means, metrics, rows, current_iter) -> None:
+        """``metrics_<dataset>.json`` (means) and ``metrics_<dataset>.csv`` (every image)."""
         stem = osp.join(self.opt['path']['log'], f'metrics_{dataset}')
         count = len({r['image'] for r in rows})
         with open(f'{stem}.json', 'w') as f:

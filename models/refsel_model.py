@@ -33,7 +33,8 @@ class RefSelModel(ReferenceModel):
     def test_arm(self, arm: str) -> dict[str, Tensor]:
         refs, valid = ('refs', 'ref_valid') if arm == 'right' else ('wrong_refs', 'wrong_valid')
         mask, aux = self.net_eval(self.lq, self.data[refs], self.data[valid], return_aux=True)
-        return {'result': mask[:, 0] * 2 - 1, 'flow': resize(aux['match'].flow[:, 0], mask.shape[-2:])}
+        flow = resize(aux['match'].flow[:, 0], mask.shape[-2:])
+        return {'result': mask[:, 0] * 2 - 1, 'flow': flow, 'alpha': aux['carried'][:, 0]}
 
     def truth(self, arm: str) -> Tensor | None:
         """(H, W) true selection of the first reference; None where it is not known."""
@@ -60,7 +61,7 @@ class RefSelModel(ReferenceModel):
 
     def panels(self, outs: dict[str, dict[str, Tensor]]) -> list[tuple[str, Any]]:
         ref = tensor2img(self.data['refs'][:, 0], min_max=(-1, 1))
-        wrong = tensor2img(self.data['wrong_refs'][:, 0], min_max=(-1, 1))
+        wrong = tensor2img(self.data['wrong_refs'][:, 0], min_max=(-1, 1)) if 'wrong' in outs else None
         masks = {arm: (out['result'][0, 0].cpu().numpy() + 1) / 2 for arm, out in outs.items()}
         photos = {'LQ': self.lq, 'GT': self.gt}
         row = [(name, tensor2img(x, min_max=(-1, 1))) for name, x in photos.items() if x is not None]

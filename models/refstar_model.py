@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..data.face_region import face_oval
 from ..errors import RefStarError
+from ..layers import resize
 from . import adversarial, parts
 from .cycle import degrade
 from .outputs import Output, read_output
@@ -190,10 +191,13 @@ class RefSTARModel(ReferenceModel):
             valid and self.data[valid],
             return_aux=True,
             **parts.test_options(self),
-            **self.opt['val'].get('backbone_kwargs') or {},
+            **(self.opt.get('val') or {}).get('backbone_kwargs') or {},
         )
-        result = {'result': read_output(out).image}
-        return result if aux is None else {**result, 'mask': aux['mask'], 'alpha': aux['alpha']}
+        image = read_output(out).image
+        if aux is None:
+            return {'result': image}
+        flow = resize(aux['flow'][:, 0], image.shape[-2:])
+        return {'result': image, 'mask': aux['mask'], 'alpha': aux['alpha'], 'flow': flow}
 
     def region(self) -> Any:
         """(H, W) in {0, 1}, the same in every arm: the union of the true selections; unknown: the face oval."""

@@ -51,6 +51,18 @@ class _NumpyWithFloat:
         return getattr(import_module('numpy'), name)
 
 
+def _fix_gfpgan_model(module: ModuleType) -> None:
+    from .trainer.validation import take_part
+
+    take_part(module.GFPGANModel)
+
+
+def _fix_gfpgan_dataset(module: ModuleType) -> None:
+    from .trainer.basicsr_fixes import fix_components
+
+    fix_components(module.FFHQDegradationDataset)
+
+
 def _fix_awing(module: ModuleType) -> None:
     module.np = _NumpyWithFloat()  # facexlib's landmark code uses np.float
 
@@ -58,6 +70,8 @@ def _fix_awing(module: ModuleType) -> None:
 AFTER_IMPORT: dict[str, Callable[[ModuleType], None]] = {
     'basicsr': _fix_basicsr,
     'facexlib.alignment.awing_arch': _fix_awing,
+    'gfpgan.data.ffhq_degradation_dataset': _fix_gfpgan_dataset,
+    'gfpgan.models.gfpgan_model': _fix_gfpgan_model,
 }
 
 

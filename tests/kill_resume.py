@@ -9,7 +9,6 @@ differs.
 """
 
 import argparse
-import logging
 import os
 import random
 import shutil
@@ -17,12 +16,13 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import torch
 import yaml
+from forked import ended
 from shrink import replace_files, shrink
 from test_shipped_options import OPTIONS, plain
 
@@ -57,35 +57,12 @@ def start(folder: Path, opt: dict, before: Callable[[], object] = int) -> int:
     """
     folder.mkdir(exist_ok=True)
     (folder / 'x.yml').write_text(yaml.safe_dump(plain(opt), sort_keys=False))
-    (folder / 'log.txt').touch()
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        os.setpgid(0, 0)
-        os.chdir(folder)
-        log = os.open('log.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(log, 1), os.dup2(log, 2)
-        sys.stdout, sys.stderr = (os.fdopen(stream, 'w', buffering=1) for stream in (1, 2))
-        from basicsr.utils import logger
 
-        logging.getLogger('basicsr').handlers.clear()  # of tests that ran in this process before
-        logger.initialized_logger.clear()
-        torch.multiprocessing.set_start_method('fork', force=True)
+    def run() -> int:
         before()
-        code = train(['-opt', 'x.yml', '--auto_resume'])
-    except SystemExit as stop:
-        code = stop.code
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+        return train(['-opt', 'x.yml', '--auto_resume'])
 
-
-def ended(child: int) -> int:
-    """Waits for a training; returns its exit code."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return forked.start(folder, run)
 
 
 def finish(folder: Path, opt: dict) -> Path:

@@ -16,6 +16,7 @@ from torch import nn
 from refstar import native_ops
 from refstar.checkpoint import load_file, save_atomically, state_dict_of
 from refstar.errors import RefStarError
+from refstar.trainer import resume
 from refstar.trainer.resume import ResumableSampler, random_states, set_random_states
 
 
@@ -226,6 +227,7 @@ def test_launcher_without_torchrun_says_so(monkeypatch) -> None:
 def test_resume_state_is_found_under_the_root_path_and_read_without_cuda(tmp_path, monkeypatch) -> None:
     from basicsr.train import load_resume_state
 
+    monkeypatch.setattr(resume, '_resumed', {})  # put back afterwards
     experiment = model(tmp_path)
     experiment.optimizers = [torch.optim.Adam([nn.Parameter(torch.ones(1))])]
     for label in (8, 16):

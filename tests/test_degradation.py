@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from refstar.data.degradation import PRESETS, Degradation, anisotropic_kernel, jpeg
+from refstar.data.blur import anisotropic_kernel
+from refstar.data.degradation import PRESETS, Degradation, jpeg
 from refstar.errors import RefStarError
 
 # peers' option files at 512 pixels: sigma, down, noise, JPEG

@@ -1,7 +1,7 @@
 """Degradation of a batch on the model's device: one photo comes out as from the data loader."""
 
 from dataclasses import replace
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 
 import cv2
 import numpy as np
@@ -50,7 +50,7 @@ def test_blur_and_resizing_are_those_of_the_cpu(photos, name):
     plain = [replace(draw, noise=0.0, field=None, quality=0) for draw in draws(name, 4)]
     expected = np.stack([draw.apply(img) for draw, img in zip(plain, photos, strict=True)])
     found = array(degrade(tensor(photos), plain))
-    assert levels(found, expected).max() <= 1.01 and (levels(found, expected) > 0.5).mean() < 0.01
+    assert levels(found, expected).max() <= 1.01 and (levels(found, expected) > 0.5).mean() < 0.02  # see data/blur.py
 
 
 def test_enlarging_and_oblong_images(photos):
@@ -122,6 +122,7 @@ def test_a_data_set_can_leave_it_to_the_model(tmp_path):
     assert done['lq'].shape == done['gt'].shape and not torch.equal(done['lq'], done['lq_hard'])
     assert done['lq'].min() >= -1 and done['lq'].max() <= 1
     model = SimpleNamespace(device=torch.device('cpu'))
+    model.use = MethodType(ReferenceModel.use, model)
     ReferenceModel.feed_data(model, batch)
     assert model.lq.shape == model.data['lq_hard'].shape == model.gt.shape == (2, 3, 32, 32)
     unchanged = {'lq': torch.zeros(1), 'gt': torch.zeros(1)}

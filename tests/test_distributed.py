@@ -1,15 +1,23 @@
-"""Two processes under torchrun, on gloo without a GPU: train, one common set of weights, resume."""
+"""Two processes under torchrun, on one node and on two, and under Slurm; on gloo, without a GPU."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import forked
+import kill_resume
+import pytest
 import runs
 import torch
 import yaml
 from shrink import replace_files, shrink
 from test_shipped_options import OPTIONS, plain
 
+from refstar.errors import RefStarError
+from refstar.tools.train import main as train
 from refstar.trainer.option_file import load_options
+from refstar.trainer.processes import place_in_slurm
 
 GRADIENTS = """
 import torch
@@ -79,3 +87,66 @@ def test_two_processes_train_refstar_with_every_loss(tmp_path: Path) -> None:
         assert f' {term}' in log, term
     assert ': nan' not in log
     assert (tmp_path / f'experiments/{options["name"]}/models/net_g_latest.pth').is_file()
+
+
+# --------------------------------------------------------------------- two nodes, Slurm
+SHORT = ['-opt', 'x.yml', '--force_yml', 'train:total_iter=2', '--launcher']
+
+
+def user_folder(path: Path, **dist_params: object) -> Path:
+    """A folder with photos and the smallest recipe."""
+    runs.write_images(path / 'datasets/gt', 8)
+    runs.write_images(path / 'datasets/lq', 8)
+    options = load_options(runs.FIXTURES / 'sr_tiny.yml')
+    runs.write_options(path / 'x.yml', plain({**options, 'dist_params': dist_params}))
+    return path
+
+
+@pytest.fixture(scope='module')
+def on_one_node(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run of two processes on one node."""
+    folder = user_folder(tmp_path_factory.mktemp('node'), backend='nccl', port=29500)  # as BasicSR's files have it
+    forked.ranks(2, folder, lambda: train([*SHORT, 'pytorch']))
+    return folder / 'experiments/sr_tiny'
+
+
+def test_two_nodes_train_as_one(on_one_node: Path, tmp_path: Path) -> None:
+    """torchrun started once on each of two nodes that share their files; here both are this machine."""
+    folder = user_folder(tmp_path)
+    meet = ['--rdzv_backend', 'c10d', '--rdzv_endpoint', f'127.0.0.1:{forked.free_port()}', '--rdzv_id', 'x']
+    nodes = ['--nnodes', '2', '--nproc_per_node', '1', *meet, '--local_addr', '127.0.0.1']
+    command = [sys.executable, '-m', 'torch.distributed.run', *nodes, '-m', 'refstar.tools.train', *SHORT, 'pytorch']
+    streams = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'text': True}
+    started = [subprocess.Popen(command, cwd=folder, env=runs.ENVIRONMENT, **streams) for _ in range(2)]
+    try:
+        logs = [node.communicate(timeout=500)[0] for node in started]
+    finally:
+        for node in started:
+            node.kill()
+    assert [node.returncode for node in started] == [0, 0], '\n'.join(log[-3000:] for log in logs)
+    assert sum('World size (gpu number): 2' in log for log in logs) == 1  # the first process alone writes
+    assert kill_resume.differences(on_one_node, folder / 'experiments/sr_tiny', 2) == []
+
+
+def test_slurm_trains_as_torchrun(on_one_node: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = user_folder(tmp_path, backend='nccl', port=forked.free_port())
+    scontrol = folder / 'bin/scontrol'
+    scontrol.parent.mkdir()
+    scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostname node[1-2]" ] && printf "127.0.0.1\\nnode2\\n"\n')
+    scontrol.chmod(0o755)
+    job = {'PATH': f'{scontrol.parent}:/usr/bin:/bin', 'SLURM_NODELIST': 'node[1-2]', 'SLURM_NTASKS': 2}
+    tasks = [{**job, 'SLURM_PROCID': task, 'SLURM_LOCALID': task} for task in range(2)]
+    forked.together(folder, lambda: train([*SHORT, 'slurm']), tasks)
+    assert kill_resume.differences(on_one_node, folder / 'experiments/sr_tiny', 2) == []
+
+    monkeypatch.setenv('PATH', job['PATH'])
+    task = {name: str(value) for name, value in tasks[1].items()}
+    alone = {'MASTER_ADDR': '127.0.0.1', 'RANK': '1', 'WORLD_SIZE': '2', 'LOCAL_RANK': '1'}
+    assert place_in_slurm(task) == {**alone, 'MASTER_PORT': '29500'}
+    assert place_in_slurm({**task, 'SLURM_JOB_ID': '123456'}, 5)['MASTER_PORT'] == '5'
+    ports = {place_in_slurm({**task, 'SLURM_JOB_ID': job})['MASTER_PORT'] for job in ('123456', '123457')}
+    assert ports == {'13456', '13457'}
+    with pytest.raises(RefStarError, match='not started by srun'):
+        place_in_slurm({})
+    with pytest.raises(RefStarError, match='which nodes elsewhere are'):
+        place_in_slurm({**task, 'SLURM_NODELIST': 'elsewhere'})

@@ -11,7 +11,8 @@ from shrink import replace_files, shrink
 from test_shipped_options import OPTIONS, plain
 
 from refstar.tools import test, train
-from refstar.trainer.dry_run import Clock, costly_iteration
+from refstar.trainer.clock import Clock
+from refstar.trainer.dry_run import costly_iteration
 from refstar.trainer.option_file import load_options
 
 

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import kill_resume
+import numpy as np
 import pytest
 import runs
 import torch
@@ -111,3 +112,78 @@ def test_the_recipe_takes_the_switches_of_this_project_and_resumes(folder: Path,
     assert kill_resume.differences(tmp_path / 'whole', kill_resume.finish(tmp_path, options), 3) == []
     log = (tmp_path / 'log.txt').read_text()
     assert 'grad_norm: ' in log and 'l_d_r1: ' in log and ': nan' not in log
+
+
+# --------------------------------------------------------------------- the full recipe: components and identity
+PART = {'type': 'FacialComponentDiscriminator'}
+FULL = {
+    'network_d_left_eye': PART,
+    'network_d_right_eye': PART,
+    'network_d_mouth': PART,
+    'network_identity': {'type': 'ResNetArcFace', 'block': 'IRBlock', 'layers': [1, 1, 1, 1], 'use_se': False},
+}
+PARTS = {'left_eye': [200.0, 240.0, 40.0], 'right_eye': [310.0, 240.0, 40.0], 'mouth': [256.0, 370.0, 50.0]}
+
+
+def full_recipe(folder: Path) -> dict:
+    """`train_gfpgan_v1`, at 512 pixels: GFPGAN crops no eyes from smaller faces."""
+    from basicsr.archs import build_network
+
+    runs.write_images(folder / 'datasets/gt', 2, 512)
+    runs.write_images(folder / 'datasets/lq', 1, 512)
+    for file in list((folder / 'datasets/gt').iterdir())[1:]:
+        shutil.copy(folder / 'datasets/lq/000.png', file)
+    landmarks = {f'{i:08d}': {part: np.array(box) for part, box in PARTS.items()} for i in range(2)}
+    torch.save(landmarks, folder / 'landmarks.pth')
+    torch.save(build_network(copy.deepcopy(FULL['network_identity'])).state_dict(), folder / 'arcface.pth')
+    options = {**yaml.safe_load((runs.FIXTURES / f'{NAME}.yml').read_text()), **copy.deepcopy(FULL)}
+    options['name'] = 'gfpgan_full'
+    for key in ('network_g', 'network_d'):
+        options[key].update(out_size=512, narrow=0.0625)
+    options['network_g'].update(decoder_load_path=None, fix_decoder=False)
+    components = {'crop_components': True, 'component_path': 'landmarks.pth', 'eye_enlarge_ratio': 1.4}
+    options['datasets']['train'].update(**components, out_size=512, batch_size_per_gpu=1)
+    options['path'].update(
+        pretrain_network_d_left_eye=None,
+        pretrain_network_d_right_eye=None,
+        pretrain_network_d_mouth=None,
+        pretrain_network_identity='arcface.pth',
+        ignore_resume_networks=['network_identity'],
+    )
+    vanilla = {'type': 'GANLoss', 'gan_type': 'vanilla', 'real_label_val': 1.0, 'fake_label_val': 0.0, 'loss_weight': 1}
+    options['train'].update(gan_component_opt=vanilla, comp_style_weight=200, identity_weight=10)
+    options['train'].update(perceptual_opt=None, total_iter=2, grad_clip=1.0, channels_last=['d_mouth'])
+    options['val'] = None
+    del options['datasets']['val']
+    options['logger'].update(save_checkpoint_freq=1, use_tb_logger=False)
+    return options
+
+
+@pytest.mark.slow
+def test_the_full_recipe_trains_and_resumes(tmp_path: Path) -> None:
+    options = full_recipe(tmp_path)
+    run = kill_resume.finish(tmp_path, options)
+    log = (tmp_path / 'log.txt').read_text()
+    for term in ('l_g_gan_left_eye', 'l_g_gan_mouth', 'l_g_comp_style_loss', 'l_identity', 'l_d_right_eye'):
+        assert f' {term}: ' in log, term
+    assert ': nan' not in log
+    shutil.copytree(run, tmp_path / 'whole')
+    for label in ('2', 'latest'):
+        for file in run.rglob(f'*{label}.*'):
+            file.unlink()
+    kill_resume.finish(tmp_path, options)
+    assert 'Resuming training from epoch: 0, iter: 1.' in (tmp_path / 'log.txt').read_text()
+    assert kill_resume.differences(tmp_path / 'whole', run, 2) == []
+
+
+def test_components_are_mirrored_once() -> None:
+    from basicsr.utils.registry import DATASET_REGISTRY
+
+    kind = DATASET_REGISTRY.get('FFHQDegradationDataset')
+    dataset = kind.__new__(kind)
+    dataset.out_size, dataset.eye_enlarge_ratio = 512, 1.4
+    dataset.components_list = {'00000003': {part: np.array(box) for part, box in PARTS.items()}}
+    plain, mirrored, again = (dataset.get_component_coordinates(3, [flip]) for flip in (False, True, True))
+    assert [box.tolist() for box in mirrored] == [box.tolist() for box in again]
+    assert plain[0].tolist() == [200 - 56 + 1, 240 - 56 + 1, 200 + 56, 240 + 56]
+    assert mirrored[0].tolist() == [202 - 56 + 1, 240 - 56 + 1, 202 + 56, 240 + 56]  # the other eye, from the right

@@ -14,12 +14,13 @@ import reviewing
 import runs
 from reviewing import Client, pixels, png, provenance, sha256
 from starlette.testclient import TestClient
+from strangers import REFUSED
 
 from refstar.data.masks.review import MaskReview
 from refstar.data.refsel_dataset import RefSelDataset
 from refstar.errors import RefStarError
 from refstar.tools.review.app import LARGEST, review_app
-from refstar.tools.review.guard import is_loopback
+from refstar.tools.serving.guard import is_loopback
 
 SIZE = 48
 A, B, C = '00000', '00001', '00002'
@@ -151,22 +152,6 @@ def test_a_full_disk_saves_nothing_and_says_so(root, client, monkeypatch) -> Non
 
 
 # requests of strangers
-
-
-REFUSED = {
-    'another site': {'Origin': 'http://evil.example'},
-    'another port': {'Origin': 'http://127.0.0.1:9999'},
-    'another scheme': {'Origin': 'https://127.0.0.1:8411'},
-    'a sandboxed frame': {'Origin': 'null'},
-    'a page that hides its origin': {'Origin': None},
-    'another site, as the browser says': {'Sec-Fetch-Site': 'cross-site'},
-    'a neighbour, as the browser says': {'Sec-Fetch-Site': 'same-site'},
-    'a rebound name': {'Host': 'evil.example:8411', 'Origin': 'http://evil.example:8411'},
-    'a name that begins like ours': {'Host': '127.0.0.1.evil.example', 'Origin': 'http://127.0.0.1.evil.example'},
-    'ours as a user name': {'Host': '127.0.0.1@evil.example', 'Origin': 'http://127.0.0.1@evil.example'},
-    'no name': {'Host': '', 'Origin': 'http://'},
-    'a broken name': {'Host': '[::1', 'Origin': 'http://[::1'},
-}
 
 
 @pytest.mark.parametrize('headers', REFUSED.values(), ids=REFUSED)

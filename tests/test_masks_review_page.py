@@ -14,14 +14,11 @@ import numpy as np
 import pytest
 import reviewing
 import runs
+from browsing import chromium, needs_chromium, small_png
 from PIL import Image
 from reviewing import Server, pixels, provenance
 
-api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
-CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no Chromium on this machine')
-OFF = ('gpu', 'quic', 'background-networking', 'component-update', 'sync')
-FLAGS = ['--no-sandbox', '--no-first-run', *(f'--disable-{feature}' for feature in OFF)]
+pytestmark = needs_chromium
 SIZE = 96
 A, B, C, D, E, F = (f'{number:05d}' for number in range(6))
 SHOWN = 'body:not(.busy) #name:not(:empty)'
@@ -29,10 +26,8 @@ SHOWN = 'body:not(.busy) #name:not(:empty)'
 
 @pytest.fixture(scope='module')
 def browser():
-    with api.sync_playwright() as playwright:  # a fresh user data folder at each launch
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope='module')
@@ -296,11 +291,8 @@ def test_screenshot(given, browser, tmp_path) -> None:
         page.tab.mouse.move(middle[0] + 60, middle[1] + 90, steps=8)
         page.tab.mouse.up()
         page.drawn()
-        picture = Image.open(io.BytesIO(page.tab.screenshot())).convert('RGB')
+        file = small_png(page.tab.screenshot())
         page.tab.close()
-    palette = picture.quantize(256, method=Image.Quantize.FASTOCTREE)
-    file = io.BytesIO()
-    picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(file, 'PNG', optimize=True)
-    assert 30_000 < len(file.getvalue()) < 300_000 and picture.size == (1200, 660)
+    assert 30_000 < len(file) < 300_000 and Image.open(io.BytesIO(file)).size == (1200, 660)
     if given:
-        Path(given).write_bytes(file.getvalue())
+        Path(given).write_bytes(file)

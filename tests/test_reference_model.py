@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, default_collate
 
 from refstar import RefStarError
 from refstar.models.refstar_model import check_recipe
+from refstar.trainer import resume
 from refstar.trainer.option_file import load_options
-from refstar.trainer.resume import load_resume_state
 
 
 def options(name: str, tmp_path, monkeypatch) -> dict:
@@ -128,7 +128,8 @@ def test_several_gpus_need_torchrun(tmp_path, monkeypatch):
         build_model(opt)
 
 
-def test_resuming_leaves_frozen_networks_alone(tmp_path):
+def test_resuming_leaves_frozen_networks_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, '_resumed', {})  # put back afterwards
     state = {'epoch': 0, 'iter': 4, 'optimizers': [], 'schedulers': []}
     torch.save(state, tmp_path / '4.state')
     path = {
@@ -139,6 +140,6 @@ def test_resuming_leaves_frozen_networks_alone(tmp_path):
         'param_key_vqgan': 'params_ema',
         'param_key_g': 'params_ema',
     }
-    load_resume_state({'auto_resume': False, 'network_g': {}, 'network_vqgan': {}, 'path': path})
+    resume.load_resume_state({'auto_resume': False, 'network_g': {}, 'network_vqgan': {}, 'path': path})
     assert path['pretrain_network_g'].endswith('net_g_4.pth') and path['param_key_g'] == 'params'
     assert (path['pretrain_network_vqgan'], path['param_key_vqgan']) == ('vqgan.pth', 'params_ema')

@@ -11,6 +11,7 @@ from PIL import Image
 from restoring import SIZE, Detector, face_at, hue_guard, network, picture, save
 
 from refstar import RefStarError
+from refstar.tools.restoration import engine
 from refstar.tools.restoration import restorer as module
 from refstar.tools.restoration.choose import rank
 from refstar.tools.restoration.colour import blur, keep_colour
@@ -95,7 +96,7 @@ def test_precisions(restorer):
 
 def test_fidelity_is_codeformers_w(restorer):
     codeformer = Restorer(make('CodeFormer'))
-    assert codeformer.kwargs(Settings(fidelity=0.3)) == {'w': 0.3}
+    assert codeformer.engine.kwargs(Settings(fidelity=0.3)) == {'w': 0.3}
     with pytest.raises(RefStarError, match='fidelity: RRDBNet has no such control'):
         restorer(picture(0), fidelity=0.5)
 
@@ -243,7 +244,7 @@ def test_pose_and_expression_are_read_from_five_points():
 
 
 def test_only_some_encoded_references_stay_in_memory(monkeypatch):
-    monkeypatch.setattr(module, 'KEPT', 2)
+    monkeypatch.setattr(engine, 'KEPT', 2)
     one = Restorer(network())
     people = one.people([picture(i) for i in range(4)])
     first = one(picture(9), people).image

@@ -60,8 +60,11 @@ def parser() -> argparse.ArgumentParser:
 
 def network_arguments(p: argparse.ArgumentParser) -> None:
     """What `restore` and `bank` need to open a network."""
-    net = p.add_argument_group('networks; each is a file, nothing is downloaded')
-    net.add_argument('-n', '--network', metavar='FILE', help='trained RefSTAR: .safetensors or .pth')
+    net = p.add_argument_group('networks; each is a file, or (but -n) a name of `refstar weights list`')
+    net.add_argument(
+        '-n', '--network', metavar='FILE', help='trained RefSTAR: .safetensors, .pth or .onnx (default: a small one)'
+    )
+    net.add_argument('--backend', choices=('torch', 'onnx'), help="what computes (default: by the file's name)")
     net.add_argument('--options', metavar='X.yml', help='option file of a .pth that does not say what it is')
     net.add_argument('--detector', metavar='FILE', help="face detector: facexlib's RetinaFace .pth, or YuNet .onnx")
     net.add_argument('--identity_network', default='mobilefacenet', metavar='NAME', help='default: mobilefacenet')
@@ -79,6 +82,14 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(',') if part.strip())
 
 
+def located(weights: str | None) -> str | None:
+    """A file as it is; a name of `refstar weights list`: its file, fetched if it is not there yet."""
+    from ..released_weights import RELEASED
+    from ..weight_store import WeightStore
+
+    return str(WeightStore().resolve(weights)) if weights in RELEASED else weights
+
+
 def open_restorer(args: argparse.Namespace):
     """The restorer that the arguments of `network_arguments` describe.
 
@@ -88,24 +99,26 @@ def open_restorer(args: argparse.Namespace):
     import torch
 
     from ..data.picture import MAX_PIXELS
+    from ..shipped_network import network_or_shipped
     from .restoration.restorer import Restorer
 
-    if not args.network:
-        raise RefStarError('give a trained RefSTAR: --network FILE (docs/restore.md says where one comes from)')
     if args.batch_size < 1:
         raise RefStarError(f'--batch_size must be at least 1, got {args.batch_size}')
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     if device.startswith('cuda') and not torch.cuda.is_available():
         raise RefStarError(f'--device {device}: there is no GPU that torch can use; take cpu')
+    identity, detector = located(args.identity_weights), located(args.detector)
+    args.network = str(network_or_shipped(args.network))
     return Restorer.from_pretrained(
         args.network,
         args.options,
         device,
         args.precision,
-        (args.identity_network, args.identity_weights) if args.identity_weights else None,
+        (args.identity_network, identity) if identity else None,
         args.identity_threshold,
-        args.detector,
+        detector,
         getattr(args, 'max_pixels', None) or MAX_PIXELS,
+        args.backend,
     )
 
 

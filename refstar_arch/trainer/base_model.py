@@ -15,6 +15,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from ..checkpoint import require_fit, save_atomically, state_dict_of
 from ..errors import RefStarError, nearest
 from . import guard, resume, retention
+from . import validation as sharing
 from .step import step_of
 
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)  # on the CPU as well as on CUDA
@@ -185,6 +186,7 @@ def validation(
 ) -> None:
     """Draws from the random states of the training, so training depended on when it was validated."""
     states, self.is_validating = resume.random_states(), True
+    dataloader = sharing.seeded(dataloader, self.opt.get('manual_seed') or 0)
     _original_validation(self, dataloader, current_iter, tb_logger, save_img)
     resume.set_random_states(states)
     self.is_validating = False

@@ -3,7 +3,10 @@
 Functions that replace a method or function of BasicSR have its name and its signature.
 """
 
+import copy
 import os
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import cv2
@@ -14,14 +17,20 @@ from basicsr import test as test_module
 from basicsr import train as train_module
 from basicsr.data import degradations
 from basicsr.models.base_model import BaseModel
+from basicsr.models.realesrgan_model import RealESRGANModel
+from basicsr.models.realesrnet_model import RealESRNetModel
+from basicsr.models.sr_model import SRModel
 from basicsr.utils import dist_util, options
 
 from .. import native_ops
 from ..errors import RefStarError
-from . import base_model, guard, resume, speed
-from .option_file import OptionLoader, parse_options
+from . import base_model, guard, progress, resume, speed, validation
+from .option_file import parse_options
+from .processes import place_in_slurm
+from .safe_yaml import OptionLoader
 from .seeding import seeded
 from .step import take_over
+from .trust import refusing
 
 
 def add_jpg_compression(img: np.ndarray, quality: float = 90) -> np.ndarray:
@@ -50,13 +59,7 @@ def init_dist(launcher: str, backend: str = 'nccl', port: int | None = None, **k
         torch.multiprocessing.set_start_method('spawn')
     env = os.environ
     if launcher == 'slurm':
-        import subprocess
-
-        hosts = ['scontrol', 'show', 'hostname', env['SLURM_NODELIST']]
-        env['MASTER_ADDR'] = subprocess.run(hosts, check=True, capture_output=True, text=True).stdout.split()[0]
-        env['MASTER_PORT'] = str(port or env.get('MASTER_PORT', 29500))
-        env['RANK'], env['WORLD_SIZE'] = env['SLURM_PROCID'], env['SLURM_NTASKS']
-        env['LOCAL_RANK'] = env['SLURM_LOCALID']
+        env.update(place_in_slurm(env, port))
     elif 'RANK' not in env:
         raise RefStarError(
             '--launcher pytorch: start with torchrun, e.g. torchrun --nproc_per_node 2 -m refstar.tools.train'
@@ -66,6 +69,49 @@ def init_dist(launcher: str, backend: str = 'nccl', port: int | None = None, **k
     else:
         backend = 'gloo'
     torch.distributed.init_process_group(backend=backend, **kwargs)
+
+
+def where_the_model_is(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Real-ESRGAN's models call `.cuda()` in this method; on the CPU that leaves things where they are."""
+
+    @wraps(method)
+    def run(self: BaseModel, *args: Any) -> Any:
+        opt = self.opt if hasattr(self, 'opt') else args[0]
+        if opt['num_gpu'] != 0:
+            return method(self, *args)
+        kinds = (torch.Tensor, torch.nn.Module)
+        originals = [kind.cuda for kind in kinds]
+        for kind in kinds:
+            kind.cuda = lambda thing: thing
+        try:
+            return method(self, *args)
+        finally:
+            for kind, original in zip(kinds, originals, strict=True):
+                kind.cuda = original
+
+    return run
+
+
+def fix_components(dataset: type) -> None:
+    """GFPGAN's data set mirrors its list of eyes and mouths along with a photo, and leaves it so."""
+    original = dataset.get_component_coordinates
+
+    def get_component_coordinates(self: Any, index: int, status: list[bool]) -> list[torch.Tensor]:
+        kept, name = self.components_list, f'{index:08d}'
+        self.components_list = {name: copy.deepcopy(kept[name])}
+        try:
+            return original(self, index, status)
+        finally:
+            self.components_list = kept
+
+    dataset.get_component_coordinates = get_component_coordinates
+
+
+def fix_realesrgan(*kinds: type[BaseModel]) -> None:
+    """See :func:`where_the_model_is`."""
+    for kind in kinds:
+        for name in ('__init__', '_dequeue_and_enqueue'):
+            setattr(kind, name, where_the_model_is(vars(kind)[name]))
 
 
 def ordered_yaml() -> tuple[type, type]:
@@ -82,6 +128,7 @@ def build_model(opt: dict[str, Any]) -> BaseModel:
     if model.is_train:
         speed.apply(model)
         take_over(model)
+        progress.watch(model)
     return model
 
 
@@ -126,9 +173,15 @@ def apply() -> None:
         module.parse_options = parse_options
     for method in base_model.METHODS:
         setattr(BaseModel, method.__name__, method)
+    validation.take_part(SRModel)
+    fix_realesrgan(RealESRGANModel, RealESRNetModel)
     for module in (models, train_module):
         module.build_model = build_model
+    train_module.MessageLogger = progress.MessageLogger
+    for prefetcher in ('CPUPrefetcher', 'CUDAPrefetcher'):
+        setattr(train_module, prefetcher, progress.timed_prefetcher(getattr(train_module, prefetcher)))
     train_module.EnlargedSampler = resume.ResumableSampler
     train_module.load_resume_state = resume.load_resume_state
     train_module.create_train_val_dataloader = create_train_val_dataloader
     train_module.train_pipeline = guard.guarded(train_module.train_pipeline)
+    test_module.test_pipeline = refusing(test_module.test_pipeline)

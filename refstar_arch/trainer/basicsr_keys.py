@@ -35,7 +35,10 @@ LOGGER = {
     'wandb': 'Weights & Biases: `project`, `resume_id`',
 }
 WANDB = {'project': 'its name; `~` for none', 'resume_id': 'run to go on with'}
-DIST = {'backend': 'nccl (default) or gloo; without CUDA always gloo', 'port': 'of the first process, under Slurm'}
+DIST = {
+    'backend': 'nccl (default) or gloo; without CUDA always gloo',
+    'port': 'of the first process, under Slurm (default: MASTER_PORT, else made of the number of the job)',
+}
 PATH = {
     'pretrain_network_g': 'weights to begin with; the same for every `network_*`',
     'param_key_g': 'key in that file: params (default), params_ema, or `~` for a bare state dict',
@@ -58,3 +61,4 @@ DATASET = {
     'persistent_workers': 'keep the loader processes between epochs (default false)',
     'num_prefetch_queue': 'batches that `prefetch_mode: cpu` keeps ready (default 1)',
 }
+UNREAD = {'RealESRGANDataset': ['gt_size']}  # what upstream's own option files have in a data set and nothing reads

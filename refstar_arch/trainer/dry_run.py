@@ -2,11 +2,6 @@
 
 import math
 import resource
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
 from typing import Any
 
 import torch
@@ -15,48 +10,10 @@ from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
+from .clock import Clock
 from .speed import networks
 
 MIB = 2**20
-
-
-class Clock:
-    """Seconds by part; what a part within another one takes counts for the inner one alone."""
-
-    def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
-        self._open: list[str] = []
-        self._since = 0.0
-
-    def _stop(self) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        now = time.perf_counter()
-        if self._open:
-            self.seconds[self._open[-1]] += now - self._since
-        self._since = now
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """While open, time counts for this part."""
-        self._stop()
-        self._open.append(name)
-        try:
-            yield
-        finally:
-            self._stop()
-            self._open.pop()
-
-    def watch(self, owner: Any, method: str, name: str) -> None:
-        """Lets every call of a method count for a part."""
-        plain: Callable[..., Any] = getattr(owner, method)
-
-        @wraps(plain)
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            with self.part(name):
-                return plain(*args, **kwargs)
-
-        setattr(owner, method, timed)
 
 
 def watch_model(clock: Clock, model: BaseModel) -> None:
@@ -133,8 +90,3 @@ def summary(model: BaseModel, building: dict[str, float], step: dict[str, float]
     else:
         peak, where = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, 'memory of the process'
     return '\n'.join([*lines, '', f'Largest {where}: {peak / MIB:.0f} MiB'])
-
-
-def mebibytes(values: list[Any]) -> float:
-    """Memory of the tensors among these values."""
-    return sum(x.numel() * x.element_size() for x in values if isinstance(x, Tensor)) / MIB

@@ -17,6 +17,8 @@ from torch import distributed
 from ..checkpoint import WriteError
 from ..errors import RefStarError
 from . import resume
+from .processes import cpu_group
+from .trust import refusing
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -54,20 +56,8 @@ def _asked_to_stop() -> int:
     if not distributed.is_initialized() or distributed.get_world_size() == 1:
         return _received
     flag = torch.tensor(_received)
-    distributed.all_reduce(flag, distributed.ReduceOp.MAX, group=_cpu_group())
+    distributed.all_reduce(flag, distributed.ReduceOp.MAX, group=cpu_group())
     return int(flag)
-
-
-_groups: dict[Any, Any] = {}
-
-
-def _cpu_group() -> Any:
-    """A group of all processes that talks without the GPU, so that nobody has to wait for one."""
-    default = distributed.group.WORLD
-    if default not in _groups:
-        _groups.clear()
-        _groups[default] = default if distributed.get_backend() == 'gloo' else distributed.new_group(backend='gloo')
-    return _groups[default]
 
 
 def stop_if_asked(model: BaseModel, done: int) -> None:
@@ -119,6 +109,23 @@ def _plain(error: BaseException) -> str | None:
     return None
 
 
+@contextmanager
+def one_message() -> Iterator[None]:
+    """While open, a full disk prints no traceback for every line of the log, and none from TensorBoard's thread: its
+    error is raised again by the next write."""
+    logs_matter, threads_matter = logging.raiseExceptions, threading.excepthook
+
+    def failed(thread: Any) -> None:
+        if not (isinstance(thread.exc_value, OSError) and thread.exc_value.errno in FULL):
+            threads_matter(thread)
+
+    logging.raiseExceptions, threading.excepthook = False, failed
+    try:
+        yield
+    finally:
+        logging.raiseExceptions, threading.excepthook = logs_matter, threads_matter
+
+
 def guarded(train_pipeline: Callable[[str], None]) -> Callable[[str], None]:
     """BasicSR's function of that name, ended in order.
 
@@ -129,16 +136,13 @@ def guarded(train_pipeline: Callable[[str], None]) -> Callable[[str], None]:
 
     @wraps(train_pipeline)
     def run(root_path: str) -> None:
-        logs_matter, logging.raiseExceptions = logging.raiseExceptions, False  # a full disk: no traceback per line
         try:
-            with signals_wait():
-                train_pipeline(root_path)
+            with signals_wait(), one_message():
+                refusing(train_pipeline)(root_path)
         except (OSError, MemoryError, RuntimeError, WriteError) as error:
             message = _plain(error)
             if message is None:
                 raise
             raise RefStarError(f'{message} {how_to_resume(resume.options())}') from error
-        finally:
-            logging.raiseExceptions = logs_matter
 
     return run

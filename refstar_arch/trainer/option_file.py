@@ -3,7 +3,6 @@
 import argparse
 import os
 import random
-import re
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -11,29 +10,7 @@ from typing import Any
 import yaml
 
 from ..errors import RefStarError, nearest
-
-_SafeLoader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
-
-
-class OptionLoader(_SafeLoader):
-    """Safe YAML with ordered mappings, `1e-4` as a number (YAML 1.2), and an error for a key given twice."""
-
-
-def _ordered_mapping(loader: OptionLoader, node: yaml.MappingNode) -> OrderedDict:
-    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-    twice = next((key for key in keys if keys.count(key) > 1), None)
-    if twice is not None:
-        raise yaml.constructor.ConstructorError(None, None, f'key {twice!r} is given twice', node.start_mark)
-    loader.flatten_mapping(node)
-    return OrderedDict(loader.construct_pairs(node))
-
-
-OptionLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _ordered_mapping)
-OptionLoader.add_implicit_resolver(
-    'tag:yaml.org,2002:float',
-    re.compile(r'[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$'),
-    list('-+.0123456789'),
-)
+from .safe_yaml import read_yaml
 
 
 def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -70,7 +47,7 @@ def parse_value(text: str) -> Any:
         return None
     if text.startswith('!!float'):
         return float(text.removeprefix('!!float'))
-    return yaml.load(text, Loader=OptionLoader)
+    return read_yaml(text)
 
 
 def _force(opt: dict, entry: str) -> None:
@@ -107,7 +84,7 @@ def load_options(path: str | os.PathLike, force: list[str] | None = None) -> Ord
     if not Path(path).is_file():
         raise RefStarError(f'option file not found: {path}')
     try:
-        opt = yaml.load(Path(path).read_text(encoding='utf-8'), Loader=OptionLoader)
+        opt = read_yaml(Path(path).read_text(encoding='utf-8'))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RefStarError(f'{path}: no valid YAML: {" ".join(str(error).split())}') from error
     if not isinstance(opt, dict):

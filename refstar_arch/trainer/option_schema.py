@@ -23,7 +23,7 @@ from typing import Any
 
 from ..errors import RefStarError, nearest
 from . import switches
-from .basicsr_keys import DATASET, DIST, LOGGER, PATH, TOP, TRAIN, VAL, WANDB
+from .basicsr_keys import DATASET, DIST, LOGGER, PATH, TOP, TRAIN, UNREAD, VAL, WANDB
 
 SCHEDULERS = {'MultiStepLR': 'MultiStepRestartLR'}  # BasicSR's other name
 
@@ -194,7 +194,7 @@ class _Checker:
                 raise unknown(phase, ['train', 'val', 'test'], where, 'phase')
             self.require(block, 'name type', where)
             target = find(self.registry.DATASET_REGISTRY, block['type'], f'{where}type', 'dataset')
-            check_keys(block, {*DATASET, *option_keys(target)}, where)
+            check_keys(block, {*DATASET, *option_keys(target), *UNREAD.get(block['type'], ())}, where)
             if phase == 'train' and self.is_train:
                 self.require(block, 'batch_size_per_gpu', where)
                 if block.get('num_worker_per_gpu') is None:

@@ -26,7 +26,8 @@ def _is_bool(value: Any) -> bool:
     return isinstance(value, bool)
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """A whole number from 1."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
@@ -57,7 +58,7 @@ TRAIN = {
         'every iteration takes so many batches of batch_size_per_gpu one after the other and adds up their gradients: '
         'the step of the large batch in the memory of the small one (default 1)',
         'a whole number from 1',
-        _is_count,
+        is_count,
     ),
     'grad_clip': Key(
         "largest norm of net_g's gradient; its norm is logged as grad_norm (0, the default: no clipping)",
@@ -68,7 +69,7 @@ TRAIN = {
         'the run stops, with a checkpoint, once so many steps in a row were left out because a loss or a gradient was '
         'not finite (default 10; looked at every print_freq iterations)',
         'a whole number from 1',
-        _is_count,
+        is_count,
     ),
 }
 
@@ -76,7 +77,7 @@ LOGGER = {
     'keep_last': Key(
         'how many of the latest checkpoints are kept (default: all); best and latest ones do not count',
         'a whole number from 1',
-        _is_count,
+        is_count,
     ),
     'keep_best': Key(
         'metric of val.metrics: networks of the best validation so far are kept as net_*_best.pth',

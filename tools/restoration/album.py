@@ -42,7 +42,7 @@ class Album:
     def __init__(self, args: Namespace, restorer: Restorer) -> None:
         self.args, self.restorer = args, restorer
         self.settings = settings_of(args)
-        self.restorer.kwargs(self.settings)  # an impossible fidelity is told at once
+        self.restorer.engine.check(self.settings)  # an impossible fidelity is told at once
         self.layout = layout_of(args, restorer)
         if args.ref_mask_dir and not args.ref_mask_dir.is_dir():
             raise RefStarError(f'--ref_mask_dir {args.ref_mask_dir}: no such folder')

@@ -81,7 +81,7 @@ def guard_by_file(network: str, weights: str, device: str = 'cpu', threshold: fl
     return Guard(network, sha256(weights), embed, embed, _cosine(threshold, usual), clean)
 
 
-def guard_of(net: nn.Module, threshold: float | None = None) -> Guard | None:
+def guard_of(net: nn.Module | None, threshold: float | None = None) -> Guard | None:
     """The guard by a RefSTAR's own person check, None where it has none."""
     check = getattr(getattr(net, 'refsel', None), 'person', None)
     if check is None:

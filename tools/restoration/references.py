@@ -96,18 +96,25 @@ class ReferenceReader:
         for number, source in enumerate(sources):
             label = str(source) if isinstance(source, (str, Path)) else f'{name} {number + 1}'
             try:
-                faces += self._faces(source, label)
+                faces += [(label, face) for face in self.faces(source, label)]
             except RefStarError as error:
                 dropped[label] = str(error).removeprefix(f'{label}: ')
-        people = self._tell_apart(faces, name, dropped, one_person)
-        people = [drop_useless(person) for person in people]
+        people = self.people(faces, name, dropped, one_person)
         if not any(person.references for person in people):
             reasons = '; '.join(f'{label}: {why}' for person in people for label, why in person.dropped.items())
             raise RefStarError(f'no usable reference of {name}{": " + reasons if reasons else ""}')
         return [person for person in people if person.references]
 
-    def _faces(self, source: object, label: str) -> list[tuple[str, Reference]]:
-        """(photo, face) of every face of a photo."""
+    def faces(self, source: object, label: str) -> list[Reference]:
+        """Every face of a photo, the largest first.
+
+        Args:
+            source: a path, a picture, a Pillow image or an array uint8 (H, W, 3) RGB.
+            label: name of the photo, for people.
+
+        Raises:
+            RefStarError: it cannot be read, or shows no face.
+        """
         picture = picture_of(source, self.max_pixels)
         if self.detector is None:
             crops = [(fit(picture, self.size, label), None)]
@@ -119,9 +126,21 @@ class ReferenceReader:
         names = [label] if len(crops) == 1 else [f'{label} (face {i + 1} of {len(crops)})' for i in range(len(crops))]
         embeddings = self.guard.embed([crop for crop, _ in crops], False) if self.guard else [None] * len(crops)
         return [
-            (label, Reference(called, crop, traits_of(crop, points), points, embedding))
+            Reference(called, crop, traits_of(crop, points), points, embedding)
             for called, (crop, points), embedding in zip(names, crops, embeddings, strict=True)
         ]
+
+    def people(
+        self, faces: list[tuple[str, Reference]], name: str, dropped: dict[str, str], one_person: bool = False
+    ) -> list[Person]:
+        """People of (photo, face) pairs, the one of most photos first; doubles and blurred photos are left out.
+
+        Args:
+            faces: of :meth:`faces`.
+            name, one_person: as of :meth:`read`.
+            dropped: photos that were left out before, and why; told of the first person.
+        """
+        return [drop_useless(person) for person in self._tell_apart(faces, name, dropped, one_person)]
 
     def _cut(self, picture: Picture, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         crop, matrix = cut(picture.rgb, points, self.size)

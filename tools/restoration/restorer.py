@@ -1,9 +1,6 @@
 """Restoring aligned faces with references. Whole photos: :mod:`photo`; videos: :mod:`video`."""
 
-import inspect
-from collections import deque
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,32 +11,27 @@ from torch import Tensor, nn
 
 from ...data.picture import MAX_PIXELS, picture_of
 from ...errors import RefStarError
-from ...multi_reference import image_of
-from ...reference_bank import ReferenceBank
 from .attribution import shares
 from .bank import read_bank
 from .choose import assign, rank
 from .colour import keep_colour
 from .detect import FaceDetector
+from .engine import Engine, TorchEngine, engine_of, faces
 from .files import open_sources
 from .guard import Guard, guard_by_file, guard_of
-from .pixels import to_image, to_tensor
+from .pixels import to_image
 from .plan import Face, Identity, Plan, Result
-from .references import Person, Reference, ReferenceReader, fit
+from .references import Person, ReferenceReader, fit
 from .settings import Settings
-from .slots import edit_masks, encode, join, own_masks, pad
 from .traits import traits_of
-
-KEPT = 64  # encoded references in memory: some megabytes each
-PRECISIONS = {'fp32': None, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
 class Restorer:
     """Restores faces by a trained RefSTAR.
 
     Args:
-        net: RefSTAR.
-        device: where it runs.
+        net: RefSTAR, or an :class:`~refstar.tools.restoration.engine.Engine`.
+        device: where it runs; of an engine: its own.
         precision: `fp32`, `fp16` (on a GPU) or `bf16`.
         guard: tells people apart; None: the network's own person check if it has one, else nobody is checked.
         detector: finds the faces of references (and of whole photos); None: all are aligned.
@@ -60,27 +52,17 @@ class Restorer:
 
     def __init__(
         self,
-        net: nn.Module,
+        net: nn.Module | Engine,
         device: str = 'cpu',
         precision: str = 'fp32',
         guard: Guard | None = None,
         detector: FaceDetector | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        if not hasattr(net, 'refsel') or not hasattr(net, 'encode'):
-            raise RefStarError(f'{type(net).__name__} takes no references; give a network of type RefSTAR')
-        if precision not in PRECISIONS:
-            raise RefStarError(f'precision is {precision!r}; known are {", ".join(PRECISIONS)}')
-        self.device = torch.device(device)
-        if precision == 'fp16' and self.device.type == 'cpu':
-            raise RefStarError('fp16 needs a GPU; on the CPU take bf16 or fp32')
-        self.net = net.to(self.device).eval().requires_grad_(False)
-        self.precision = PRECISIONS[precision]
-        self.guard = guard or guard_of(net)
+        self.engine = TorchEngine(net, device, precision) if isinstance(net, nn.Module) else net
+        self.guard = guard or guard_of(self.engine.net)
         self.detector, self.max_pixels = detector, max_pixels
-        self.reader = ReferenceReader(net.size, detector, self.guard, max_pixels)
-        self._encoded: deque[Reference] = deque()
-        self.arguments = inspect.signature(net.backbone.forward).parameters
+        self.reader = ReferenceReader(self.size, detector, self.guard, max_pixels)
 
     @classmethod
     def from_pretrained(
@@ -93,12 +75,12 @@ class Restorer:
         identity_threshold: float | None = None,
         detector: str | None = None,
         max_pixels: int = MAX_PIXELS,
+        backend: str | None = None,
     ) -> 'Restorer':
         """Opens a network file.
 
         Args:
-            path: a .safetensors or .pth file, see :func:`refstar.network_file.load_network`.
-            options: option file that describes it, where the file itself does not.
+            path, options, backend: as of :func:`~refstar.tools.restoration.engine.engine_of`.
             device, precision, max_pixels: as of the class.
             identity: name and file of a face-recognition network to be the guard; None: the network's own, if any.
             identity_threshold: least cosine of the same person; None: the measured one.
@@ -107,20 +89,35 @@ class Restorer:
         Raises:
             RefStarError: a file is missing or of another kind.
         """
-        from ...network_file import load_network
-
-        net = load_network(path, device, options)
+        engine = engine_of(path, options, device, precision, backend)
         if identity is not None:
             guard = guard_by_file(*identity, device=device, threshold=identity_threshold)
         else:
-            guard = guard_of(net, identity_threshold)
+            guard = guard_of(engine.net, identity_threshold)
         found = FaceDetector(detector, device) if detector else None
-        return cls(net, device, precision, guard, found, max_pixels)
+        return cls(engine, guard=guard, detector=found, max_pixels=max_pixels)
 
     @property
     def size(self) -> int:
         """Side of the network's images in pixels."""
-        return self.net.size
+        return self.engine.size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return self.engine.device
+
+    @property
+    def net(self) -> nn.Module:
+        """The network in torch.
+
+        Raises:
+            RefStarError: there is only its ONNX file.
+        """
+        if self.engine.net is None:
+            what = 'banks, and videos without --no_carry,'
+            raise RefStarError(f'{what} need the network itself (.safetensors or .pth), not its ONNX file')
+        return self.engine.net
 
     # ----------------------------------------------------------------- references
     def people(self, sources: object) -> list[Person]:
@@ -193,58 +190,16 @@ class Restorer:
         return Plan(face, ranked[: settings.num_refs], identity, dropped, notes)
 
     # ----------------------------------------------------------------- restoring
-    def kwargs(self, settings: Settings) -> dict[str, object]:
-        """Arguments of the backbone: the fidelity where it has one, and no random noise."""
-        kwargs: dict[str, object] = {'randomize_noise': False} if 'randomize_noise' in self.arguments else {}
-        if settings.fidelity is not None:
-            if 'w' not in self.arguments:
-                name = type(self.net.backbone).__name__
-                raise RefStarError(f'fidelity: {name} has no such control (CodeFormer has)')
-            kwargs['w'] = settings.fidelity
-        return kwargs
-
     def restore(self, plans: Sequence[Plan], settings: Settings) -> list[Result]:
         """Restores planned faces as one batch."""
         if not plans:
             return []
-        kwargs, low_high = self.kwargs(settings), self.net.value_range
-        half = nullcontext() if self.precision is None else torch.autocast(self.device.type, self.precision)
-        with torch.inference_mode(), half:
-            lq = torch.stack([to_tensor(plan.face.crop) for plan in plans]).to(self.device)
-            given = (lq + 1) * ((low_high[1] - low_high[0]) / 2) + low_high[0]
-            slots = max(len(plan.chosen) for plan in plans)
-            if slots and settings.strength > 0:
-                bank = self._bank(plans, given, slots, settings)
-                out, aux = self.net(given, bank=bank, strength=settings.strength, return_aux=True, **kwargs)
-            else:
-                out, aux = self.net(given, **kwargs), None
-            out = self.net.normalise(image_of(out)).float()
+        with torch.inference_mode():
+            out, aux = self.engine.run(plans, settings)
             if aux is not None and settings.colour:
+                lq = faces(plans, out.device)
                 out = keep_colour(out, lq, settings.strength * aux['alpha'].float())
         return [self._result(plan, out, aux, i, settings) for i, plan in enumerate(plans)]
-
-    def _encode(self, ref: Reference) -> ReferenceBank:
-        """One reference, encoded; the last `KEPT` are remembered, those of banks always are."""
-        if ref.encoded is None:
-            self._encoded.append(ref)
-            if len(self._encoded) > KEPT:
-                self._encoded.popleft().encoded = None
-        return encode(self.net, ref, self.device)
-
-    def _bank(self, plans: Sequence[Plan], lq: Tensor, slots: int, settings: Settings) -> ReferenceBank:
-        """One bank for a batch of faces, each with its own references."""
-        banks = []
-        donor = next(plan.chosen[0].reference for plan in plans if plan.chosen)
-        for i, plan in enumerate(plans):
-            refs = [choice.reference for choice in plan.chosen]
-            if refs:
-                bank = join([self._encode(ref) for ref in refs], 1)
-                if settings.edits(refs):
-                    bank = edit_masks(self.net, lq[i : i + 1], bank, refs, settings)
-            else:  # nothing of it is valid
-                bank = replace(self._encode(donor).apply(torch.zeros_like), mask=None)
-            banks.append(pad(bank, slots))
-        return join(own_masks(self.net, lq, banks), 0)
 
     def _result(self, plan: Plan, out: Tensor, aux: dict | None, i: int, settings: Settings) -> Result:
         count = len(plan.chosen)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...reference_bank import ReferenceBank
-from .pixels import to_tensor
+from .pixels import to_range, to_tensor
 from .references import Reference
 from .regions import region
 from .settings import Settings
@@ -18,8 +18,7 @@ from .settings import Settings
 def encode(net: nn.Module, ref: Reference, device: torch.device) -> ReferenceBank:
     """One reference, encoded; kept in it. Where a mask by hand is 0 nothing of the photo is seen."""
     if ref.encoded is None:
-        low, high = net.value_range
-        x = (to_tensor(ref.crop)[None, None].to(device) + 1) * ((high - low) / 2) + low
+        x = to_range(to_tensor(ref.crop)[None, None].to(device), net.value_range)
         mask = None
         if ref.mask is not None:
             mask = torch.from_numpy(fit_mask(ref.mask, ref.crop.shape[0]))[None, None, None].to(device)

@@ -1,1 +1,1 @@
-"""The web page of `refstar masks review`: its server, who may talk to it, and the page itself."""
+"""The web page of `refstar masks review`: its server, and the page itself."""

@@ -8,13 +8,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
 
 from ...data.masks.review import MaskReview, NotSaved, Stale
 from ...data.masks.triplet_collection import SHOWN, OutsideRoot, UnknownTriplet
-from ...errors import RefStarError
-from .guard import Guard
+from ..serving.answers import error_handlers, page_routes, read_body
+from ..serving.guard import Guard
 
 PAGE = Path(__file__).parent / 'page'
 LARGEST = 8 * 2**20  # bytes of a changed mask; one of 4096x4096 has about 0.3 MB
@@ -51,7 +50,7 @@ def review_app(review: MaskReview, host: str = '127.0.0.1', token: str | None = 
             action, version, seen = query['action'], int(query['version']), query['mask']
         except (KeyError, ValueError):
             raise HTTPException(400, 'a decision needs action, version (a number) and mask (its sha256)') from None
-        body = await _body(request)
+        body = await read_body(request, LARGEST, 'a mask')
         pair = await run_in_threadpool(review.decide, request.path_params['name'], action, version, seen, body)
         return JSONResponse({**pair, 'counts': review.counts()})
 
@@ -61,25 +60,8 @@ def review_app(review: MaskReview, host: str = '127.0.0.1', token: str | None = 
             Route('/api/pairs/{name}', look),
             Route('/api/pairs/{name}', decide, methods=['POST']),
             Route('/api/pairs/{name}/{part}', picture),
-            Mount('/', StaticFiles(directory=PAGE, html=True)),
+            *page_routes(PAGE),
         ],
-        middleware=[Middleware(Guard, host=host, token=token)],
-        exception_handlers={RefStarError: _user_error, HTTPException: _http_error},
+        middleware=[Middleware(Guard, host=host, token=token, name='review')],
+        exception_handlers=error_handlers(STATUS),
     )
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST:
-            raise HTTPException(413, f'a mask has at most {LARGEST >> 20} MiB')
-    return bytes(body)
-
-
-def _user_error(_: Request, error: Exception) -> Response:
-    return JSONResponse({'error': str(error)}, STATUS.get(type(error), 400))
-
-
-def _http_error(_: Request, error: Exception) -> Response:
-    return JSONResponse({'error': error.detail}, error.status_code, error.headers)

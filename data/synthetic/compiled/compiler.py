@@ -17,7 +17,7 @@ from ....errors import RefStarError
 try:
     import numba
 except ImportError as error:
-    raise RefStarError(f'synthetic people need numba, which cannot be imported ({error}): pip install numba') from error
+    raise RefStarError(f'numba cannot be imported ({error}): pip install numba') from error
 
 F = np.float32
 _OPTIONS = {'fastmath': True, 'error_model': 'numpy', 'nogil': True}

@@ -2,8 +2,8 @@
 
 import { Pictures } from './canvas.js';
 import { Filter } from './filter.js';
-import { Mask } from './mask.js';
-import { greyPng } from './png.js';
+import { Mask } from './shared/mask.js';
+import { greyPng } from './shared/png.js';
 import * as server from './server.js';
 
 const byId = (id) => document.getElementById(id);

@@ -1,4 +1,4 @@
-"""Who may talk to the review server: the page that it served itself, and nobody else."""
+"""Who may talk to a local server: the page that it served itself, and nobody else."""
 
 import hmac
 import ipaddress
@@ -34,10 +34,11 @@ class Guard:
         app: the application.
         host: name or address the server listens on, besides the names of the loopback.
         token: secret that opens the page (`/?token=...`, then a cookie); None for none.
+        name: of the server, for its cookie and its messages.
     """
 
-    def __init__(self, app, host: str, token: str | None):
-        self.app = app
+    def __init__(self, app, host: str, token: str | None, name: str):
+        self.app, self.name = app, name
         self.hosts = {*LOOPBACK, host.lower()}
         self.token = token
 
@@ -55,7 +56,7 @@ class Guard:
         for key, value in scope['headers']:
             headers.setdefault(key.decode('latin-1'), []).append(value.decode('latin-1'))
         refusal = self._refusal(scope['method'], headers)
-        cookie = f'refstar_review_{(scope.get("server") or ("", 0))[1]}'
+        cookie = f'refstar_{self.name}_{(scope.get("server") or ("", 0))[1]}'
         if not refusal and self.token is not None and not self._knows(headers, cookie):
             given = parse_qs(scope['query_string'].decode('latin-1')).get('token', [''])[0]
             if scope['path'] == '/' and self._is_token(given):
@@ -76,7 +77,7 @@ class Guard:
         except ValueError:
             name = None
         if name not in self.hosts:
-            return 'this name is not that of the review server: open the address that the command printed'
+            return f'this name is not that of the {self.name} server: open the address that the command printed'
         if origins and origins != [f'http://{hosts[0]}']:
             return f'requests from {origins[0]} are refused: open the address that the command printed'
         if method not in ('GET', 'HEAD') and not origins:
