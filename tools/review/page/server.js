@@ -1,23 +1,13 @@
 // What the page asks of the server. A failure is an Error with the server's message and `status`, if it answered.
 
+import { ask as request } from './shared/ask.js';
+
 export const STALE = 409; // the pair is not what was shown when it was decided
 const UNREADABLE = 422;
 
-async function ask(path, options) {
-  let answer;
-  try {
-    answer = await fetch(path, options);
-  } catch {
-    throw new Error('The server does not answer. Nothing was saved; start it again and repeat the key.');
-  }
-  if (answer.ok) return answer;
-  const text = await answer.text();
-  let message = `${answer.status} ${text.slice(0, 200)}`;
-  try {
-    message = JSON.parse(text).error;
-  } catch { /* not ours: a proxy's page, say */ }
-  throw Object.assign(new Error(message), { status: answer.status });
-}
+const SILENCE = 'The server does not answer. Nothing was saved; start it again and repeat the key.';
+
+const ask = (path, options) => request(path, options, SILENCE);
 
 const pair = (id) => `api/pairs/${encodeURIComponent(id)}`;
 
@@ -38,6 +28,6 @@ export async function picture(id, part) {
 /** `seen` is what `look` gave; `png` the changed mask, or null. */
 export async function decide(seen, action, png = null) {
   const query = new URLSearchParams({ action, version: seen.version, mask: seen.mask });
-  const request = { method: 'POST', headers: { 'Content-Type': 'image/png' }, body: png ?? new Uint8Array() };
-  return (await ask(`${pair(seen.id)}?${query}`, request)).json();
+  const options = { method: 'POST', headers: { 'Content-Type': 'image/png' }, body: png ?? new Uint8Array() };
+  return (await ask(`${pair(seen.id)}?${query}`, options)).json();
 }

@@ -1,24 +1,15 @@
 // What the page asks of the server. A failure is an Error with the server's message and `status`, if it answered.
 
+import { ask as request } from './shared/ask.js';
+
 export const ENDED = 410; // the session is forgotten
 
 let token = sessionStorage.session ?? '';
 
-async function ask(path, options = {}) {
-  let answer;
-  try {
-    answer = await fetch(`api/${path}`, { ...options, headers: { 'X-Session': token, ...options.headers } });
-  } catch {
-    throw new Error('The server does not answer; is it still running?');
-  }
-  if (answer.ok) return answer;
-  const text = await answer.text();
-  let message = `${answer.status} ${text.slice(0, 200)}`;
-  try {
-    message = JSON.parse(text).error;
-  } catch { /* not ours: a proxy's page, say */ }
-  throw Object.assign(new Error(message), { status: answer.status });
-}
+const SILENCE = 'The server does not answer; is it still running?';
+
+const ask = (path, options = {}) =>
+  request(`api/${path}`, { ...options, headers: { 'X-Session': token, ...options.headers } }, SILENCE);
 
 const json = async (path, options) => (await ask(path, options)).json();
 
