@@ -51,11 +51,9 @@ def markdown(table: dict) -> str:
             m: max((max(v) - min(v)) / 2 for r in variants.values() if (v := r.get('right', {}).get(m)))
             for m in metrics
         }
-        lines += [
-            '',
-            'Half of the range over the seeds is at most ' + ', '.join(f'{m} {v:.3f}' for m, v in spread.items()) + '.',
-            '',
-        ]
+        seeds = max(len(v) for row in variants.values() for arm in row.values() for v in arm.values())
+        half = ', '.join(f'{m} {v:.3f}' for m, v in spread.items())
+        lines += ['', f'{seeds} seeds; half of their range is at most {half}.' if seeds > 1 else 'One seed.', '']
         several = {name: row['right'] for name, row in rows.items() if name.split()[0] in SEVERAL}
         if several:
             lines += ['| references | ' + ' | '.join(several) + ' |', '|---' * (len(several) + 1) + '|']
