@@ -81,7 +81,7 @@ def plot(table: dict, folder: Path) -> list[Path]:
             axis.set_yticks([-y for y in range(len(names))], names if metric == 'detail' else [''] * len(names))
             axis.set_xlabel(metric.upper().replace('_', '-'))
             axis.grid(alpha=0.3)
-        axis.legend(loc='lower right')
+        figure.legend(*axis.get_legend_handles_labels(), loc='outside right upper')
         figure.suptitle(dataset)
         files.append(folder / f'ablation_{dataset}.png')
         figure.savefig(files[-1], dpi=90)
