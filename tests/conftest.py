@@ -1,5 +1,6 @@
 """Fixtures shared by the tests."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -9,6 +10,18 @@ import torch
 from refstar import RefSTAR  # noqa: F401  (imports BasicSR, mended, before a test names a part of it)
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def new_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BasicSR's log heard by caplog, with the root's level: not as an earlier test in this process has left it."""
+    from basicsr.utils import logger
+
+    log = logging.getLogger('basicsr')
+    log.setLevel(logging.NOTSET)
+    monkeypatch.setattr(log, 'handlers', [])
+    monkeypatch.setattr(log, 'propagate', True)
+    monkeypatch.setitem(logger.initialized_logger, 'basicsr', True)
 
 
 @pytest.fixture(scope='session')

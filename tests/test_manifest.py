@@ -1,6 +1,5 @@
 """Who is whose reference: folders, csv, stems, lists, lmdb; every wrong list is refused by name."""
 
-import logging
 from pathlib import Path
 
 import pytest
@@ -84,8 +83,7 @@ def test_csv_needs_its_columns(tmp_path):
         read_manifest({'reference_csv': str(tmp_path / 'none.csv'), 'dataroot_gt': str(tmp_path)})
 
 
-def test_missing_files_can_be_dropped(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)
+def test_missing_files_can_be_dropped(tmp_path, caplog):
     touch(tmp_path, '0.png', '1.png')
     rows = ["0.png,0.png,\"['1.png', '8.png']\"", '9.png,9.png,"[\'1.png\']"']
     opt = {'reference_csv': write_csv(tmp_path / 'a.csv', *rows), 'dataroot_gt': str(tmp_path), 'missing': 'drop'}
@@ -141,8 +139,7 @@ def test_unknown_people_and_empty_folders_are_counted(tmp_path):
         read_manifest({'dataroot': str(tmp_path / 'empty')})
 
 
-def test_an_image_listed_twice_or_as_its_own_reference_is_refused_or_counted(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)
+def test_an_image_listed_twice_or_as_its_own_reference_is_refused_or_counted(tmp_path, caplog):
     touch(tmp_path, '0.png', '1.png', '2.png')
     rows = ["0.png,0.png,\"['1.png', '1.png']\"", '0.png,0.png,"[\'2.png\']"', '1.png,1.png,"[\'1.png\']"']
     opt = {'reference_csv': write_csv(tmp_path / 'a.csv', *rows), 'dataroot_gt': str(tmp_path)}
@@ -184,9 +181,8 @@ def test_ffhq_ref_as_it_is_published(tmp_path):
         parts_of(str(root), {})
 
 
-def test_celeba_test_ref_counts_what_is_missing(tmp_path, caplog, monkeypatch):
+def test_celeba_test_ref_counts_what_is_missing(tmp_path, caplog):
     """Three folders, references by their names in CelebA-HQ-img, and some that are not there (peers.md 4b)."""
-    monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)
     touch(tmp_path, 'gt/0.png', 'gt/1.png', 'lq/0.png', 'lq/1.png', 'CelebA-HQ-img/7.jpg')
     rows = ["0.png,0.png,\"['7.jpg', '8.jpg']\"", '1.png,1.png,"[\'9.jpg\']"']
     opt = {'reference_csv': write_csv(tmp_path / 'test_references.csv', *rows), 'missing': 'drop'}

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import runs
 import torch
-from basicsr.utils import logger
 from shrink import replace_files, shrink
 from test_shipped_options import OPTIONS
 
@@ -33,10 +32,8 @@ def events(folder: Path) -> Any:
     return found
 
 
-def message_logger(monkeypatch: pytest.MonkeyPatch, start_iter: int = 0, **train: Any) -> progress.MessageLogger:
-    monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)
-    monkeypatch.setattr(logging.getLogger('basicsr'), 'level', logging.INFO)
-    monkeypatch.setitem(logger.initialized_logger, 'basicsr', True)
+def message_logger(start_iter: int = 0, **train: Any) -> progress.MessageLogger:
+    logging.getLogger('basicsr').setLevel(logging.INFO)
     opt = {
         'name': 'a_run',
         'logger': {'print_freq': 1},
@@ -59,7 +56,7 @@ def test_the_line_is_basicsrs_and_says_more(monkeypatch: Any, caplog: pytest.Log
     now = [100.0]
     monkeypatch.setattr(time, 'time', lambda: now[0])
     monkeypatch.setattr(time, 'perf_counter', lambda: now[0])
-    show = message_logger(monkeypatch, accumulate=2)
+    show = message_logger(accumulate=2)
     now[0] += 60  # iteration 1 compiles
     show.reset_start_time()
     assert '[eta: 0:00:18, time (data): 2.000 (0.500)] l_pix: 2.5000e-01 ' in line(show, caplog, 1)
@@ -80,7 +77,7 @@ def test_the_line_is_basicsrs_and_says_more(monkeypatch: Any, caplog: pytest.Log
 def test_a_resumed_run_counts_its_own_iterations(monkeypatch: Any, caplog: pytest.LogCaptureFixture) -> None:
     now = [100.0]
     monkeypatch.setattr(time, 'time', lambda: now[0])
-    show = message_logger(monkeypatch, start_iter=6)
+    show = message_logger(start_iter=6)
     now[0] += 6
     assert '[eta: 0:00:06, ' in line(show, caplog, 8) and '[eta: 0:00:00, ' in line(show, caplog, 10)
 
@@ -158,7 +155,7 @@ def test_keys_that_cannot_work_are_named(block: dict, value: bool, message: str)
 
 
 def test_gpu_memory_is_shown_on_a_gpu(monkeypatch: Any, caplog: pytest.LogCaptureFixture) -> None:
-    show = message_logger(monkeypatch)
+    show = message_logger()
     show.on_gpu = True
     monkeypatch.setattr(torch.cuda, 'max_memory_allocated', lambda: 3 * 2**29)
     assert parse_line(line(show, caplog, 1)).terms['gpu_gib'] == 1.5

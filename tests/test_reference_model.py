@@ -1,7 +1,6 @@
 """Models with references: weights of parts, in training and in tests."""
 
 import copy
-import logging
 
 import pytest
 import torch
@@ -63,7 +62,6 @@ def test_the_log_says_that_parts_are_not_read(tmp_path, monkeypatch, caplog):
     opt = options('test_refstar.yml', tmp_path, monkeypatch)
     saved(copy.deepcopy(opt['network_g']), tmp_path / 'whole.pth', 1)
     opt['path'].update(pretrain_network_g=str(tmp_path / 'whole.pth'), pretrain_network_refsel='elsewhere.pth')
-    monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)
     with caplog.at_level('INFO', 'basicsr'):
         build_model(opt)
     assert 'pretrain_network_refsel is not read' in caplog.text

@@ -1,7 +1,6 @@
 """benchmarks/train_speed.py: its arms do the same, and what it counts is right."""
 
 import json
-import logging
 import sys
 from pathlib import Path
 
@@ -15,15 +14,6 @@ import roofline
 import train_speed
 
 CPU = torch.device('cpu')
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """The benchmark silences BasicSR's log; other tests read it."""
-    log = logging.getLogger('basicsr')
-    level = log.level
-    yield
-    log.setLevel(level)
 
 
 def test_it_prints_and_writes_every_arm(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
