@@ -8,11 +8,11 @@ The equations are this project's own.
 Axis letters: b batch, n references, c channels, h w feature size.
 """
 
-import torch.nn.functional as F
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from .layers import act, resize, warp
+from .layers import act, enlarge, resize, warp
 
 
 class Transfer(nn.Module):
@@ -48,11 +48,11 @@ class Transfer(nn.Module):
             Tensor: (b, c, h, w); equal to ``feature`` bit for bit where ``alpha`` is 0.
         """
         size = feature.shape[-2:]
-        structure = F.adaptive_avg_pool2d(feature, [min(s, self.structure_size) for s in size])
-        scale, shift = resize(self.scale(structure), size), resize(self.shift(structure), size)
+        structure = resize(feature, [min(s, self.structure_size) for s in size])
+        scale, shift = enlarge(1 + self.scale(structure), size), enlarge(self.shift(structure), size)
         content = self.project(act(self.content(act(ref))))
-        mixed = content * (1 + scale) + shift
-        return feature + resize(alpha, size) * (mixed - feature)
+        mixed = torch.addcmul(shift, content, scale)
+        return torch.lerp(feature, mixed.type_as(feature), resize(alpha, size).type_as(feature))
 
 
 def fetch(ref: Tensor, flow: Tensor, weight: Tensor) -> Tensor:
