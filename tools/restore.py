@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from ..errors import RefStarError
+from ..shipped_network import ABOUT, SHIPPED
 from .entry import report
 
 PRECISIONS = ('fp32', 'fp16', 'bf16')
@@ -62,7 +63,11 @@ def network_arguments(p: argparse.ArgumentParser) -> None:
     """What `restore` and `bank` need to open a network."""
     net = p.add_argument_group('networks; each is a file, or (but -n) a name of `refstar weights list`')
     net.add_argument(
-        '-n', '--network', metavar='FILE', help='trained RefSTAR: .safetensors, .pth or .onnx (default: a small one)'
+        '-n',
+        '--network',
+        metavar='FILE',
+        default=SHIPPED,
+        help='trained RefSTAR: .safetensors, .pth or .onnx (default: a small one)',
     )
     net.add_argument('--backend', choices=('torch', 'onnx'), help="what computes (default: by the file's name)")
     net.add_argument('--options', metavar='X.yml', help='option file of a .pth that does not say what it is')
@@ -99,7 +104,6 @@ def open_restorer(args: argparse.Namespace):
     import torch
 
     from ..data.picture import MAX_PIXELS
-    from ..shipped_network import network_or_shipped
     from .restoration.restorer import Restorer
 
     if args.batch_size < 1:
@@ -108,7 +112,8 @@ def open_restorer(args: argparse.Namespace):
     if device.startswith('cuda') and not torch.cuda.is_available():
         raise RefStarError(f'--device {device}: there is no GPU that torch can use; take cpu')
     identity, detector = located(args.identity_weights), located(args.detector)
-    args.network = str(network_or_shipped(args.network))
+    if args.network is SHIPPED:
+        print(f'no --network FILE: taking {ABOUT}', file=sys.stderr, flush=True)
     return Restorer.from_pretrained(
         args.network,
         args.options,
