@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from ..data.durable import write_atomically
 from ..errors import RefStarError
 from .entry import report
 from .training_log import History, read_run
@@ -146,7 +147,7 @@ def save(figure: Any, file: Path) -> None:
     buffer = BytesIO()
     figure.savefig(buffer, format=kind, dpi=110)
     try:
-        file.write_bytes(buffer.getvalue())
+        write_atomically(file, buffer.getvalue())
     except OSError as error:
         raise RefStarError(f'-o {file}: cannot be written: {error.strerror}') from error
 
