@@ -11,6 +11,7 @@ from torch import nn
 
 from ..data.degradation_batch import complete
 from ..errors import RefStarError
+from ..value_range import to_range
 from . import parts
 
 ARMS = {'right': ('refs', 'ref_valid'), 'none': (), 'wrong': ('wrong_refs', 'wrong_valid')}
@@ -77,9 +78,8 @@ class ReferenceMixin:
         if 'refs' not in data:
             raise RefStarError(f'{type(self).__name__}: the data set gives no refs; use e.g. ReferencePairDataset')
         data = complete(data, self.device)
-        low, high = self.value_range
         images = {key: data[key] for key in ('lq', 'gt', 'refs', 'wrong_refs') if key in data}
-        data = {**data, **{key: low + (x + 1) * ((high - low) / 2) for key, x in images.items()}}
+        data = {**data, **{key: to_range(x, self.value_range) for key, x in images.items()}}
         self.references = {
             key: data[key].to(self.device, non_blocking=True) for keys in ARMS.values() for key in keys if key in data
         }

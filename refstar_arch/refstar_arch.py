@@ -25,6 +25,7 @@ from .reference_bank import ReferenceBank
 from .reference_encoder import ReferenceEncoder
 from .refsel_arch import RefSel, carry
 from .transfer import Transfer, fetch
+from .value_range import from_range
 from .vanilla_attention import VanillaAttention
 
 COMBINE = ('concat', 'guidance')
@@ -111,8 +112,7 @@ class RefSTAR(nn.Module):
 
     def normalise(self, x: Tensor) -> Tensor:
         """Images in ``value_range`` -> [-1, 1]."""
-        low, high = self.value_range
-        return x if (low, high) == (-1, 1) else (x - low) * (2 / (high - low)) - 1
+        return from_range(x, self.value_range)
 
     def usable(self, refs: Tensor, ref_valid: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """References in [-1, 1], blanked where nothing may be seen of them, and their validity (b, n)."""

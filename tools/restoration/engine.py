@@ -15,7 +15,8 @@ from ...errors import RefStarError
 from ...multi_reference import image_of
 from ...onnx_network import OnnxNetwork
 from ...reference_bank import ReferenceBank
-from .pixels import from_range, to_range, to_tensor
+from ...value_range import from_range, to_range
+from .pixels import to_tensor
 from .plan import Plan
 from .references import Reference
 from .settings import Settings

@@ -14,15 +14,3 @@ def to_image(x: Tensor) -> np.ndarray:
     """(3, H, W) in [-1, 1] -> uint8 (H, W, 3)."""
     x = ((x.detach().float().clamp(-1, 1) + 1) * 127.5).round()
     return x.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
-
-
-def to_range(x: Tensor, value_range: tuple[float, float]) -> Tensor:
-    """[-1, 1] -> a network's range."""
-    low, high = value_range
-    return x if (low, high) == (-1, 1) else (x + 1) * ((high - low) / 2) + low
-
-
-def from_range(x: Tensor, value_range: tuple[float, float]) -> Tensor:
-    """A network's range -> [-1, 1]."""
-    low, high = value_range
-    return x if (low, high) == (-1, 1) else (x - low) * (2 / (high - low)) - 1

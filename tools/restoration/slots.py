@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ...reference_bank import ReferenceBank
-from .pixels import to_range, to_tensor
+from ...value_range import to_range
+from .pixels import to_tensor
 from .references import Reference
 from .regions import region
 from .settings import Settings
