@@ -49,8 +49,7 @@ def read(path: Path, size: int) -> np.ndarray:
 
 def degrade(img: np.ndarray, preset: str, seed: int) -> np.ndarray:
     """A photo by published ranges, uint8."""
-    lq = Degradation.from_option(preset, len(img))(img.astype(np.float32) / 255, np.random.default_rng(seed))
-    return np.rint(lq * 255).astype(np.uint8)
+    return Degradation.from_option(preset, len(img))(img.astype(np.float32) / 255, np.random.default_rng(seed))
 
 
 def equal_error(right: np.ndarray, wrong: np.ndarray) -> tuple[float, float]:

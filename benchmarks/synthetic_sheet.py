@@ -29,7 +29,7 @@ def row(index: int, size: int, photos: int, degradation: Degradation) -> np.ndar
     flow, _, selected = correspond(gt, ref)
     column, line = ((axis + 1) * size / 2 - 0.5 for axis in flow)
     carried = cv2.remap(ref.image, column, line, cv2.INTER_LINEAR) * selected[..., None]
-    lq = degradation(gt.image, np.random.default_rng(index))
+    lq = degradation(gt.image, np.random.default_rng(index)) / np.float32(255)
     more = [lq, dimmed(gt.image, selected), dimmed(ref.image, correspond(ref, gt)[2]), carried]
     return np.concatenate([photo.image for photo in taken] + more, axis=1)
 

@@ -10,9 +10,11 @@ would fall below 1 becomes 1: such a face loses nothing by it. Noise and JPEG ac
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
+from scipy.special import ndtri
 
 from ..errors import RefStarError, nearest
 from .blur import blur_and_shrink
@@ -129,7 +131,7 @@ class Degradation:
         noise, quality, values = 0.0, 0, None
         if self.noise_range is not None:
             noise = rng.uniform(*self.noise_range) / 255
-            values = rng.standard_normal((height, width, 3), dtype=np.float32) if field else None
+            values = _normal(rng, (height, width, 3)) if field else None
         if self.jpeg_range is not None:
             quality = int(rng.integers(math.ceil(self.jpeg_range[0]), int(self.jpeg_range[1]) + 1))
         return Draw(sigma_x, sigma_y, theta, kernel, height, width, noise, quality, values)
@@ -170,15 +172,16 @@ class Draw:
             img: shape (H, W, 3), RGB, float32 in [0, 1].
 
         Returns:
-            The degraded image: same shape, order and range, on the grid of 8-bit values, as if read from a file.
+            The degraded image: same shape and order, uint8, as if read from a file.
         """
         lq = self._shrink(img)
         if self.field is not None:
             lq = cv2.scaleAdd(self.field, self.noise, lq)
-        if self.quality:
-            lq = jpeg(lq, self.quality)
-        lq = cv2.resize(lq, img.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        return _levels(lq) / np.float32(255)
+        full = img.shape[1::-1]
+        if not self.quality:
+            return _levels(cv2.resize(lq, full, interpolation=cv2.INTER_LINEAR))
+        lq = jpeg(lq, self.quality).astype(np.float32)
+        return cv2.convertScaleAbs(cv2.resize(lq, full, interpolation=cv2.INTER_LINEAR))
 
     def _shrink(self, img: np.ndarray) -> np.ndarray:
         if self.kernel < 3:
@@ -203,15 +206,27 @@ PRESETS = {
 
 
 def jpeg(img: np.ndarray, quality: int) -> np.ndarray:
-    """Writes and reads a JPEG in memory. `img` (H, W, 3), RGB, float32; values outside [0, 1] are clipped."""
+    """Writes and reads a JPEG in memory: (H, W, 3), RGB, float32, clipped to [0, 1] -> uint8."""
     bgr = cv2.cvtColor(_levels(img), cv2.COLOR_RGB2BGR)
     _, code = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.cvtColor(cv2.imdecode(code, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB) / np.float32(255)
+    return cv2.cvtColor(cv2.imdecode(code, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def _levels(img: np.ndarray) -> np.ndarray:
     """Float32 of 1 -> uint8, rounded; values outside [0, 1] are clipped."""
     return cv2.convertScaleAbs(cv2.max(img, 0), alpha=255)
+
+
+@lru_cache(maxsize=1)
+def _normal_values() -> np.ndarray:
+    """65,536 equally likely values of a standard normal variable, float32."""
+    values = ndtri((np.arange(2**16) + 0.5) / 2**16).astype(np.float32)
+    return values / values.std()
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normal noise, float32, from a table: in 40 % of the time; nothing beyond 4.2 standard deviations."""
+    return np.take(_normal_values(), rng.integers(2**16, size=shape, dtype=np.uint16))
 
 
 def _range(key: str, value) -> Range | None:

@@ -13,6 +13,9 @@ from PIL import Image
 from ..errors import RefStarError
 from .collections.lmdb_images import database_of, read_bytes
 
+LEVELS = np.arange(256, dtype=np.float32) / np.float32(255) * 2 - 1  # 8-bit values in [-1, 1]
+BLACK = torch.tensor(-1.0)
+
 
 class ImageStore:
     """Reads images of one size.
@@ -91,5 +94,10 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 
 def to_tensor(img: np.ndarray) -> torch.Tensor:
-    """(H, W, 3) float32 in [0, 1] -> (3, H, W) in [-1, 1], RGB both."""
-    return torch.from_numpy(np.stack(cv2.split(img))).mul_(2).sub_(1)
+    """(H, W, 3), uint8, or float32 in [0, 1] -> (3, H, W) float32 in [-1, 1], RGB both; alike to the last bit."""
+    out = torch.empty(3, *img.shape[:2])
+    if img.dtype == np.uint8:
+        for channel, plane in zip(cv2.split(img), out.numpy(), strict=True):
+            cv2.LUT(channel, LEVELS, plane)
+        return out
+    return torch.add(BLACK, torch.from_numpy(img).permute(2, 0, 1), alpha=2, out=out)

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
+from scipy.stats import kstest
 
 from refstar.data.blur import anisotropic_kernel
 from refstar.data.degradation import PRESETS, Degradation, jpeg
+from refstar.data.images import to_tensor
 from refstar.errors import RefStarError
 
 # peers' option files at 512 pixels: sigma, down, noise, JPEG
@@ -37,7 +40,7 @@ def test_output_contract_and_determinism(name):
     img = picture()
     before = img.copy()
     a, b = d(img, np.random.default_rng(3)), d(img, np.random.default_rng(3))
-    assert a.shape == img.shape and a.dtype == np.float32 and a.min() >= 0 and a.max() <= 1
+    assert a.shape == img.shape and a.dtype == np.uint8
     assert np.array_equal(a, b) and np.array_equal(img, before)
     assert not np.array_equal(a, d(img, np.random.default_rng(4)))
 
@@ -54,14 +57,32 @@ def test_down_sampling_removes_what_is_above_nyquist():
     stripes = np.tile(np.array([0.2, 0.8], np.float32), (64, 32))[..., None].repeat(3, 2)
     option = {'blur_sigma': [4, 4], 'downsample_range': 8, 'noise_range': None, 'jpeg_range': None}
     d = Degradation.from_option({**option, 'reference_size': 64}, 64)
-    assert d(stripes, np.random.default_rng(0))[8:-8, 8:-8].std() < 0.02
+    assert d(stripes, np.random.default_rng(0))[8:-8, 8:-8].std() < 0.02 * 255
+
+
+def test_noise_is_normal():
+    """Not only in its spread: drawn from a table, it is compared with the distribution itself."""
+    option = {'blur_sigma': 0, 'downsample_range': 1, 'noise_range': 20, 'jpeg_range': None}
+    field = Degradation.from_option(option, 512).draw(np.random.default_rng(0), (512, 512)).field
+    assert field.shape == (512, 512, 3) and field.dtype == np.float32
+    assert kstest(field.ravel(), 'norm').pvalue > 0.01
+    assert abs(field.std() - 1) < 0.003 and 4.1 < np.abs(field).max() < 4.4
+    assert abs(np.corrcoef(field[:, 1:].ravel(), field[:, :-1].ravel())[0, 1]) < 0.005
+
+
+def test_a_tensor_of_8_bit_values_is_that_of_the_same_floats():
+    img = np.random.default_rng(0).integers(0, 256, (33, 40, 3), dtype=np.uint8)
+    found = to_tensor(img)
+    assert found.shape == (3, 33, 40) and found.is_contiguous() and found.dtype == torch.float32
+    assert torch.equal(found, to_tensor(img / np.float32(255)))
+    assert torch.equal(found, torch.from_numpy(img / np.float32(255) * 2 - 1).permute(2, 0, 1))
 
 
 def test_channel_order_survives_jpeg():
     red = np.zeros((16, 16, 3), np.float32)
     red[..., 0] = 1
     out = jpeg(red, 95)
-    assert out[..., 0].min() > 0.9 and out[..., 1:].max() < 0.1
+    assert out[..., 0].min() > 0.9 * 255 and out[..., 1:].max() < 0.1 * 255
 
 
 def test_kernel_is_normalised_and_turned():

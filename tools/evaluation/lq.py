@@ -60,7 +60,7 @@ def synthesise(samples: Sequence[Sample], preset: str, seed: int, out: Path, siz
             raise RefStarError(f'{sample.gt}: is {shape(gt)}, expected {side}x{side}; see --size')
         degradation = degradation or Degradation.from_option(preset, side)
         lq = degradation(gt[..., ::-1] / np.float32(255), sample_rng(seed, zlib.crc32(sample.name.encode())))
-        made.append((sample.name, np.rint(lq[..., ::-1] * 255).astype(np.uint8)))
+        made.append((sample.name, lq[..., ::-1]))
     write_provenance(out, describe(preset, seed, side), str(samples[0].gt.parent))
     for name, lq in made:
         cv2.imwrite(str(out / f'{name}.png'), lq)
