@@ -1,4 +1,4 @@
-"""The loops of `blur.py`, compiled by numba; import from here inside functions only, see `synthetic/compiled`.
+"""The loops of `blur.py`, compiled: import from here inside functions only, see `compiler.py`.
 
 Rows of an image hold their pixels' three colours side by side: (H, 3 W). Numbers of taps are multiples of 4.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .synthetic.compiled.compiler import F, loop, point
+from .compiler import F, loop, point
 
 
 @loop

@@ -35,6 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = folder / 'experiments/pretrained_models'
     weights.mkdir(parents=True)
     network = dict(copy.deepcopy(options['network_g']), decoder_load_path=None)
+    torch.manual_seed(0)
     decoder = build_network(network).stylegan_decoder
     torch.save({'params_ema': decoder.state_dict()}, weights / 'decoder.pth')
     torch.save(_vgg_weights(), weights / 'vgg19-dcbb9e9d.pth')
@@ -58,7 +59,7 @@ def test_saves_in_basicsr_format_and_ends_at_the_last_iteration(folder: Path) ->
     assert {path.name for path in (run / 'models').iterdir()} == files
     assert set(torch.load(run / 'models/net_g_6.pth', weights_only=True)) == {'params', 'params_ema'}
     log = (folder / 'log.txt').read_text()
-    assert '@ 6 iter' in log and '@ 7 iter' not in log
+    assert 'iter:       6,' in log and 'iter:       7,' not in log
     assert list((run / 'visualization').rglob('*_6.png')) and not list((run / 'visualization').rglob('*_7.png'))
 
 

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 
 import refstar  # noqa: F401
 from refstar import RefStarError
+from refstar.data import compiler
 from refstar.data.synthetic import face as geometry
 from refstar.data.synthetic import identity as people
 from refstar.data.synthetic import match
 from refstar.data.synthetic import warp as warps
-from refstar.data.synthetic.compiled import compiler
 from refstar.data.synthetic.identity import person
 from refstar.data.synthetic.photo import draw_shot, take_photo
 from refstar.data.synthetic_face_dataset import SyntheticFaceDataset

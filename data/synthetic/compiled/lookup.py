@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...compiler import F, point
 from ..face import CHART_HALF
-from .compiler import F, point
 
 LEVELS = (np.arange(256) / 255).astype(F)  # of bytes: quicker than to convert them
 

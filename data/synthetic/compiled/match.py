@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiler import F, loop, point
+from ...compiler import F, loop, point
 from .geometry import centre, chart_to_disc, head_to_screen, unit
 from .lookup import blend, spot
 from .warp import WARP_CELLS, warp_spot

@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
+from ...compiler import F, loop, point
 from ..face import FACE, HAIR, SCENE
-from .compiler import F, loop, point
 from .geometry import centre, disc_to_chart, screen_to_head, unit
 from .lookup import blend_levels, texel_spot
 from .shading import gape, lid, spectacles

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .compiler import F, point
+from ...compiler import F, point
 from .geometry import unit
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .compiler import F, loop, point
+from ...compiler import F, loop, point
 from .geometry import centre, disc_to_chart, screen_to_head
 from .lookup import blend, texel_spot
 from .shading import behind, shade

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...compiler import F, loop, point
 from ..warp import WARP_CELLS, WARP_HIGH, WARP_LOW
-from .compiler import F, loop, point
 from .lookup import blend, spot
 
 

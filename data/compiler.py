@@ -1,4 +1,7 @@
-"""How the loops over pixels are compiled.
+"""How loops over pixels are compiled, by numba: those of `blur_loops.py` and of `synthetic/compiled`.
+
+Import it, and what it compiles, inside functions only: numba takes a second to import, which `import refstar` should
+not.
 
 Everything in them is float32: a bare number in an expression would make it float64, hence their many ``F(...)``.
 One thread works on a photo: results do not depend on how many there are.
@@ -12,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ....errors import RefStarError
+from ..errors import RefStarError
 
 try:
     import numba
@@ -23,7 +26,7 @@ F = np.float32
 _OPTIONS = {'fastmath': True, 'error_model': 'numpy', 'nogil': True}
 # numba keeps what it compiled for as long as the loop's own file stays the same. Loops call functions of other files
 # and know their constants, so the state of all of them is in a loop's name.
-_SOURCES = [path for folder in Path(__file__).parents[:2] for path in sorted(folder.glob('*.py'))]
+_SOURCES = [Path(__file__), *sorted((Path(__file__).parent / 'synthetic').rglob('*.py'))]
 _STATE = hashlib.sha256(b''.join(path.read_bytes() for path in _SOURCES)).hexdigest()[:12]
 
 point = numba.njit(forceinline=True, **_OPTIONS)  # a function of one point, for loops
