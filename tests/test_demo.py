@@ -12,8 +12,9 @@ from test_shipped_options import plain
 
 from refstar.errors import RefStarError
 from refstar.tools import demo_options
-from refstar.tools.demo import Ledger, Progress, alone
 from refstar.tools.demo_options import TESTS, TRAININGS, Step, plan, put
+from refstar.tools.demo_progress import Progress
+from refstar.tools.demo_steps import Ledger, alone
 from refstar.tools.training_log import parse_line, read_log
 from refstar.trainer.option_file import load_options
 from refstar.trainer.option_schema import check_options
