@@ -8,7 +8,6 @@ BEGIN, END = '<!-- ablation: written by benchmarks/ablation.py -->', '<!-- /abla
 METRICS = {'psnr': 2, 'ssim': 3, 'lpips': 3, 'detail': 3, 'id_gt': 3, 'id_ref': 3}  # digits
 ARMS = ('right', 'none', 'wrong')
 BARE = 'no reference'
-SEVERAL = ('concat', 'guidance')
 
 
 def collect(cases: list[dict[str, dict[str, dict]]]) -> dict:
@@ -26,11 +25,6 @@ def collect(cases: list[dict[str, dict[str, dict]]]) -> dict:
     return table
 
 
-def variants_of(rows: dict) -> dict:
-    """The rows that are not about several references."""
-    return {name: row for name, row in rows.items() if name.split()[0] not in SEVERAL}
-
-
 def number(values: list[float] | None, digits: int) -> str:
     return f'{statistics.mean(values):.{digits}f}' if values and None not in values else '–'
 
@@ -39,28 +33,19 @@ def markdown(table: dict) -> str:
     """Tables for people: the mean over the seeds, and the largest half-range of the right arm under each."""
     lines = []
     for dataset, rows in table.items():
-        variants = variants_of(rows)
-        metrics = [m for m in METRICS if any(row.get('right', {}).get(m) for row in variants.values())]
+        metrics = [m for m in METRICS if any(row.get('right', {}).get(m) for row in rows.values())]
         lines += [f'**{dataset}**: right / none / wrong', '']
         lines += ['| | ' + ' | '.join(m.upper().replace('_', '-') for m in metrics) + ' | copied |']
         lines += ['|---' * (len(metrics) + 2) + '|']
-        for name, row in variants.items():
+        for name, row in rows.items():
             cells = [' / '.join(number(row.get(a, {}).get(m), METRICS[m]) for a in ARMS) for m in metrics]
             lines.append(f'| {name} | ' + ' | '.join([*cells, number(row.get('wrong', {}).get('copied'), 3)]) + ' |')
         spread = {
-            m: max((max(v) - min(v)) / 2 for r in variants.values() if (v := r.get('right', {}).get(m)))
-            for m in metrics
+            m: max((max(v) - min(v)) / 2 for r in rows.values() if (v := r.get('right', {}).get(m))) for m in metrics
         }
-        seeds = max(len(v) for row in variants.values() for arm in row.values() for v in arm.values())
+        seeds = max(len(v) for row in rows.values() for arm in row.values() for v in arm.values())
         half = ', '.join(f'{m} {v:.3f}' for m, v in spread.items())
         lines += ['', f'{seeds} seeds; half of their range is at most {half}.' if seeds > 1 else 'One seed.', '']
-        several = {name: row['right'] for name, row in rows.items() if name.split()[0] in SEVERAL}
-        if several:
-            lines += ['| references | ' + ' | '.join(several) + ' |', '|---' * (len(several) + 1) + '|']
-            for metric in ('psnr', 'detail', 'id_gt'):
-                cells = [number(row.get(metric), METRICS[metric]) for row in several.values()]
-                lines.append(f'| {metric.upper().replace("_", "-")} | ' + ' | '.join(cells) + ' |')
-            lines.append('')
     return '\n'.join(lines)
 
 
@@ -70,9 +55,9 @@ def plot(table: dict, folder: Path) -> list[Path]:
 
     files = []
     for dataset, rows in table.items():
-        figure = Figure((11, 3.6), layout='constrained')
+        figure = Figure((11, 4.8), layout='constrained')
         for axis, metric in zip(figure.subplots(1, 2), ('detail', 'id_gt'), strict=True):
-            names = list(variants_of(rows))
+            names = list(rows)
             for shift, (arm, colour) in enumerate(zip(ARMS, ('tab:green', 'tab:grey', 'tab:red'), strict=True)):
                 for y, name in enumerate(names):
                     values = rows[name].get(arm, {}).get(metric, [])

@@ -34,6 +34,11 @@ def test_everything_begins_at_the_same_backbone_and_refsel(case, monkeypatch):
     assert bare['train']['total_iter'] == opts[0]['train']['total_iter'] == 10
     assert bare['train']['scheduler']['periods'] == [10]
     assert trained['synthetic_s0_refsel_person']['train']['person_opt']['type'] == 'PersonLoss'
+    used = {row: trained[f'synthetic_s0_{len(opts) - 1}_{ablation.suffix_of(row)}'] for row in ablation.IN_USE}
+    assert {opt['network_g']['refsel']['person']['strictness'] for opt in used.values()} == {ablation.STRICT}
+    four = used['4 references, guidance']
+    assert four['val']['combine'] == 'guidance' and four['datasets']['test_0']['num_refs'] == 4
+    assert 'arms' not in four['val']  # all three
 
 
 @pytest.mark.parametrize('variant', ablation.VARIANTS)
@@ -63,7 +68,7 @@ def test_tables(tmp_path):
 
     bare = {'none': arms(0.0)['none']}
     seeds = [
-        {'no reference': {'set': bare}, 'full': {'set': arms(x)}, 'concat 2': {'set': arms(x)}} for x in (0.1, 0.3)
+        {'no reference': {'set': bare}, 'full': {'set': arms(x)}, '2 references': {'set': arms(x)}} for x in (0.1, 0.3)
     ]
     table = ablation_report.collect(seeds)
     text = ablation_report.markdown(table)
