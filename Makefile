@@ -2,13 +2,14 @@
 # make experiment  the same at length, resumable
 # make small       after it, the small network that ships with the package
 # make test        set-up, then the tests
+# make kills       a small training killed 30 times at random moments and resumed
 # VENV=path        an environment of yours instead of .venv; it gets this project installed
 
 VENV ?= .venv
 PYTHON ?= python3.11
 STAMP := $(VENV)/.refstar-$(shell cksum setup.py pyproject.toml | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo experiment small test lint format clean
+.PHONY: setup demo experiment small test kills lint format clean
 
 setup: $(STAMP)
 
@@ -33,6 +34,9 @@ small: experiment
 
 test: setup
 	$(VENV)/bin/python -m pytest -n auto --dist loadfile
+
+kills: setup
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/kill_resume.py --kills 30
 
 lint: setup
 	$(VENV)/bin/ruff check .

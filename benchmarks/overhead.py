@@ -2,10 +2,14 @@
 
     python benchmarks/overhead.py [--device cuda] [--refs 1] [--rounds 11] [--out overhead.json]
 
-Each round times the bare backbone, RefSTAR with reference photos, RefSTAR with a ready reference bank, and what a frame
-of a video costs whose references are encoded (`Restorer.restore` of an aligned face: 8-bit picture in, 8-bit picture,
-mask and attribution out), in alternating order, so that a slow moment of the machine does not fall on one of them
-alone. Reported are ratios of medians. Weights are random: the time does not depend on them.
+Each round times the bare backbone, RefSTAR with reference photos, RefSTAR with a ready reference bank, and one face of
+a video's frame, in alternating order, so that a slow moment of the machine does not fall on one of them alone. Reported
+are ratios of medians. Weights are random: the time does not depend on them.
+
+`frame` is `Restorer.restore` of an aligned face whose references are chosen and encoded: 8-bit picture in; 8-bit
+picture, mask and attribution out, the colours kept. Not in it, though a video needs them too: decoding and encoding,
+finding the face and cutting it out, measuring it and comparing it with the references' person, carrying the
+correspondence of the frame before, and pasting.
 """
 
 import argparse
@@ -65,7 +69,7 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> int | None:
 
 
 def frame(net: RefSTAR, refs: int, device: torch.device) -> Callable[[], object]:
-    """Restores one more aligned face of a video."""
+    """Restores one more aligned face of a video: what the network does, and no more."""
     random, restorer, settings = np.random.default_rng(0), Restorer(net, str(device)), Settings(num_refs=refs)
     pictures = random.integers(0, 256, (1 + refs, net.size, net.size, 3), dtype=np.uint8)
     people = restorer.people(list(pictures[1:]))

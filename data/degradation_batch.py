@@ -18,6 +18,7 @@ from torch import Tensor
 from .blur import anisotropic_kernel
 from .degradation import Draw
 from .jpeg_batch import BLOCK, jpeg_batch
+from .sending import send
 
 NUMBERS = [(field.name, field.type) for field in fields(Draw) if field.name != 'field']
 
@@ -62,13 +63,12 @@ def degrade(gt: Tensor, draws: Sequence[Draw]) -> Tensor:
         The degraded photos, in the same form, on the grid of 8-bit values.
     """
     b, _, height, width = gt.shape
-    rows = torch.tensor([draw.height for draw in draws], device=gt.device)
-    columns = torch.tensor([draw.width for draw in draws], device=gt.device)
+    numbers = [(draw.height, draw.width, draw.noise, draw.quality) for draw in draws]
+    rows, columns, noise, quality = send(np.array(numbers, np.float32), gt.device).unbind(1)
+    rows, columns = rows.long(), columns.long()
     canvas = [-(-max(sides) // BLOCK) * BLOCK for sides in zip(*((d.height, d.width) for d in draws), strict=True)]
     lq = sample(blur(gt.float(), draws), positions(height, rows, canvas[0]), positions(width, columns, canvas[1]))
-    noise = lq.new_tensor([draw.noise for draw in draws]).view(b, 1, 1, 1)
-    lq = repeat_edges(lq + noise * torch.randn_like(lq), rows, columns)
-    quality = lq.new_tensor([draw.quality for draw in draws])
+    lq = repeat_edges(lq + noise.view(b, 1, 1, 1) * torch.randn_like(lq), rows, columns)
     if any(draw.quality for draw in draws):
         lq = torch.where(quality.view(b, 1, 1, 1) > 0, jpeg_batch(lq, quality.clamp_min(1)), lq)
     lq = sample(lq, grow(height, rows), grow(width, columns))
@@ -87,7 +87,7 @@ def blur(x: Tensor, draws: Sequence[Draw]) -> Tensor:
     height, width = x.shape[-2:]
     padded = F.pad(x, (half,) * 4, mode='reflect')
     size = padded.shape[-2:]
-    spectrum = torch.fft.rfft2(torch.from_numpy(kernels).to(x.device), s=size)[:, None]
+    spectrum = torch.fft.rfft2(send(kernels, x.device), s=size)[:, None]
     blurred = torch.fft.irfft2(torch.fft.rfft2(padded) * spectrum, s=size)
     return blurred[..., 2 * half : 2 * half + height, 2 * half : 2 * half + width]
 

@@ -8,13 +8,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import RefStarError
 from .collections.lmdb_images import database_of, read_bytes
 
 LEVELS = np.arange(256, dtype=np.float32) / np.float32(255) * 2 - 1  # 8-bit values in [-1, 1]
 BLACK = torch.tensor(-1.0)
+# What is read, by command line, data sets and app alike. Pillow knows more, some of which run programs (EPS:
+# Ghostscript). JPEG includes MPO, of cameras that take several pictures at a time.
+READABLE = ('PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF', 'GIF')
 
 
 class ImageStore:
@@ -80,15 +83,17 @@ def opened(path: Path) -> Iterator[Image.Image]:
     """An image file, on disk or in an lmdb, of which only the header is read yet; closed at the end.
 
     Raises:
-        RefStarError: it is no complete image; also for whatever goes wrong with it inside the `with`.
+        RefStarError: it is no complete image of a `READABLE` format; also for whatever goes wrong inside the `with`.
     """
     try:
-        with Image.open(BytesIO(read_bytes(path)) if database_of(path) else path) as file:
+        with Image.open(BytesIO(read_bytes(path)) if database_of(path) else path, formats=READABLE) as file:
             yield file
     except FileNotFoundError:
         raise RefStarError(f'{path}: there is no such file') from None
     except RefStarError:
         raise
+    except UnidentifiedImageError:
+        raise RefStarError(f'{path}: is not a readable image ({", ".join(READABLE)}); replace or remove it') from None
     except Exception as error:  # a broken image can end in almost any exception
         raise RefStarError(f'{path}: is not a readable image ({error}); replace or remove it') from None
 

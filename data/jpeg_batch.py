@@ -6,10 +6,13 @@ where decoders interpolate.
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
+
+from .sending import send
 
 # ITU-T T.81, tables K.1 and K.2
 LUMA = (
@@ -47,12 +50,13 @@ def jpeg_batch(x: Tensor, quality: Tensor) -> Tensor:
 
 
 def _turn(x: Tensor, matrix: tuple) -> Tensor:
-    return torch.einsum('ij,bjhw->bihw', x.new_tensor(matrix), x)
+    return torch.einsum('ij,bjhw->bihw', send(np.array(matrix, np.float32), x.device), x)
 
 
 def _table(base: tuple, scale: Tensor) -> Tensor:
     """Steps of the coefficients for every image, (b, 1, 1, 1, 8, 8)."""
-    table = (scale.new_tensor(base) * scale.view(-1, 1, 1) + 50).div(100, rounding_mode='floor')
+    base = send(np.array(base, np.float32), scale.device)
+    table = (base * scale.view(-1, 1, 1) + 50).div(100, rounding_mode='floor')
     return table.clamp(1, 255)[:, None, None, None]
 
 

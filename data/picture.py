@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ..durable import write_atomically
 from ..errors import RefStarError
-from .durable import write_atomically
-from .images import opened
+from .images import READABLE, opened
 
-MAX_PIXELS = 100_000_000  # of a picture, before and after enlarging; Pillow itself refuses 179 million
+MAX_PIXELS = 100_000_000  # of a picture, before and after enlarging
 FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP', '.bmp': 'BMP', '.tif': 'TIFF'}
 FORMATS['.tiff'] = 'TIFF'
 TRANSPARENT = ('PNG', 'WEBP', 'TIFF')
-SENT = ('PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF', 'GIF')  # read from strangers; Pillow knows some that run programs
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,7 @@ def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
         RefStarError: it is no complete image, or has more than `max_pixels`.
     """
     path = Path(path)
+    _let_pillow_open(max_pixels)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # Pillow's, of large pictures: the limit here is what counts
         try:
@@ -77,23 +77,30 @@ def picture_from(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pictur
         max_pixels: it may have.
 
     Raises:
-        RefStarError: as of :func:`read_picture`, or the format is none of `SENT`.
+        RefStarError: as of :func:`read_picture`, or the format is none of `READABLE`.
     """
     if not data:
         raise RefStarError(f'{name}: is empty (zero bytes)')
+    _let_pillow_open(max_pixels)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         try:
-            with Image.open(BytesIO(data), formats=SENT) as file:
+            with Image.open(BytesIO(data), formats=READABLE) as file:
                 return _read(file, name, max_pixels)
         except RefStarError:
             raise
         except UnidentifiedImageError:
-            raise RefStarError(f'{name}: is no picture ({", ".join(SENT)})') from None
+            raise RefStarError(f'{name}: is no picture ({", ".join(READABLE)})') from None
         except Image.DecompressionBombError:
             raise RefStarError(f'{name}: is too large (limit: {max_pixels} pixels); shrink it first') from None
         except Exception as error:  # a broken image can end in almost any exception
             raise RefStarError(f'{name}: is a broken picture ({error})') from None
+
+
+def _let_pillow_open(max_pixels: int) -> None:
+    """Pillow refuses twice its own limit, 179 million pixels, in the whole process; raised where ours is higher."""
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels
 
 
 def refuse_large(width: int, height: int, max_pixels: int, what: str) -> None:

@@ -5,8 +5,8 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..durable import write_atomically
 from ..errors import RefStarError
-from .durable import write_atomically
 
 MAX_LINE = 1_000_000  # characters
 MAX_BYTES = 1 << 30

@@ -52,14 +52,17 @@ def nearest_keys(position: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tenso
     Returns:
         tuple: indices into h*w, (m, 4) long, and weights (m, 4) that sum to 1.
     """
-    high = position.new_tensor([size[1] - 1, size[0] - 1])
-    cell = ((position + 1) * (high + 1) / 2 - 0.5).clamp_min(0).minimum(high)
-    low = cell.floor()
-    part = cell - low
-    x, y = torch.stack([low, (low + 1).minimum(high)], 2).long().unbind(1)  # each (m, 2): lower, upper
-    wx, wy = torch.stack([1 - part, part], 2).unbind(1)
+    (y, wy), (x, wx) = (_neighbours(p, side) for p, side in zip(position.flip(1).unbind(1), size, strict=True))
     index = y[:, :, None] * size[1] + x[:, None, :]
     return index.flatten(1), (wy[:, :, None] * wx[:, None, :]).flatten(1)
+
+
+def _neighbours(position: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """The same on one axis, (m,): the lower and the upper cell and their linear weights, (m, 2) each."""
+    cell = ((position + 1) * side / 2 - 0.5).clamp(0, side - 1)
+    low = cell.floor()
+    part = cell - low
+    return torch.stack([low, (low + 1).clamp_max(side - 1)], 1).long(), torch.stack([1 - part, part], 1)
 
 
 @LOSS_REGISTRY.register()

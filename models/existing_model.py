@@ -1,5 +1,7 @@
 """BasicSR's and GFPGAN's models with references. Their training loops are theirs."""
 
+from typing import Any
+
 from basicsr.models.esrgan_model import ESRGANModel
 from basicsr.models.sr_model import SRModel
 from basicsr.models.srgan_model import SRGANModel
@@ -7,6 +9,7 @@ from basicsr.models.swinir_model import SwinIRModel
 from basicsr.utils.registry import MODEL_REGISTRY
 from gfpgan.models.gfpgan_model import GFPGANModel
 
+from ..errors import RefStarError
 from .reference_mixin import ReferenceMixin
 
 
@@ -35,3 +38,14 @@ class RefGFPGANModel(ReferenceMixin, GFPGANModel):
     """``GFPGANModel`` with references."""
 
     value_range = (-1, 1)
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Component discriminators need to know where eyes and mouth are."""
+        trains = self.is_train and not getattr(self, 'is_validating', False)
+        if trains and self.use_facial_disc and 'loc_left_eye' not in data:
+            raise RefStarError(
+                'RefGFPGANModel: network_d_left_eye, network_d_right_eye and network_d_mouth need loc_left_eye, '
+                f'loc_right_eye and loc_mouth, which {self.opt["datasets"]["train"]["type"]} does not give; '
+                'leave these networks out'
+            )
+        super().feed_data(data)

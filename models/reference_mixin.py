@@ -9,11 +9,13 @@ from typing import Any
 
 from torch import nn
 
+from ..call_checks import check_settings
 from ..data.degradation_batch import complete
 from ..errors import RefStarError
 from ..value_range import to_range
 from . import parts
 
+IMAGES = ('lq', 'gt', 'refs', 'wrong_refs')
 ARMS = {'right': ('refs', 'ref_valid'), 'none': (), 'wrong': ('wrong_refs', 'wrong_valid')}
 
 
@@ -50,6 +52,7 @@ class ReferenceMixin:
                 '(a model for another range says so by its class attribute value_range)'
             )
         super().__init__(opt)
+        check_settings(**parts.test_options(self), where='val:')
         for net in self.networks():
             net.register_forward_pre_hook(self.add_references, with_kwargs=True)
 
@@ -78,12 +81,11 @@ class ReferenceMixin:
         if 'refs' not in data:
             raise RefStarError(f'{type(self).__name__}: the data set gives no refs; use e.g. ReferencePairDataset')
         data = complete(data, self.device)
-        images = {key: data[key] for key in ('lq', 'gt', 'refs', 'wrong_refs') if key in data}
-        data = {**data, **{key: to_range(x, self.value_range) for key, x in images.items()}}
-        self.references = {
-            key: data[key].to(self.device, non_blocking=True) for keys in ARMS.values() for key in keys if key in data
-        }
-        super().feed_data(data)
+        used = {'lq', 'gt', *(key for keys in ARMS.values() for key in keys)} & set(data)
+        found = {key: data[key].to(self.device, non_blocking=True) for key in used}  # the model's own loop would wait
+        found |= {key: to_range(found[key], self.value_range) for key in used & set(IMAGES)}
+        self.references = {key: x for key, x in found.items() if key not in ('lq', 'gt')}
+        super().feed_data({**data, **found})
 
     def optimize_parameters(self, current_iter: int) -> None:
         self.call = {'strength': parts.training_strength(self, current_iter)}

@@ -11,6 +11,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ..call_checks import check_settings
 from ..data.face_region import face_oval
 from ..errors import RefStarError
 from ..layers import resize
@@ -59,6 +60,7 @@ class RefSTARModel(ReferenceModel):
         if opt['is_train']:
             check_recipe(opt)
         super().__init__(opt)
+        check_settings(**parts.test_options(self), where='val:')
         if tuple(getattr(self.net_g, 'value_range', ())) != (-1, 1):
             raise RefStarError('RefSTARModel: network_g must be a RefSTAR with value_range: [-1, 1] (the default)')
 

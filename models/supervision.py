@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 
+from ..data.sending import send
 from ..errors import RefStarError
 from ..person_check import Verdict
 
@@ -24,7 +25,7 @@ def person_pairs(refsel: nn.Module, verdict: Verdict, data: dict[str, Any]) -> t
     b, n = data['ref_valid'].shape
     logits = refsel.person.compare(verdict.embedding, verdict.refs.flatten(0, 1).expand(b, -1, -1))
     names = data['identity']
-    alike = torch.tensor([[a == other for other in names for _ in range(n)] for a in names], device=logits.device)
+    alike = send(np.array([[a == other for other in names for _ in range(n)] for a in names]), logits.device)
     same = alike & same_person(data).flatten()
     valid = data['ref_valid'].flatten().expand(b, -1)
     return logits, same, valid, verdict.embedding, refsel.person.encoder(data['gt'])

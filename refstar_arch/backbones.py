@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .errors import RefStarError
 
@@ -73,7 +73,11 @@ def default_context_taps(name: str, net: nn.Module) -> list[str]:
 
 
 def _output_shapes(net: nn.Module, taps: list[str], size: int, key: str) -> list[tuple[int, ...] | None]:
-    """Shapes of the outputs of modules, by one forward pass on the meta device (no memory, no arithmetic)."""
+    """Shapes of the outputs of modules, by one forward pass on the meta device (no memory, no arithmetic).
+
+    Raises:
+        RefStarError: no such module, the network does not take the size, or it makes an image of another size.
+    """
     net, shapes = copy.deepcopy(net).to('meta').eval(), {}
     modules = dict(net.named_modules())
     for tap in taps:
@@ -88,13 +92,20 @@ def _output_shapes(net: nn.Module, taps: list[str], size: int, key: str) -> list
         modules[tap].register_forward_hook(measure)
     try:
         with torch.no_grad(), torch.device('meta'):
-            net(torch.empty(1, 3, size, size))
+            out = net(torch.empty(1, 3, size, size))
     except Exception as error:  # whatever a user's forward may raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RefStarError(
             f'RefSTAR: {type(net).__name__} does not take photos of {size}x{size} pixels (network_g.size), or its '
             f'forward asks for values, which the measuring pass has not: {reason}'
         ) from error
+    image = out[0] if isinstance(out, (tuple, list)) and out else out
+    if isinstance(image, Tensor) and image.ndim == 4 and image.shape[-2:] != (size, size):
+        h, w = image.shape[-2:]
+        raise RefStarError(
+            f'RefSTAR: {type(net).__name__} makes {w}x{h} pixels of a photo of {size}x{size}; a backbone must keep the '
+            'size (its upscale or scale: 1)'
+        )
     return [shapes.get(tap) for tap in taps]
 
 

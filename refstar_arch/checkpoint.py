@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from .durable import new_file
 from .errors import RefStarError
 
 SAFETENSORS = '.safetensors'
@@ -20,20 +21,10 @@ FROZEN = 'frozen:'  # tensors of this prefix are weight files that a network fil
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[BinaryIO]:
-    part = path.with_name(f'.{path.name}.part')
     try:
-        with open(part, 'wb') as file:
+        with new_file(path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except (OSError, RuntimeError) as error:
-        part.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:  # the second is torch's
         raise WriteError(f'cannot write {path}: {error}') from error
 
 

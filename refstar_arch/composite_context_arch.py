@@ -80,20 +80,19 @@ class CompositeContext(nn.Module):
         with torch.no_grad():
             counts = [grid**2]
             for name, net in self.frozen.items():
-                tokens = self.tokens_of(name, net, torch.zeros(1, 3, 128, 128))
-                counts.append(tokens.shape[1])
+                counts.append(self.tokens_of(name, probe(name, net)).shape[1])
         self.place = nn.Parameter(0.02 * torch.randn(sum(counts), dim))
 
-    def tokens_of(self, name: str, net: nn.Module, x: Tensor) -> Tensor:
-        """(m, 3, H, W) -> (m, t, d) of one frozen network."""
-        with torch.no_grad():
-            found = net(x)
+    def tokens_of(self, name: str, found: Tensor) -> Tensor:
+        """Output of one frozen network, (m, c) or (m, t, c) -> (m, t, d)."""
         return self.project[name](found if found.ndim == 3 else found[:, None])
 
     def forward(self, refs: Tensor) -> Tensor:
         """References (b, n, 3, H, W), RGB in [-1, 1] -> tokens (b, n, t, d)."""
         x = refs.flatten(0, 1)
-        tokens = [self.tokens_of(name, net, x) for name, net in self.frozen.items()]
+        with torch.no_grad():
+            found = {name: net(x) for name, net in self.frozen.items()}
+        tokens = [self.tokens_of(name, out) for name, out in found.items()]
         return with_slots(torch.cat([*tokens, self.low(x)], 1) + self.place, refs.shape[1])
 
     def summarise(self, tokens: Iterable[Tensor], mask: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,3 +114,20 @@ class CompositeContext(nn.Module):
             start += part.shape[1]
             summary = summary + torch.einsum('bn,bntd->btd', share, part)
         return summary, (alpha.flatten(1).mean(1) / ENOUGH).clamp_max(1)
+
+
+def probe(name: str, net: IdentityEncoder) -> Tensor:
+    """Output of a frozen network for two grey faces.
+
+    Raises:
+        RefStarError: names its file: it cannot be run, or gives neither (m, d) nor (m, t, d) for m faces.
+    """
+    where = f'CompositeContext: {name}: {net.weights}'
+    try:
+        found = net(torch.zeros(2, 3, 128, 128))
+    except Exception as error:  # whatever a network by its file may raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise RefStarError(f'{where} does not run on two faces as prepared (key prepare): {reason}') from error
+    if found.ndim not in (2, 3) or len(found) != 2:
+        raise RefStarError(f'{where} gives shape {tuple(found.shape)} for two faces; expected (2, d) or (2, t, d)')
+    return found

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import ARCH_REGISTRY
-from einops import rearrange
 from torch import Tensor, nn
 
 from .errors import RefStarError
@@ -41,34 +40,37 @@ def arcface_crop(x: Tensor) -> Tensor:
     image, crop = (np.array(points) @ [1, 1j] for points in (FFHQ_512, ARCFACE_112))
     image = image * (x.shape[-1] / 512)
     centred = image - image.mean()
-    a = (abs(centred) ** 2).sum() / (centred.conj() * (crop - crop.mean())).sum()
+    a = complex((abs(centred) ** 2).sum() / (centred.conj() * (crop - crop.mean())).sum())
+    start = complex(image.mean() - a * crop.mean())
     over = max(1, round(abs(a)))  # samples per output pixel and axis
-    pixel = (np.arange(112 * over) + 0.5) / over - 0.5
-    z = a * (pixel[None, :] + 1j * pixel[:, None] - crop.mean()) + image.mean()
-    grid = torch.from_numpy((np.stack([z.real, z.imag], -1) + 0.5) * (2 / x.shape[-1]) - 1)
-    out = F.grid_sample(x, grid.to(x).expand(x.shape[0], -1, -1, -1), padding_mode='border', align_corners=False)
+    pixel = (torch.arange(112 * over, dtype=torch.float64, device=x.device) + 0.5) / over - 0.5
+    column, row = pixel[None, :], pixel[:, None]
+    z = torch.stack([a.real * column - a.imag * row + start.real, a.imag * column + a.real * row + start.imag], -1)
+    grid = ((z + 0.5) * (2 / x.shape[-1]) - 1).to(x.dtype)
+    out = F.grid_sample(x, grid.expand(x.shape[0], -1, -1, -1), padding_mode='border', align_corners=False)
     return F.avg_pool2d(out, over) if over > 1 else out
 
 
 def grey_128(x: Tensor) -> Tensor:
     """GFPGAN's input of its ArcFace: the whole face as luminance at 128x128, (b, 3, H, W) -> (b, 1, 128, 128)."""
-    luma = torch.tensor([0.2989, 0.5870, 0.1140]).to(x)
-    return F.interpolate(
-        torch.einsum('bchw,c->bhw', x, luma)[:, None], (128, 128), mode='bilinear', align_corners=False
-    )
+    luma = 0.2989 * x[:, 0:1] + 0.5870 * x[:, 1:2] + 0.1140 * x[:, 2:3]
+    return F.interpolate(luma, (128, 128), mode='bilinear', align_corners=False)
 
 
 def imagenet_112(x: Tensor) -> Tensor:
     """ArcFace crop, RGB in [-1, 1] -> ImageNet's mean and deviation removed."""
-    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).to(x)
-    return ((arcface_crop(x) + 1) / 2 - rearrange(mean, 'c -> c 1 1')) / rearrange(std, 'c -> c 1 1')
+    return _normalised(arcface_crop(x), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def clip_224(x: Tensor) -> Tensor:
     """The whole face at 224x224 with CLIP's mean and deviation removed: the input of FaRL and its like."""
-    mean, std = torch.tensor([[0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]]).to(x)
     x = F.interpolate(x, (224, 224), mode='bilinear', align_corners=False, antialias=True)
-    return ((x + 1) / 2 - rearrange(mean, 'c -> c 1 1')) / rearrange(std, 'c -> c 1 1')
+    return _normalised(x, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+
+
+def _normalised(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """[-1, 1] -> [0, 1] less the mean over the deviation of each channel; no table of them goes to the device."""
+    return torch.stack([((c + 1) / 2 - m) / s for c, m, s in zip(x.unbind(1), mean, std, strict=True)], 1)
 
 
 PREPARE = {'arcface_112': arcface_crop, 'imagenet_112': imagenet_112, 'grey_128': grey_128, 'clip_224': clip_224}

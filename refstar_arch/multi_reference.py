@@ -2,7 +2,7 @@
 
 ``f(lq, none) + s / N * sum_i (f(lq, ref_i) - f(lq, none))``: the mean of what each reference changes, on top of what
 the backbone makes alone. A feed-forward analogue of the averaged noise predictions of arXiv 2505.21905 (its Eqs. 5 and
-6), not the same thing. One reference is in memory at a time.
+6), not the same thing. One reference is in memory at a time; the backbone runs once more than there are references.
 """
 
 from typing import Any
@@ -43,19 +43,22 @@ def guided(
     devices = [lq.device] if lq.is_cuda else []
 
     change, alpha, parts = 0, 0, []
-    with torch.random.fork_rng(devices):
-        plain = image_of(net.backbone(lq, **backbone_kwargs))
+    start = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, devices)]
+    out = net.backbone(lq, **backbone_kwargs)  # the random state goes on as after this one pass
+    plain = image_of(out)
     for i in range(valid.shape[1]):
         one = slice(i, i + 1)
         source = {'bank': bank.reference(i)} if bank else {'refs': refs[:, one], 'ref_valid': valid[:, one]}
         if bank is None and mask is not None:
             source['mask'] = mask[:, one]
         with torch.random.fork_rng(devices):  # the same noise in every pass
-            out, aux = net(lq, strength=strength, return_aux=True, **source, **backbone_kwargs)
-        change = change + share[:, i, None, None, None] * (image_of(out) - plain)
+            torch.set_rng_state(start[0])
+            for device, state in zip(devices, start[1:], strict=True):
+                torch.cuda.set_rng_state(state, device)
+            changed, aux = net(lq, strength=strength, return_aux=True, **source, **backbone_kwargs)
+        change = change + share[:, i, None, None, None] * (image_of(changed) - plain)
         alpha = alpha + share[:, i, None, None, None] * aux['alpha']
         parts.append({key: aux[key] for key in ('mask', 'carried', 'flow')})
-    out = net.backbone(lq, **backbone_kwargs)
     aux = {key: torch.cat([part[key] for part in parts], 1) for key in parts[0]}
     return replace_image(out, plain + scale * change), {**aux, 'alpha': alpha}
 

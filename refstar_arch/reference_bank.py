@@ -80,4 +80,6 @@ class ReferenceBank:
             raise RefStarError(f'{path}: not a reference bank ({type(e).__name__})') from e
         if not isinstance(state, dict) or state.pop('format', None) != FORMAT:
             raise RefStarError(f'{path}: not a reference bank of format {FORMAT}; make it again from the photos')
+        if set(state) != {field.name for field in fields(cls)}:
+            raise RefStarError(f'{path}: is a broken reference bank; make it again from the photos')
         return cls(**state)

@@ -15,6 +15,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from .backbones import default_context_taps, default_taps, measure_context_taps, measure_taps
+from .call_checks import check_photos, check_references, check_settings
 from .composite_context_arch import CompositeContext
 from .context_attention import ContextAttention
 from .errors import RefStarError
@@ -28,7 +29,6 @@ from .transfer import Transfer, fetch
 from .value_range import from_range
 from .vanilla_attention import VanillaAttention
 
-COMBINE = ('concat', 'guidance')
 MIX = ('selection', 'everywhere', 'attention')
 
 
@@ -74,6 +74,10 @@ class RefSTAR(nn.Module):
         super().__init__()
         if mix not in MIX:
             raise RefStarError(f'RefSTAR: mix is {mix!r}; known are {", ".join(MIX)}')
+        if len(value_range) != 2 or value_range[0] == value_range[1]:
+            raise RefStarError(f'RefSTAR: value_range is {value_range}; give two values, of black and of white: [0, 1]')
+        if context_taps and context is None:
+            raise RefStarError('RefSTAR: context_taps without context has no effect; add context: {}, or leave it out')
         self.size, self.mix, self.value_range = size, mix, tuple(value_range)
         self.backbone = build_network(backbone)
         taps = taps or default_taps(backbone['type'], self.backbone, size)
@@ -116,15 +120,10 @@ class RefSTAR(nn.Module):
 
     def usable(self, refs: Tensor, ref_valid: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """References in [-1, 1], blanked where nothing may be seen of them, and their validity (b, n)."""
-        b, n, _, h, w = refs.shape
-        if (h, w) != (self.size, self.size):
-            raise RefStarError(f'references of {w}x{h} pixels; this network takes {self.size}x{self.size}')
         if ref_valid is None:
-            ref_valid = torch.ones(b, n, dtype=torch.bool, device=refs.device)
+            ref_valid = torch.ones(refs.shape[:2], dtype=torch.bool, device=refs.device)
         keep = ref_valid[:, :, None, None, None]
         if mask is not None:
-            if mask.shape != (b, n, 1, h, w):
-                raise RefStarError(f'mask of shape {tuple(mask.shape)}; expected {(b, n, 1, h, w)}')
             keep = keep & (mask > 0)
         return torch.where(keep, self.normalise(refs), 0.0), ref_valid
 
@@ -147,6 +146,7 @@ class RefSTAR(nn.Module):
         Returns:
             ReferenceBank: for the argument ``bank`` of :meth:`forward`.
         """
+        check_references(self.size, refs, ref_valid, mask)
         refs, valid = self.usable(refs, ref_valid, mask)
         context = None if self.context is None else self.context(refs)
         name = self.fingerprint() if fingerprint else ''
@@ -246,7 +246,8 @@ class RefSTAR(nn.Module):
             strength (float | Tensor): 0 (backbone) to 1; a tensor has shape (b,). Default: 1.
             bank (ReferenceBank | None): encoded references in place of ``refs``, made by a network with these weights.
             return_aux (bool): also return the dict of :meth:`guide` (None without references). Default: False.
-            chunk (int | None): how many references are encoded at a time, to bound the memory. None: all.
+            chunk (int | None): how many references are encoded at a time, to bound the memory. None: all. Without
+                effect with a bank, which holds them encoded, and with 'guidance', which takes one at a time.
             combine (str): several references meet inside the network ('concat'), or each restores alone and the mean
                 of what they change is added ('guidance', see :mod:`~refstar.multi_reference`). Default: 'concat'.
             guidance_scale (float): factor on that mean. Default: 1.
@@ -255,18 +256,15 @@ class RefSTAR(nn.Module):
         Returns:
             What the backbone returns, or (that, dict); with 'guidance' its ``mask, carried, flow, alpha``.
         """
-        if combine not in COMBINE:
-            raise RefStarError(f'combine is {combine!r}; known are {", ".join(COMBINE)}')
+        check_settings(strength, chunk, combine, guidance_scale)
         if bank is not None and (refs is not None or ref_valid is not None or mask is not None):
             raise RefStarError('a reference bank holds references, their validity and masks: give it or them, not both')
-        if refs is not None and refs.shape[0] != lq.shape[0]:  # not len(): torch.export takes that as a constant
-            raise RefStarError(f'references of {refs.shape[0]} people for {lq.shape[0]} photos')
         if refs is None and bank is None:
             out = self.backbone(lq, **backbone_kwargs)
             return (out, None) if return_aux else out
-        if lq.shape[-2:] != (self.size, self.size):
-            h, w = lq.shape[-2:]
-            raise RefStarError(f'photo of {w}x{h} pixels; this network takes {self.size}x{self.size}')
+        check_photos(self.size, lq, refs, strength)
+        if refs is not None:
+            check_references(self.size, refs, ref_valid, mask)
         if bank is not None and bank.network and bank.network != self.fingerprint():
             raise RefStarError('the reference bank was made by another network; make it again from the photos')
         if combine == 'guidance':

@@ -1,14 +1,17 @@
 """Released weights that people bring: where they come from, under which licence, and what their bytes must be.
 
 A sha256 stands here only if at least two independent public records of the official file agree on it (looked up in
-November 2026: package recipes, model managers, installers; the publishers themselves state none). For a file without
-one see :mod:`~refstar.weight_store`.
+November 2026: package recipes, model managers, installers; of the publishers only OpenCV states one, by Git LFS). For a
+file without one see :mod:`~refstar.weight_store`.
 """
 
 from dataclasses import dataclass
 
 GFPGAN = 'https://github.com/TencentARC/GFPGAN/releases/download'
+CODEFORMER = 'https://github.com/sczhou/CodeFormer/releases/download/v0.1.0'
+OPENCV_ZOO = 'https://github.com/opencv/opencv_zoo/raw/47534e27c9851bb1128ccc0102f1145e27f23f98/models'
 FACEXLIB = 'https://github.com/xinntao/facexlib/releases/download'
+S_LAB = 'S-Lab License 1.0: NON-COMMERCIAL use only, https://github.com/sczhou/CodeFormer/blob/master/LICENSE'
 FFHQ = 'trained on FFHQ, whose photos are CC BY-NC-SA 4.0'
 
 
@@ -37,7 +40,12 @@ class Released:
 
 
 _BACKBONE = 'backbone at 512 px (path: pretrain_network_backbone)'
-_IDENTITY = 'identity network'
+_STAGES = "training CodeFormer's stages"
+
+
+def _identity(network: str) -> str:
+    return f'identity network {network} (refstar restore --identity_network {network} --identity_weights)'
+
 
 RELEASED = {
     'GFPGANv1.3': Released(
@@ -62,11 +70,24 @@ RELEASED = {
         f'{_BACKBONE}, RestoreFormer',
     ),
     'CodeFormer': Released(
-        'https://github.com/sczhou/CodeFormer/releases/download/v0.1.0/codeformer.pth',
+        f'{CODEFORMER}/codeformer.pth',
         '1009e537e0c2a07d4cabce6355f53cb66767cd4b4297ec7a4a64ca4b8a5684b7',
-        'S-Lab License 1.0: NON-COMMERCIAL use only, https://github.com/sczhou/CodeFormer/blob/master/LICENSE',
+        S_LAB,
         False,
         f'{_BACKBONE}, CodeFormer',
+    ),
+    'CodeFormer_vqgan': Released(
+        f'{CODEFORMER}/vqgan_code1024.pth', '', S_LAB, False, f'{_STAGES} 2 and 3 (path: pretrain_network_vqgan)'
+    ),
+    'CodeFormer_discriminator': Released(
+        f'{CODEFORMER}/vqgan_discriminator.pth', '', S_LAB, False, f'{_STAGES} 3 (path: pretrain_network_d)'
+    ),
+    'yunet': Released(
+        f'{OPENCV_ZOO}/face_detection_yunet/face_detection_yunet_2023mar.onnx',
+        '8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4',
+        'MIT (Shiqi Yu, OpenCV Zoo); trained on WIDER FACE',
+        True,
+        'face detector, smallest (refstar restore --detector)',
     ),
     'retinaface_resnet50': Released(
         f'{FACEXLIB}/v0.1.0/detection_Resnet50_Final.pth',
@@ -103,18 +124,25 @@ RELEASED = {
         True,
         'landmarks (refstar evaluate --landmark_weights)',
     ),
+    'mobilefacenet': Released(
+        'https://github.com/foamliu/MobileFaceNet/releases/download/v1.0/mobilefacenet.pt',
+        '90a00ba1d8b0b688af3deb731ed53dca582e6106805d1bc3cfdef55f570493f4',
+        'Apache-2.0 (foamliu); trained on MS-Celeb-1M, which was withdrawn',
+        True,
+        _identity('mobilefacenet'),
+    ),
     'arcface_irse50': Released(
         f'{FACEXLIB}/v0.1.0/recognition_arcface_ir_se50.pth',
         'a035c768259b98ab1ce0e646312f48b9e1e218197a0f80ac6765e88f8b6ddf28',
         'MIT (TreB1eN, facexlib); trained on MS-Celeb-1M, which was withdrawn',
         True,
-        f'{_IDENTITY} irse50',
+        _identity('irse50'),
     ),
     'arcface_resnet18': Released(
         f'{GFPGAN}/v0.1.0/arcface_resnet18.pth',
         '',
         'Apache-2.0 (TencentARC)',
         True,
-        f'{_IDENTITY} arcface_resnet18',
+        _identity('arcface_resnet18'),
     ),
 }

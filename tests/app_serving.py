@@ -16,8 +16,8 @@ from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
 from refstar.tools.restoration.photo import restore_photo
 from refstar.tools.restoration.restorer import Restorer
 from refstar.tools.restoration.settings import Settings
+from refstar.tools.webapp.limits import Limits
 from refstar.tools.webapp.server import web_app
-from refstar.tools.webapp.sessions import Limits
 
 ONE, TWO, FIVE = 96, 128, 200  # widths of photos with as many faces
 FACES = {

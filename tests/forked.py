@@ -63,18 +63,20 @@ def free_port() -> int:
         return listening.getsockname()[1]
 
 
-def ranks(count: int, folder: Path, call: Callable[[], int | None]) -> list[str]:
-    """Calls something in so many processes as torchrun would start them on one node; all must end well.
+def ranks(count: int, folder: Path, call: Callable[[], int | None], code: int = 0) -> list[str]:
+    """Calls something in so many processes as torchrun would start them on one node; all must end with this code.
 
     Returns:
         What each of them printed.
     """
     place = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': free_port(), 'WORLD_SIZE': count}
-    return together(folder, call, [{**place, 'RANK': rank, 'LOCAL_RANK': rank} for rank in range(count)])
+    return together(folder, call, [{**place, 'RANK': rank, 'LOCAL_RANK': rank} for rank in range(count)], code)
 
 
-def together(folder: Path, call: Callable[[], int | None], environments: list[dict[str, object]]) -> list[str]:
-    """Calls something in a process for each of these environments at a time; all must end well."""
+def together(
+    folder: Path, call: Callable[[], int | None], environments: list[dict[str, object]], code: int = 0
+) -> list[str]:
+    """Calls something in a process for each of these environments at a time; all must end with this code."""
     count = len(environments)
     logs = [f'rank{rank}.txt' for rank in range(count)]
     for log in logs:
@@ -82,5 +84,5 @@ def together(folder: Path, call: Callable[[], int | None], environments: list[di
     children = [start(folder, call, log, **more) for log, more in zip(logs, environments, strict=True)]
     codes = [ended(child) for child in children]
     texts = [(folder / log).read_text() for log in logs]
-    assert codes == [0] * count, '\n'.join(text[-3000:] for text in texts)
+    assert codes == [code] * count, '\n'.join(text[-3000:] for text in texts)
     return texts

@@ -1,6 +1,8 @@
 """Small networks with random weights for the tests of RefSTAR: every kind of backbone."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from unittest import mock
 
@@ -45,7 +47,7 @@ BACKBONES = {
         'z_channels': 32,
         'head_size': 4,
     },
-    'CodeFormer': {'type': 'CodeFormer', 'dim_embd': 32, 'n_head': 2, 'n_layers': 2, 'connect_list': []},
+    'CodeFormer': {'type': 'CodeFormer', 'dim_embd': 32, 'n_head': 2, 'n_layers': 2, 'connect_list': [str(SIZE)]},
     'SwinIR': {
         'type': 'SwinIR',
         'img_size': SIZE,
@@ -62,27 +64,39 @@ TAPS = {'SwinIR': ['conv_first', 'conv_after_body']}  # the others have theirs i
 CONTEXT_TAPS = {'SwinIR': ['patch_embed']}
 
 
-def narrow_codeformer() -> mock._patch:
-    """While started, CodeFormer is built for 32 pixels with 32 channels: the class and its forward are the original."""
-    from codeformer.basicsr.archs.codeformer_arch import CodeFormer
+@contextmanager
+def narrow_codeformer() -> Iterator[None]:
+    """While open, CodeFormer is built for 32 pixels with 32 channels: the class and its forward are the original.
+
+    Where `w` lets the encoder in (`connect_list`) is written in the class for 512 pixels; here it is one place.
+    """
+    from codeformer.basicsr.archs.codeformer_arch import CodeFormer, Fuse_sft_block
     from codeformer.basicsr.archs.vqgan_arch import VQAutoEncoder
 
-    build = VQAutoEncoder.__init__
+    build, make = VQAutoEncoder.__init__, CodeFormer.__init__
 
     def narrow(self, img_size, nf, ch_mult, *rest, **named):
         sizes = (SIZE, 32, [1, 1]) if isinstance(self, CodeFormer) else (img_size, nf, ch_mult)
         build(self, *sizes, *rest, **named)
 
-    return mock.patch.object(VQAutoEncoder, '__init__', narrow)
+    def connected(self, *args, connect_list=(), **named):
+        make(self, *args, connect_list=[], **named)
+        self.connect_list = connect_list
+        self.fuse_encoder_block, self.fuse_generator_block = {str(SIZE): 2}, {str(SIZE): 9}
+        self.fuse_convs_dict.update({place: Fuse_sft_block(32, 32) for place in connect_list})
+
+    with mock.patch.object(VQAutoEncoder, '__init__', narrow), mock.patch.object(CodeFormer, '__init__', connected):
+        yield
 
 
 @cache
 def _made(name: str, context: bool) -> RefSTAR:
     torch.manual_seed(1)
     block = {'dim': 16, 'channels': 8, 'grid': 2} if context else None
+    context_taps = CONTEXT_TAPS.get(name) if context else None
     options = {'refsel': {'size': 32, 'channels': 8}, 'ref_channels': 8, 'structure_size': 8, 'taps': TAPS.get(name)}
     with narrow_codeformer():
-        net = RefSTAR(BACKBONES[name], SIZE, context=block, context_taps=CONTEXT_TAPS.get(name), **options)
+        net = RefSTAR(BACKBONES[name], SIZE, context=block, context_taps=context_taps, **options)
     for p in net.parameters():
         if p.ndim != 1 and not p.any():
             torch.nn.init.normal_(p, std=0.05)

@@ -11,6 +11,9 @@ import runs
 from app_serving import GOOD, ONE, User, file_of, new_user, restored, small_restorer
 from restoring import SIZE, network_file, picture
 
+from refstar.tools.app import limits_of, parser
+from refstar.tools.webapp.limits import Limits
+
 
 @pytest.fixture
 def user() -> User:
@@ -94,6 +97,22 @@ def test_several_faces_each_get_their_own_person(user):
     assert [face['face'] for face in user.done('GET', '/api/record.json')['faces']] == [0, 1]
 
 
+def test_of_a_crowd_the_largest_faces_are_measured_and_no_others(monkeypatch):
+    restorer, measured = small_restorer(), []
+    embed = restorer.guard.embed
+
+    def count(_, crops: list, degraded: bool) -> np.ndarray:
+        measured.append(len(crops))
+        return embed(crops, degraded)
+
+    monkeypatch.setattr(type(restorer.guard), 'embed', count)
+    user = new_user(restorer, Limits(faces=3))
+    five = np.hstack([picture(10 + i, 60, 40, 0) for i in range(5)])
+    assert len(user.give('references', five)['references'][0]['faces']) == 3
+    assert len(user.give('photo', five)['photo']['faces']) == 3
+    assert measured == [3]
+
+
 def test_a_stranger_is_shown_beside_and_not_used(user):
     user.give('photo', picture(1, 72, ONE, 0))
     user.give('references', picture(2, SIZE, SIZE, 0))
@@ -156,6 +175,12 @@ def test_wrong_arguments(args, message, capsys):
     assert main(['app', *args]) == 2
     error = capsys.readouterr().err
     assert message in error and len(error.splitlines()) == 1
+
+
+def test_the_limits_of_the_command():
+    assert limits_of(parser().parse_args([])) == Limits()
+    given = ['--max_upload', '0.5', '--max_memory', '1', '--minutes', '0.5', '--max_users', '3']
+    assert limits_of(parser().parse_args(given)) == Limits(upload=2**19, memory=2**30, minutes=0.5, sessions=3)
 
 
 def test_the_command_serves_and_leaves_nothing_on_disk(tmp_path):

@@ -11,7 +11,7 @@ from app_serving import FIVE, GOOD, ONE, OURS, TWO, Running, User, file_of, new_
 from restoring import SIZE, picture
 from strangers import REFUSED
 
-from refstar.tools.webapp.sessions import Limits
+from refstar.tools.webapp.limits import Limits
 
 
 @pytest.fixture

@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import numpy as np
 import pytest
-from app_serving import GOOD, ONE, Running, User, new_user, raw, restored, small_restorer, wait_for
+from app_serving import GOOD, ONE, Running, User, file_of, new_user, raw, restored, small_restorer, wait_for
 from restoring import SIZE, picture
 
+from refstar.tools.webapp.limits import Limits
 from refstar.tools.webapp.queue import Busy, Queue
-from refstar.tools.webapp.sessions import Ended, Full, Limits, Sessions, Upload
+from refstar.tools.webapp.sessions import Ended, Full, Sessions, Upload
 
 UPLOAD = Upload('a.png', False, {})
 
@@ -91,7 +92,8 @@ def test_the_place_in_line_is_told_and_who_leaves_is_passed_over(monkeypatch):
 # ------------------------------------------------------------------ sessions and the line
 def test_sessions_expire_and_make_room():
     now = [0.0]
-    sessions = Sessions(Limits(sessions=3, minutes=1), lambda: now[0])
+    ended: list = []
+    sessions = Sessions(Limits(sessions=3, minutes=1), ended.append, lambda: now[0])
     first, second = sessions.create(), sessions.create()
     for token in (first, second):
         sessions.get(token).uploads[1] = UPLOAD  # in use
@@ -106,23 +108,32 @@ def test_sessions_expire_and_make_room():
         sessions.get(first)
     assert sessions.get(second)
     sessions.sweep()
-    assert len(sessions) == 2
-    sessions = Sessions(Limits(sessions=1), lambda: now[0])
+    assert len(sessions) == 2 and [bool(session.uploads) for session in ended] == [False, True]
+    sessions = Sessions(Limits(sessions=1), ended.append, lambda: now[0])
     sessions.get(sessions.create()).uploads[1] = UPLOAD
     with pytest.raises(Full, match='all places are taken'):
         sessions.create()
 
 
-def test_a_closed_session_frees_what_the_network_made_of_it():
+def test_the_network_keeps_nothing_of_what_is_gone():
     restorer = small_restorer()
-    user = new_user(restorer)
-    user.give('photo', GOOD)
-    user.give('references', picture(2, SIZE, SIZE, 0))
+    user, other = (new_user(restorer) for _ in range(2))
+    for one in (user, other):
+        one.give('photo', GOOD)
+        one.give('references', picture(2, SIZE, SIZE, 0))
+        one.restore()
+    user.done('PUT', '/api/masks/1-0', content=file_of(np.full((SIZE, SIZE), 255, np.uint8)))
     user.restore()
-    references = list(restorer.engine._encoded)
-    assert references and all(ref.encoded is not None for ref in references)
+    user.give('references', picture(3, SIZE, SIZE, 0))
+    user.restore()
+    kept = restorer.engine._encoded
+    assert len(kept) == 4 and all(ref.encoded is not None for ref in kept)
+    user.done('DELETE', '/api/references/1')
+    assert len(restorer.engine._encoded) == 2  # with the mask by hand, and without
     user.done('DELETE', '/api/session')
-    assert all(ref.encoded is None for ref in references)
+    wait_for(lambda: len(restorer.engine._encoded) == 1)
+    assert restorer.engine._encoded[0].encoded is not None
+    assert [ref.encoded is None for ref in kept].count(True) == 3
 
 
 def test_the_line_is_first_come_first_served():

@@ -1,9 +1,13 @@
 """Degradation: published ranges, scaling with the size, determinism, clear errors."""
 
+import math
+import random
+
 import numpy as np
 import pytest
 import torch
-from scipy.stats import kstest
+from basicsr.data import degradations
+from scipy.stats import binomtest, chisquare, ks_2samp, kstest
 
 from refstar.data.blur import anisotropic_kernel
 from refstar.data.degradation import PRESETS, Degradation, jpeg
@@ -68,6 +72,67 @@ def test_noise_is_normal():
     assert kstest(field.ravel(), 'norm').pvalue > 0.01
     assert abs(field.std() - 1) < 0.003 and 4.1 < np.abs(field).max() < 4.4
     assert abs(np.corrcoef(field[:, 1:].ravel(), field[:, :-1].ravel())[0, 1]) < 0.005
+
+
+# --------------------------------------------------------------------- the distribution of what is drawn
+DRAWS = 10_000
+CHANCE = 1e-3  # a true distribution is refused as seldom as that; the draws below are seeded
+
+
+@pytest.fixture(scope='module', params=PUBLISHED)
+def drawn(request):
+    """Ranges of a preset, and what is drawn from them at 512 pixels, as columns."""
+    degradation, rng = Degradation.from_option(request.param, 512), np.random.default_rng(0)
+    side = 10**9  # of an image, so that its shrunken side tells the factor
+    draws = [degradation.draw(rng, (side, side), field=False) for _ in range(DRAWS)]
+    names = ('sigma_x', 'sigma_y', 'theta', 'noise', 'quality')
+    columns = {name: np.array([getattr(draw, name) for draw in draws]) for name in names}
+    return PUBLISHED[request.param], {**columns, 'factor': side / np.array([draw.height for draw in draws])}
+
+
+def test_draws_are_uniform_in_the_published_ranges(drawn):
+    (sigma, down, noise, quality), found = drawn
+    turned = found['sigma_x'] != found['sigma_y']
+    assert binomtest(int(turned.sum()), DRAWS, 0.5).pvalue > CHANCE
+    assert (found['theta'][~turned] == 0).all()
+    for values, (low, high) in (
+        (found['sigma_x'][~turned], sigma),
+        (found['sigma_x'][turned], sigma),
+        (found['sigma_y'][turned], sigma),
+        (found['theta'][turned], (-np.pi, np.pi)),
+        (found['factor'], down),
+        (found['noise'] * 255, noise),
+    ):
+        assert kstest(values, 'uniform', (low, high - low)).pvalue > CHANCE
+        assert kstest(values, 'uniform', (low, 1.1 * (high - low))).pvalue < CHANCE  # another range would be noticed
+    low, high = quality
+    assert set(found['quality']) == set(range(low, high + 1))
+    assert chisquare(np.bincount(found['quality'] - low)).pvalue > CHANCE
+    columns = np.stack([found[name] for name in ('sigma_x', 'factor', 'noise', 'quality')])
+    assert np.abs(np.corrcoef(columns) - np.eye(4)).max() < 0.04  # one draw says nothing about another
+
+
+def test_draws_are_those_of_basicsr(drawn, monkeypatch):
+    """What its samplers hand to the functions that blur, add noise and compress, in `FFHQDegradationDataset`."""
+    (sigma, _, noise, quality), found = drawn
+    blurs, noises, qualities = [], [], []
+    monkeypatch.setattr(degradations, 'bivariate_Gaussian', lambda *args, **kw: blurs.append(args[1:]) or np.ones(1))
+    monkeypatch.setattr(degradations, 'generate_gaussian_noise', lambda img, level, grey: noises.append(level) or 0)
+    monkeypatch.setattr(degradations, 'add_jpg_compression', lambda img, level: qualities.append(int(level)))
+    random.seed(0), np.random.seed(0)
+    for _ in range(DRAWS):
+        degradations.random_mixed_kernels(('iso', 'aniso'), (0.5, 0.5), 41, sigma, sigma, (-math.pi, math.pi))
+        degradations.random_generate_gaussian_noise(None, noise)
+        degradations.random_add_jpg_compression(None, quality)
+    stock = dict(zip(('sigma_x', 'sigma_y', 'theta'), np.array(blurs).T, strict=True))
+    turned, stock_turned = (draws['sigma_x'] != draws['sigma_y'] for draws in (found, stock))
+    assert abs(turned.mean() - stock_turned.mean()) < 0.025
+    assert ks_2samp(found['sigma_x'], stock['sigma_x']).pvalue > CHANCE
+    for name in ('sigma_y', 'theta'):
+        assert ks_2samp(found[name][turned], stock[name][stock_turned]).pvalue > CHANCE
+    assert ks_2samp(found['noise'] * 255, noises).pvalue > CHANCE
+    assert set(qualities) == set(found['quality']) - {quality[1]}  # docs/training.md: the fraction is cut off
+    assert ks_2samp(found['quality'][found['quality'] < quality[1]], qualities).pvalue > CHANCE
 
 
 def test_a_tensor_of_8_bit_values_is_that_of_the_same_floats():

@@ -1,8 +1,11 @@
 """Two processes under torchrun, on one node and on two, and under Slurm; on gloo, without a GPU."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import forked
@@ -11,6 +14,7 @@ import pytest
 import runs
 import torch
 import yaml
+from basicsr.models.base_model import BaseModel
 from shrink import replace_files, shrink
 from test_shipped_options import OPTIONS, plain
 
@@ -68,6 +72,51 @@ def test_two_processes_train_and_resume(tmp_path: Path) -> None:
     assert not list(tmp_path.glob('experiments/*_archived_*'))
     second = torch.load(models / 'net_g_latest.pth', weights_only=True)['params']
     assert any((first[key] != second[key]).any() for key in first)
+
+
+def die_together(iteration: int) -> None:
+    """Lets this process and the other one be killed once both have come to this iteration."""
+    plain = BaseModel.update_learning_rate
+
+    def update_learning_rate(model: BaseModel, current_iter: int, warmup_iter: int = -1) -> None:
+        if current_iter == iteration:
+            Path(f'here{model.opt["rank"]}').touch()
+            while not (Path('here0').exists() and Path('here1').exists()):
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGKILL)
+        plain(model, current_iter, warmup_iter)
+
+    BaseModel.update_learning_rate = update_learning_rate
+
+
+@pytest.mark.parametrize('model', ['SRModel', 'RefSTARModel'])
+def test_two_killed_processes_end_with_the_weights_of_undisturbed_ones(model: str, tmp_path: Path) -> None:
+    """Weights, EMA, optimizers and the random states of both, bit by bit; DDP, and gradients averaged by ourselves."""
+    if model == 'SRModel':
+        opt = load_options(runs.FIXTURES / 'sr_tiny.yml')
+        for kind in ('gt', 'lq'):
+            runs.write_images(tmp_path / kind, 8)
+            opt['datasets']['train'][f'dataroot_{kind}'] = str(tmp_path / kind)
+        opt['val'], opt['datasets'] = None, {'train': opt['datasets']['train']}
+        opt.update(name='run'), opt['train'].update(total_iter=4)
+    else:
+        opt = kill_resume.recipe(tmp_path / 'files', 4)
+    whole, killed = (tmp_path / name for name in ('whole', 'killed'))
+    for folder in (whole, killed):
+        folder.mkdir()
+        runs.write_options(folder / 'x.yml', plain(opt))
+    arguments = ['-opt', 'x.yml', '--auto_resume', '--launcher', 'pytorch']
+    forked.ranks(2, whole, lambda: train(arguments))
+    forked.ranks(2, killed, lambda: die_together(4) or train(arguments), code=-signal.SIGKILL)
+    runs_of = [folder / 'experiments/run' for folder in (whole, killed)]
+    assert [path.name for path in (runs_of[1] / 'training_states').iterdir()] == ['2.state']
+    log = forked.ranks(2, killed, lambda: train(arguments))[0]
+    assert 'Resuming training from' in log and 'iter: 2.' in log
+    assert kill_resume.differences(*runs_of, 4) == []
+    saved = torch.load(runs_of[1] / 'models/net_g_4.pth', weights_only=True)
+    assert any((saved['params'][key] != value).any() for key, value in saved['params_ema'].items())
+    states = torch.load(runs_of[1] / 'training_states/4.state', weights_only=True)['random_states']
+    assert len(states) == 2 and not kill_resume.same(*states)
 
 
 def test_gradients_are_averaged_over_several_passes(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`--dry_run`: one step of everything, and nothing written."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -7,12 +8,15 @@ import pytest
 import runs
 import yaml
 from basicsr.utils import logger
+from basicsr.utils.registry import MODEL_REGISTRY
 from shrink import replace_files, shrink
 from test_shipped_options import OPTIONS, plain
 
 from refstar.tools import test, train
 from refstar.trainer.clock import Clock
 from refstar.trainer.dry_run import costly_iteration
+from refstar.trainer.guard import guarded
+from refstar.trainer.known_keys import explanations
 from refstar.trainer.option_file import load_options
 
 
@@ -46,9 +50,27 @@ def test_a_dry_run_prints_parts_and_writes_nothing(
 
 
 def test_everything_is_due_in_the_iteration_that_is_tried() -> None:
-    assert costly_iteration({}) == 1
-    assert costly_iteration({'net_d_reg_every': 16, 'cycle_every': 2, 'cycle_start': 100, 'net_d_init_iters': 5}) == 112
-    assert costly_iteration({'net_d_reg_every': 16, 'cycle_start': 16}) == 32
+    assert costly_iteration({}, {}) == 1
+    train = {'net_d_reg_every': 16, 'cycle_every': 2, 'cycle_start': 1e2, 'net_d_init_iters': 5}
+    assert costly_iteration(train, {}) == 112
+    assert costly_iteration({'net_d_reg_every': 16, 'cycle_start': 16}, {}) == 32
+
+
+def test_what_the_file_leaves_out_is_the_models_default() -> None:
+    told = explanations(MODEL_REGISTRY.get('RefSTARModel'))
+    assert costly_iteration({'cycle_every': 3}, told) == 48  # R1: every 16
+    assert costly_iteration({'cycle_every': 3, 'net_d_reg_every': 2}, told) == 6
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_dry_run_at_once(number: signal.Signals) -> None:
+    def build(root_path: str) -> None:
+        signal.raise_signal(number)
+        pytest.fail('went on')
+
+    with pytest.raises(SystemExit) as ended:
+        guarded(build, saves=False)('.')
+    assert ended.value.code == 128 + number
 
 
 def test_time_within_a_part_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:

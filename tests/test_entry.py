@@ -36,6 +36,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (['-opt', 'none.yml'], 'option file not found: none.yml'),
         (['-opt', 'broken.yml'], 'broken.yml: no valid YAML'),
+        (['--force_yml', 'logger:print_freq=0'], 'logger:print_freq: expected a whole number from 1, got 0'),
+        (['--force_yml', 'name=2026'], 'name: expected the name of a folder'),
         (['--force_yml', 'train:ema_dcay=0.9'], "'ema_dcay' (train:ema_dcay); nearest: ema_decay"),
         (['--force_yml', 'datasets:train:dataroot_gt=gone'], 'datasets:train:dataroot_gt: gone does not exist'),
         (['--force_yml', 'network_g:type=RRDBNets'], "unknown network 'RRDBNets'"),

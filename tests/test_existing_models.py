@@ -164,3 +164,14 @@ def test_what_does_not_fit_is_said(tmp_path, monkeypatch):
     model, _ = built(options('RefSRModel'), tmp_path, monkeypatch)
     with pytest.raises(RefStarError, match='the data set gives no refs'):
         model.feed_data({'lq': torch.zeros(1, 3, SIZE, SIZE)})
+
+
+def test_component_discriminators_need_to_know_where_the_eyes_are(tmp_path, monkeypatch):
+    opt = options('RefGFPGANModel')
+    for part in ('left_eye', 'right_eye', 'mouth'):
+        opt[f'network_d_{part}'] = {'type': 'FacialComponentDiscriminator'}
+    opt['train'] |= {'gan_component_opt': GAN, 'optim_component': copy.deepcopy(ADAM)}
+    model, data = built(opt, tmp_path, monkeypatch)
+    with pytest.raises(RefStarError, match='loc_mouth, which SyntheticFaceDataset does not give'):
+        model.feed_data(default_collate([data['train'][i] for i in range(2)]))
+    model.validation(DataLoader(data['val'], batch_size=1), 1, None)

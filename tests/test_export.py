@@ -1,8 +1,10 @@
 """`refstar export`: the ONNX file gives what the network in torch gives, for any batch and number of references."""
 
+import re
 from pathlib import Path
 
 import pytest
+import runs
 import torch
 from networks import BACKBONES, SIZE, bare, image, images, make, run
 
@@ -72,6 +74,22 @@ def test_a_difference_is_told(folder, monkeypatch, capsys):
     assert main([str(folder / 'other.safetensors'), '--onnx', str(folder / 'net.onnx'), '--tolerance', '0.1']) == 0
 
 
+def test_only_a_file_of_its_own_is_written(folder, tmp_path, capsys):
+    net = tmp_path / 'net.onnx'  # a network's file, though its name does not say so
+    net.write_bytes((folder / 'net.safetensors').read_bytes())
+    (tmp_path / 'notes.txt').write_text('kept')
+    (tmp_path / 'link.onnx').symlink_to(net)
+    for name, message in [
+        ('notes.txt', r'notes\.txt: the name of the file to write must end with \.onnx'),
+        ('net.onnx', r'net\.onnx: is the network itself and would be overwritten'),
+        ('link.onnx', r'link\.onnx: is the network itself and would be overwritten'),
+    ]:
+        before = runs.files_under(tmp_path)
+        assert main([str(net), '--onnx', str(tmp_path / name)]) == 2
+        assert re.search(message, capsys.readouterr().err)
+        assert runs.files_under(tmp_path) == before
+
+
 def test_called_as_the_network(rrdbnet, onnx):
     lq, refs = images(3, seed=1), images(3, 4, seed=2)
     valid = torch.tensor([[True] * 4, [True, False, True, False], [False] * 4])
@@ -131,7 +149,11 @@ def test_forms_that_keep_the_batch_open_are_equal(name):
         with equal_forms(net):
             out, *_ = form(*inputs.values())
         named = {key: inputs[key] for key in ('lq', 'refs', 'ref_valid', 'strength')}
-        after = image(net(**named, **form.fixed))
+        if form.has_w:  # one for all in torch
+            each = [{key: x[i : i + 1] for key, x in named.items()} | {'w': w} for i, w in enumerate((0.0, 0.7))]
+            after = torch.cat([image(net(**one, **form.fixed)) for one in each])
+        else:
+            after = image(net(**named, **form.fixed))
     assert close(out, after)
 
 

@@ -153,7 +153,7 @@ def full_recipe(folder: Path) -> dict:
     )
     vanilla = {'type': 'GANLoss', 'gan_type': 'vanilla', 'real_label_val': 1.0, 'fake_label_val': 0.0, 'loss_weight': 1}
     options['train'].update(gan_component_opt=vanilla, comp_style_weight=200, identity_weight=10)
-    options['train'].update(perceptual_opt=None, total_iter=2, grad_clip=1.0, channels_last=['d_mouth'])
+    options['train'].update(perceptual_opt=None, total_iter=2, amp='bf16', grad_clip=1.0, channels_last=['d_mouth'])
     options['val'] = None
     del options['datasets']['val']
     options['logger'].update(save_checkpoint_freq=1, use_tb_logger=False)

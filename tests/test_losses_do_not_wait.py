@@ -1,8 +1,16 @@
-"""Losses over a part of what is there: the value of indexing by a mask, without the host having to know the mask."""
+"""Losses over a part of what is there: the value of indexing by a mask, without the host having to know the mask.
 
+And what the host makes for a step does not wait on its way to the device.
+"""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from waits import Waits
 
 from refstar import (
     CorrespondenceLoss,
@@ -11,8 +19,14 @@ from refstar import (
     PersonLoss,
     SelectionLoss,
 )
+from refstar.data.degradation import Draw
+from refstar.data.degradation_batch import degrade
+from refstar.data.sending import send
+from refstar.identity_arch import PREPARE
 from refstar.losses.correspondence_loss import nearest_keys, shrink_flow
 from refstar.losses.masked import masked_mean, only
+from refstar.models.supervision import person_pairs
+from refstar.person_check import Verdict
 
 
 def inputs(kind: str, part: float, device: str = 'cpu') -> tuple[torch.Tensor, ...]:
@@ -59,14 +73,62 @@ KINDS = ['selection', 'correspondence', 'cycle', 'person', 'identity']
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_no_value_is_asked_for(kind: str, losses: dict) -> None:
+def test_no_value_is_asked_for_and_none_is_sent(kind: str, losses: dict) -> None:
     """Tensors of the device `meta` have no values: `if mask.any()`, `x[mask]` and `.item()` raise."""
     loss = losses[kind].to('meta') if kind in ('cycle', 'identity') else losses[kind]
     arguments = inputs(kind, 0.5, 'meta')
-    sum(loss(*arguments).values()).backward()
+    with Waits() as waits:
+        sum(loss(*arguments).values()).backward()
+    assert waits.count == 0
     assert arguments[0].grad.shape == arguments[0].shape
     with pytest.raises((RuntimeError, NotImplementedError)):
         bool(arguments[-1].any())
+
+
+@pytest.mark.parametrize('prepare', PREPARE.values(), ids=PREPARE)
+def test_faces_are_prepared_without_a_table_from_the_host(prepare: Callable) -> None:
+    with Waits() as waits:
+        prepare(torch.rand(2, 3, 64, 64, device='meta'))
+    assert waits.count == 0
+
+
+def test_strangers_of_a_batch_are_told_without_waiting() -> None:
+    person = SimpleNamespace(compare=lambda photos, refs: photos @ refs[0].T, encoder=lambda faces: faces)
+    data = {
+        'ref_valid': torch.ones(2, 2, dtype=torch.bool, device='meta'),
+        'mask_known': torch.ones(2, 2, dtype=torch.bool, device='meta'),
+        'ref_mask': torch.ones(2, 2, 1, 4, 4, device='meta'),
+        'identity': ['a', 'b'],
+        'gt': torch.ones(2, 3, 4, 4, device='meta'),
+    }
+    verdict = Verdict(None, torch.ones(2, 8, device='meta'), torch.ones(2, 2, 8, device='meta'))
+    with Waits() as waits:
+        _, same, *_ = person_pairs(SimpleNamespace(person=person), verdict, data)
+    assert waits.count == 0 and same.shape == (2, 4)
+
+
+def test_a_batch_is_degraded_without_waiting() -> None:
+    draw = Draw(2.0, 1.0, 0.3, 9, 12, 10, 0.05, 50)
+    with Waits() as waits:
+        assert degrade(torch.ones(2, 3, 32, 32, device='meta'), [draw, draw]).shape == (2, 3, 32, 32)
+    assert waits.count == 0
+
+
+def test_what_would_wait_is_seen() -> None:
+    x = torch.ones(3, device='meta')
+    for wait in (
+        lambda: x.new_tensor([1, 2, 3]),
+        lambda: torch.tensor(1.0, device='meta'),
+        lambda: torch.from_numpy(np.ones(3)).to(x),
+        lambda: torch.ones(3)[torch.ones(3, dtype=torch.bool)],
+        lambda: torch.ones(()).item(),
+    ):
+        with Waits() as waits:
+            wait()
+        assert waits.count > 0
+    with Waits() as waits:
+        assert send(np.ones(3), x.device).device == x.device
+    assert waits.count == 0
 
 
 @pytest.mark.parametrize('kind', KINDS)

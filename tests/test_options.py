@@ -8,8 +8,9 @@ import runs
 import yaml
 
 from refstar.errors import RefStarError
+from refstar.trainer.known_keys import option_keys, parameters
 from refstar.trainer.option_file import load_options, parse_value
-from refstar.trainer.option_schema import check_options, option_keys, parameters
+from refstar.trainer.option_schema import check_options
 
 # The blocks that GFPGAN's full recipe `train_gfpgan_v1` has beyond the simple one.
 FULL_RECIPE = """
@@ -149,6 +150,81 @@ def test_missing_entry_is_named(gfpgan, path: str) -> None:
         check_options(put(gfpgan, path, None), is_train=True)
 
 
+WRONG_VALUES = [
+    ('name', 2026, "expected the name of a folder (a number in quotes: '1'), got 2026"),
+    ('name', '..', "got '..'"),
+    ('name', 'a/b', "got 'a/b'"),
+    ('model_type', ['SRModel'], "unknown model ['SRModel']"),
+    ('num_gpu', 'all', "expected auto or a whole number from 0, got 'all'"),
+    ('num_gpu', None, 'got None'),
+    ('manual_seed', -1, 'got -1'),
+    ('datasets:train:batch_size_per_gpu', 2.5, 'expected a whole number from 1, got 2.5'),
+    ('datasets:train:num_worker_per_gpu', -1, 'expected a whole number from 0, got -1'),
+    ('datasets:train:dataset_enlarge_ratio', 0, 'expected a number above 0, got 0'),
+    ('datasets:train:prefetch_mode', 'gpu', "expected cpu or cuda, got 'gpu'"),
+    ('datasets:val:name', 300, 'expected text, got 300'),
+    ('path:pretrain_network_d', 5, 'expected text, got 5'),
+    ('path:strict_load_d', 'no', "expected true or false, got 'no'"),
+    ('path:ignore_resume_networks', 'network_d', "expected a list, got 'network_d'"),
+    ('train', [1], 'expected a block, got [1]'),
+    ('train:total_iter', '6', "expected a whole number from 1, got '6'"),
+    ('train:warmup_iter', None, 'expected a whole number from -1, got None'),
+    ('train:ema_decay', 1, 'expected a number from 0, below 1, got 1'),
+    ('train:net_d_reg_every', 0, 'expected a whole number from 1, got 0'),
+    ('train:net_d_reg_every', None, 'got None'),
+    ('train:net_d_iters', 0, 'expected a whole number from 1, got 0'),
+    ('train:net_d_init_iters', 'no', "expected a whole number from 0, got 'no'"),
+    ('train:r1_reg_weight', 'a', "expected a number, got 'a'"),
+    ('train:pixel_opt', 'L1Loss', "expected a block, got 'L1Loss'"),
+    ('train:pixel_opt:loss_weight', 'a', "expected a number, got 'a'"),
+    ('train:optim_g:lr', 'a', "expected a number from 0, got 'a'"),
+    ('train:optim_g:lr', float('nan'), 'got nan'),
+    ('train:optim_g:betas', 0.9, 'expected a list of numbers, got 0.9'),
+    ('train:scheduler:type', ['MultiStepLR'], "unknown scheduler ['MultiStepLR']"),
+    ('train:scheduler:milestones', 5, 'expected a list of numbers, got 5'),
+    ('val:val_freq', 0, 'expected a whole number from 1, got 0'),
+    ('val:metrics', ['psnr'], "expected a block of blocks, got ['psnr']"),
+    ('logger:print_freq', 0, 'expected a whole number from 1, got 0'),
+    ('logger:print_freq', True, 'expected a whole number from 1, got True'),
+    ('logger:save_checkpoint_freq', 2.5, 'expected a whole number from 1, got 2.5'),
+    ('logger:use_tb_logger', 'yes', "expected true or false, got 'yes'"),
+    ('dist_params:port', 'a', "expected a whole number from 1, got 'a'"),
+]
+
+
+@pytest.mark.parametrize(('path', 'value', 'message'), WRONG_VALUES)
+def test_a_value_that_cannot_be_is_named_with_its_key(gfpgan, path: str, value: object, message: str) -> None:
+    with pytest.raises(RefStarError) as error:
+        check_options(put(gfpgan, path, value), is_train=True)
+    assert path in str(error.value) and message in str(error.value)
+
+
+@pytest.mark.parametrize('key', ['net_d_reg_every', 'cycle_every', 'cycle_start'])
+def test_values_are_checked_by_the_ending_of_a_key_in_models_of_ours_too(key: str) -> None:
+    opt = load_options(runs.FIXTURES.parents[1] / 'options/demo/refstar.yml')
+    opt['train'].update({key: -1})
+    opt['path'] = {}  # of networks that nobody has trained yet
+    with pytest.raises(RefStarError, match=f'train:{key}: expected a whole number from'):
+        check_options(opt, is_train=True)
+
+
+def test_what_upstream_writes_is_no_wrong_value(gfpgan) -> None:
+    for path, value in {
+        'logger:save_checkpoint_freq': 5e3,
+        'val:val_freq': 5e3,
+        'train:total_iter': 8e5,
+        'path:strict_load_g': None,
+        'datasets:train:pin_memory': None,
+        'logger:wandb': None,
+    }.items():
+        check_options(put(gfpgan, path, value), is_train=True)
+
+
+def test_what_the_trainer_sets_is_no_key_of_an_option_file(gfpgan) -> None:
+    with pytest.raises(RefStarError, match="unknown key 'rank'"):
+        check_options(put(gfpgan, 'rank', 0), is_train=True)
+
+
 def test_shared_parameters_of_every_loss_pass(tiny) -> None:
     check_options(put(tiny, 'train:pixel_opt', {'type': 'CharbonnierLoss', 'eps': 1e-9}), is_train=True)
     with pytest.raises(RefStarError, match='nearest: eps'):
@@ -237,12 +313,24 @@ def test_option_files_are_read_safely(tmp_path) -> None:
         'a: !!python/object/apply:os.getcwd []': 'no valid YAML',
         'a: [1': 'no valid YAML',
         'a: 1\nb: 2\na: 3': "key 'a' is given twice",
+        '? [a]\n: b': 'a key must be a plain word',
+        'a: !!timestamp 2026-13-45': 'month must be in 1..12',
+        'a: !!timestamp x': 'no value',
+        'a: !!int x': 'line 1',
+        "a: !!int ''": 'no value',
+        'a: !!bool x': 'no value',
         'just a line': 'expected options',
     }.items():
         file.write_text(text)
         with pytest.raises(RefStarError) as error:
             load_options(file)
         assert message in str(error.value) and 'x.yml' in str(error.value) and '\n' not in str(error.value)
+
+
+def test_a_date_is_text(tmp_path) -> None:
+    file = tmp_path / 'x.yml'
+    file.write_text('name: 2026-13-45\nother: 2026-11-21\n')
+    assert load_options(file) == {'name': '2026-13-45', 'other': '2026-11-21'}
 
 
 def test_upstream_reader_uses_the_safe_loader(tmp_path) -> None:
@@ -260,16 +348,22 @@ def test_the_page_of_all_keys_is_up_to_date() -> None:
 
 
 def test_the_page_has_a_text_for_every_switch_and_the_arguments_of_bases() -> None:
-    from basicsr.utils.registry import ARCH_REGISTRY
+    from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
 
     from refstar.trainer import switches
-    from refstar.trainer.option_page import arguments, documented, page
+    from refstar.trainer.option_page import arguments, documented, of_model, page
 
     text = page()
     for block, keys in (('train', switches.TRAIN), ('logger', switches.LOGGER)):
         for name, key in keys.items():
             assert f'| `{block}.{name}` | {key.text}. *{key.wanted}* |' in text
+    assert '`experiments/<name>`' in text and 'lq&lt;TAB>id_dir' in text  # no HTML entities within code
     assert '`RefGFPGANModel`' in text and '| `loss_weight` |' in text and ':class:' not in text
+    for name, kind in MODEL_REGISTRY:  # every key that the check lets through, and what it is
+        rows = of_model(kind)
+        assert 'network_g' in rows and 'train.optim_g' in rows, name
+        assert not [key for key, line in rows.items() if not line], name
+    assert 'network_vqgan' in of_model(MODEL_REGISTRY.get('RefSTARModel'))
     assert 'n_embed' in arguments(ARCH_REGISTRY.get('RestoreFormer'))
     doc = 'Does it.\n\nArgs:\n    a, b (int): two\n        lines.\n    c: three.\n\nReturns:\n    d: no.'
     assert list(documented(doc)) == [('a', 'two lines.'), ('b', 'two lines.'), ('c', 'three.')]

@@ -10,7 +10,8 @@ from PIL import Image
 from restoring import picture, save
 
 from refstar import RefStarError
-from refstar.data.picture import Picture, read_picture, write_picture
+from refstar.data.images import decode
+from refstar.data.picture import Picture, picture_from, read_picture, write_picture
 
 
 def test_pictures_are_read_right(tmp_path):
@@ -34,6 +35,40 @@ def test_pictures_are_read_right(tmp_path):
     Image.fromarray(img).convert('P').save(tmp_path / 'p.gif')
     assert read_picture(tmp_path / 'p.gif').rgb.shape == img.shape
     assert read_picture(save(tmp_path / 'dot.png', img[:1, :1])).rgb.shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize('form', ['EPS', 'PDF', 'PPM', 'ICO', 'TGA'])
+def test_formats_that_nobody_named_are_not_tried(form, tmp_path):
+    """Whatever the file is called: by command line, data sets and app alike."""
+    path = tmp_path / 'a.png'
+    Image.fromarray(picture(0, 16, 16)).save(path, form)
+    for read in (read_picture, lambda p: decode(p, 'RGB')):
+        with pytest.raises(RefStarError, match=r'a\.png: is not a readable image \(PNG, JPEG, WEBP, BMP, TIFF, GIF\)'):
+            read(path)
+    with pytest.raises(RefStarError, match=r'a\.png: is no picture \(PNG, JPEG, WEBP, BMP, TIFF, GIF\)'):
+        picture_from(path.read_bytes(), 'a.png')
+
+
+def test_of_several_pictures_of_a_camera_the_first_is_taken(tmp_path):
+    first, second = (Image.fromarray(np.full((16, 16, 3), level, np.uint8)) for level in (50, 200))
+    first.save(tmp_path / 'a.jpg', 'MPO', save_all=True, append_images=[second])
+    with Image.open(tmp_path / 'a.jpg') as file:
+        assert file.format == 'MPO' and file.n_frames == 2
+    assert abs(int(read_picture(tmp_path / 'a.jpg').rgb.mean()) - 50) <= 1
+
+
+def test_the_limit_is_ours_and_not_pillows(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 500)
+    path = save(tmp_path / 'a.png', picture(0, 40, 40))  # more than Pillow opens
+    for limit, read in ((1599, read_picture), (1599, lambda p, n: picture_from(p.read_bytes(), 'a.png', n))):
+        with pytest.raises(RefStarError, match=r'a\.png: 40x40 is too large \(limit: 1599 pixels\)'):
+            read(path, limit)
+    with pytest.raises(RefStarError, match=r'a\.png: is too large \(limit: 900 pixels\)'):
+        monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 500)
+        read_picture(path, 900)
+    for read in (read_picture, lambda p, n: picture_from(p.read_bytes(), 'a.png', n)):
+        monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 500)
+        assert read(path, 1600).rgb.shape == (40, 40, 3)
 
 
 def test_broken_and_huge_pictures_are_one_clear_line(tmp_path, monkeypatch):

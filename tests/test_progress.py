@@ -32,17 +32,23 @@ def events(folder: Path) -> Any:
     return found
 
 
-def message_logger(start_iter: int = 0, **train: Any) -> progress.MessageLogger:
+def message_logger(start_iter: int = 0, processes: int = 2, gpus: int = 0, **train: Any) -> progress.MessageLogger:
     logging.getLogger('basicsr').setLevel(logging.INFO)
     opt = {
         'name': 'a_run',
         'logger': {'print_freq': 1},
         'train': {'total_iter': 10, **train},
         'datasets': {'train': {'batch_size_per_gpu': 3}},
-        'world_size': 2,
-        'num_gpu': 0,
+        'dist': processes > 1,
+        'world_size': processes,
+        'num_gpu': gpus,
     }
     return progress.MessageLogger(opt, start_iter, None)
+
+
+@pytest.mark.parametrize(('processes', 'gpus', 'images'), [(1, 0, 3), (1, 1, 3), (1, 4, 12), (4, 8, 12)])
+def test_images_of_a_step_are_those_that_basicsr_loads(processes: int, gpus: int, images: int) -> None:
+    assert message_logger(processes=processes, gpus=gpus).images == images
 
 
 def line(show: progress.MessageLogger, caplog: pytest.LogCaptureFixture, iteration: int) -> str:

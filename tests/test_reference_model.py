@@ -106,6 +106,14 @@ def test_an_image_is_needed():
         check_recipe({'train': train})
 
 
+@pytest.mark.parametrize(('key', 'value'), [('combine', 'sum'), ('strength', 1.5), ('chunk', 0)])
+def test_settings_of_a_validation_are_checked_at_the_start(key, value, tmp_path, monkeypatch):
+    opt = options('test_refstar.yml', tmp_path, monkeypatch)
+    opt['val'][key] = value
+    with pytest.raises(RefStarError, match=f'val:{key} is {value!r}'):
+        build_model(opt)
+
+
 def test_unknown_or_impossible_arms_are_said(tmp_path, monkeypatch):
     opt = options('test_refstar.yml', tmp_path, monkeypatch)
     model, dataset = build_model(opt), build_dataset(opt['datasets']['test_1'])

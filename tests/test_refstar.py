@@ -20,13 +20,12 @@ FULL = {
     'narrow': 1,
     'num_mlp': 8,
 }
-CONTEXT = ('RRDBNet', 'GFPGANv1Clean', 'CodeFormer')
-KINDS = [(name, False) for name in BACKBONES] + [(name, True) for name in CONTEXT]
+KINDS = [(name, context) for context in (False, True) for name in BACKBONES]
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind[0] + '-context' * kind[1])
 def net(request) -> RefSTAR:
-    """Every backbone, some with a composite context too."""
+    """Every backbone, without and with a composite context."""
     return make(*request.param)
 
 
@@ -209,6 +208,26 @@ def test_chunks_change_nothing(small, n):
     torch.testing.assert_close(run(small, lq, refs, valid, chunk=1), run(small, lq, refs, valid), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize('chunk', [1, 2])
+def test_no_more_than_a_chunk_is_encoded_at_a_time(small, chunk):
+    encoders = [small.ref_encoder, small.refsel.ref_encoder, *([] if small.context is None else [small.context.low])]
+    seen = {encoder: [] for encoder in encoders}
+    for encoder in encoders:
+        encoder.register_forward_pre_hook(lambda module, inputs: seen[module].append(len(inputs[0])))
+    run(small, images(2, seed=1), images(2, 3, seed=2), chunk=chunk)
+    assert all(counts == {1: [2, 2, 2], 2: [4, 2]}[chunk] for counts in seen.values()), seen
+
+
+def test_guidance_needs_one_pass_more_than_references(small):
+    lq, refs, passes = images(1, seed=1), images(1, 3, seed=2), []
+    small.backbone.register_forward_hook(lambda *_: passes.append(1))
+    run(small, lq, refs, combine='guidance')
+    after = torch.get_rng_state()
+    assert len(passes) == 4
+    bare(small, lq)
+    assert torch.equal(torch.get_rng_state(), after)  # as after one plain pass
+
+
 def test_guidance_is_the_mean_change(small):
     lq, refs, valid = images(1, seed=1), images(1, 3, seed=2), torch.tensor([[True, True, False]])
     plain = bare(small, lq)
@@ -300,15 +319,16 @@ def test_restoration_cannot_close_the_gate(small):
     assert all(g is None or not g.any() for g in head)
 
 
-def test_deepcopy_and_state_dict(small):
+def test_deepcopy_and_state_dict_in_a_file(net, tmp_path):
     lq, refs = images(1, seed=1), images(1, 1, seed=2)
-    out, twin = run(small, lq, refs), copy.deepcopy(small)
+    out, twin = run(net, lq, refs), copy.deepcopy(net)
     assert torch.equal(run(twin, lq, refs), out)
-    with torch.no_grad():
-        for p in twin.parameters():
-            p.mul_(0.5)
-    assert torch.equal(run(small, lq, refs), out)
-    twin.load_state_dict(small.state_dict())
+    for x in twin.state_dict().values():
+        x.mul_(0.5) if x.is_floating_point() else None
+    assert not torch.equal(run(twin, lq, refs), out)
+    assert torch.equal(run(net, lq, refs), out)
+    torch.save(net.state_dict(), tmp_path / 'net.pth')
+    twin.load_state_dict(torch.load(tmp_path / 'net.pth', weights_only=True))
     assert torch.equal(run(twin, lq, refs), out)
 
 

@@ -8,13 +8,15 @@ import pytest
 import torch
 from networks import make
 from PIL import Image
-from restoring import SIZE, Detector, face_at, hue_guard, network, picture, save
+from restoring import SIZE, Detector, face_at, hue_guard, network, network_file, picture, save
 
 from refstar import RefStarError
 from refstar.tools.restoration import engine
 from refstar.tools.restoration import restorer as module
 from refstar.tools.restoration.choose import rank
 from refstar.tools.restoration.colour import blur, keep_colour
+from refstar.tools.restoration.masks import mask_names
+from refstar.tools.restoration.names import printable, unique
 from refstar.tools.restoration.pixels import to_image, to_tensor
 from refstar.tools.restoration.references import Person, ReferenceReader
 from refstar.tools.restoration.regions import NAMES, region
@@ -221,6 +223,17 @@ def test_a_stranger_is_warned_of_dropped_or_refused():
     assert both.identity.same and [c.reference.name for c in both.chosen] == ['references 2']
 
 
+@pytest.mark.parametrize('policy', ['drop', 'refuse'])
+def test_who_is_not_compared_cannot_be_dropped_or_refused(restorer, policy):
+    with pytest.raises(RefStarError, match=f'--on_wrong_identity {policy}: .*give --identity_weights'):
+        restorer(picture(0), [picture(1)], on_wrong_identity=policy)
+
+
+def test_a_threshold_without_anything_that_compares_is_refused(tmp_path):
+    with pytest.raises(RefStarError, match=r'--identity_threshold 0\.3: .*give --identity_weights'):
+        Restorer.from_pretrained(network_file(tmp_path), identity_threshold=0.3)
+
+
 def test_the_most_useful_references_come_first():
     look = traits_of(picture(1), None)
     make_person = ReferenceReader(SIZE).read([picture(1), picture(2), picture(3)], 'x')
@@ -263,6 +276,21 @@ def test_one_person_without_a_usable_photo_does_not_stop_the_others(restorer, tm
     assert [person.name for person in restorer.people(tmp_path)] == ['anna']
     with pytest.raises(RefStarError, match=r'no usable reference of bob: .*not square'):
         restorer.people(tmp_path / 'bob')
+
+
+def test_no_two_names_are_alike(restorer, tmp_path):
+    assert unique(['a', 'b', 'a', 'a (2)', 'a'], ['b']) == ['a', 'b (2)', 'a (2)', 'a (2) (2)', 'a (3)']
+    assert mask_names(['x/r.png', 'y/r.jpg', 'y/attribution.png', 'r_2.png']) == ['r', 'r_2', 'attribution_2', 'r_2_2']
+    assert printable('a\x1b[31m\u202e\nb' + 'c' * 200) == 'a_[31m__b' + 'c' * 91
+    folders = [save(tmp_path / place / 'alice/1.png', picture(i)).parent for i, place in enumerate('ab')]
+    people = restorer.people(folders)
+    assert [person.name for person in people] == ['alice', 'alice (2)']
+    again = restorer.people([*people, folders[0]])
+    assert [person.name for person in again] == ['alice', 'alice (2)', 'alice (3)']
+    photo = folders[0] / '1.png'
+    twice = restorer.people([photo, photo])[0]
+    assert [ref.name for ref in twice.references] == [str(photo)]
+    assert twice.dropped == {f'{photo} (2)': f'the same photo as {photo}'}
 
 
 def test_a_person_can_be_given_as_such(restorer):

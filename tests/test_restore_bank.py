@@ -1,15 +1,17 @@
 """Reference banks: the same result as the photos give, refused where they do not fit, safe whatever is in them."""
 
+import json
+
 import numpy as np
 import pytest
 import runs
 import torch
 from restoring import hue_guard, network, network_file, picture, save
 
-from refstar import RefStarError
+from refstar import ReferenceBank, RefStarError
 from refstar.checkpoint import load_tensors, save_tensors
 from refstar.tools.cli import main
-from refstar.tools.restoration.bank import FORMAT, write_bank
+from refstar.tools.restoration.bank import FORMAT, MOST_REFERENCES, write_bank
 from refstar.tools.restoration.restorer import Restorer
 
 
@@ -23,7 +25,7 @@ def bank(guarded, tmp_path):
     """A bank of two photos, and the photos."""
     photos = [picture(1, hue=0), picture(2, hue=0)]
     person = guarded.people(photos)[0]
-    write_bank(tmp_path / 'alice.refbank', person, guarded.net, guarded.guard, guarded.device)
+    write_bank(tmp_path / 'alice.refbank', person, guarded.net, guarded.device)
     return tmp_path / 'alice.refbank', photos
 
 
@@ -34,7 +36,7 @@ def test_a_bank_gives_what_the_photos_give(guarded, bank):
         by_photos, by_bank = guarded(lq, photos), guarded(lq, path)
         assert (by_photos.image == by_bank.image).all()
         np.testing.assert_array_equal(by_photos.attribution, by_bank.attribution)
-        assert [c.score for c in by_bank.chosen] == pytest.approx([c.score for c in by_photos.chosen], abs=1e-3)
+        assert [c.score for c in by_bank.chosen] == pytest.approx([c.score for c in by_photos.chosen])
         assert by_bank.identity.same and by_bank.identity.similarity == pytest.approx(by_photos.identity.similarity)
     assert guarded(picture(9, hue=1), path, on_wrong_identity='drop').chosen == []
 
@@ -45,9 +47,9 @@ def test_a_bank_is_not_encoded_again(guarded, bank, monkeypatch):
     assert len(guarded(picture(0, hue=0), people).chosen) == 2
 
 
-def test_a_bank_without_embeddings_is_checked_all_the_same(guarded, tmp_path):
+def test_a_bank_of_unchecked_photos_is_checked_all_the_same(guarded, tmp_path):
     free = Restorer(guarded.net)
-    write_bank(tmp_path / 'x.refbank', free.people([picture(1, hue=0)])[0], free.net, None, free.device)
+    write_bank(tmp_path / 'x.refbank', free.people([picture(1, hue=0)])[0], free.net, free.device)
     assert guarded(picture(5, hue=0), tmp_path / 'x.refbank').identity.same
     assert guarded(picture(5, hue=1), tmp_path / 'x.refbank').identity.same is False
     assert free(picture(5, hue=1), tmp_path / 'x.refbank').identity.same is None
@@ -73,10 +75,33 @@ def broken(tensors: dict, header: dict):
         yield tensors | {name: x.to(torch.int32 if x.is_floating_point() else torch.float32)}, header
         if x.is_floating_point():
             yield tensors | {name: x * float('nan')}, header
+            yield tensors | {name: x.double()}, header
     for about in ('', '{', '[]', 'null', '{"references": []}', '{"references": [{}], "person": "x"}'):
         yield tensors, header | {'about': about}
-    yield tensors, header | {'about': header['about'].replace('"light"', '"dark"')}
-    yield tensors, header | {'about': header['about'].replace('"sharpness": ', '"sharpness": "x", "a": ')}
+    for points in (
+        'NaN',
+        '[[1, 2]]',
+        '"x"',
+        str([[1e9, 1]] * 5),
+        str([[10**400, 1]] * 5),
+        str([[float('nan'), 1]] * 5),
+    ):
+        yield tensors, header | {'about': header['about'].replace('"points": null', f'"points": {points}', 1)}
+    for name in ('person', 'name'):
+        yield tensors, header | {'about': header['about'].replace(f'"{name}": ', f'"{name}": 7, "a": ', 1)}
+    yield tensors, header | {'about': '{"person": "x", "references": ' + '[' * 100_000}
+    many = MOST_REFERENCES + 1
+    stretched = {
+        name: x.expand(many, *x.shape[1:]) if name == 'crops' else x[:, :1].expand(-1, many, *x.shape[2:])
+        for name, x in one_reference(tensors).items()
+    }
+    about = {'person': 'x', 'references': [{'name': 'a.png', 'points': None}] * many}
+    yield stretched, header | {'about': json.dumps(about)}
+
+
+def one_reference(tensors: dict) -> dict:
+    """The tensors of a bank, of its first reference alone."""
+    return {name: x[:1] if name == 'crops' else x[:, :1] for name, x in tensors.items()}
 
 
 def test_broken_banks_are_one_clear_error(guarded, bank, tmp_path):
@@ -102,6 +127,44 @@ def test_broken_banks_are_one_clear_error(guarded, bank, tmp_path):
             guarded(picture(0, hue=0), other)
         except RefStarError as error:
             assert 'broken.refbank' in str(error)
+
+
+def test_what_a_stranger_says_in_a_bank_is_not_believed(guarded, bank, tmp_path):
+    """Embeddings and traits are those of the crops, and names are text that a terminal can show."""
+    tensors, header = load_tensors(bank[0])
+    about = json.loads(header['about'])
+    about['person'] = 'al\x1b[31mice\n'
+    for one in about['references']:
+        one |= {'name': '\x1b]0;x\x07\u202egnp.png', 'traits': {'light': [float('nan')], 'sharpness': float('nan')}}
+    wrong = torch.full((2, 3), 50.0)
+    save_tensors(tensors | {'embeddings': wrong}, header | {'about': json.dumps(about)}, tmp_path / 'evil.refbank')
+    people = guarded.people(tmp_path / 'evil.refbank')
+    assert people[0].name == 'al_[31mice_'
+    assert [ref.name for ref in people[0].references] == [f'evil.refbank/_]0;x__gnp.png{end}' for end in ('', ' (2)')]
+    by_photos = guarded(picture(5, hue=0), bank[1])
+    found = guarded(picture(5, hue=0), people)
+    assert found.identity.similarity == pytest.approx(by_photos.identity.similarity)
+    assert [c.terms for c in found.chosen] == [pytest.approx(c.terms) for c in by_photos.chosen]
+
+
+def test_two_banks_of_one_name_are_told_apart(guarded, tmp_path):
+    for number in range(2):
+        person = guarded.people([picture(number, hue=number)])[0]
+        (tmp_path / str(number)).mkdir()
+        write_bank(tmp_path / f'{number}/x.refbank', person, guarded.net, guarded.device)
+    people = guarded.people([tmp_path / '0/x.refbank', tmp_path / '1/x.refbank'])
+    assert [person.name for person in people] == ['references', 'references (2)']
+
+
+def test_a_bank_of_the_network_itself_is_checked(guarded, tmp_path):
+    path = tmp_path / 'x.bank'
+    guarded.net.encode(torch.zeros(1, 1, 3, 32, 32)).save(path)
+    assert ReferenceBank.load(path).valid.shape == (1, 1)
+    state = torch.load(path, weights_only=True)
+    for wrong in (state | {'more': 1}, {key: value for key, value in state.items() if key != 'taps'}):
+        torch.save(wrong, path)
+        with pytest.raises(RefStarError, match=r'x\.bank: is a broken reference bank'):
+            ReferenceBank.load(path)
 
 
 def test_the_command(tmp_path, capsys):

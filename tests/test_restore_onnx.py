@@ -39,6 +39,7 @@ def test_same_result(pair, refs, strength):
     torch_, onnx = (one(picture(0), [picture(i) for i in refs], strength) for one in pair)
     assert np.abs(torch_.image.astype(int) - onnx.image).max() <= 1
     assert [c.reference.name for c in torch_.chosen] == [c.reference.name for c in onnx.chosen]
+    assert not refs or 'an ONNX file holds no person check (--identity_weights)' in onnx.notes[0]
     assert torch_.mask.shape == onnx.mask.shape == (len(refs), SIZE, SIZE)
     assert np.allclose(torch_.mask, onnx.mask, atol=1e-3) and np.allclose(
         torch_.attribution, onnx.attribution, atol=1e-3
@@ -73,6 +74,7 @@ def test_command(folder, tmp_path):
         ('net0.safetensors', ['--backend', 'onnx'], 'refstar export'),
         ('net.onnx', ['--backend', 'torch'], 'runs by the backend onnx'),
         ('net.onnx', ['--bf16'], 'computes in fp32'),
+        ('net.onnx', ['--on_wrong_identity', 'refuse'], 'give --identity_weights'),
         ('net.onnx', ['--use', 'eyes'], 'take the network in torch'),
         ('net.onnx', ['--fidelity', '0.5'], 'CodeFormer has'),
         ('missing.onnx', [], 'no such file'),

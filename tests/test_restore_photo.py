@@ -107,6 +107,11 @@ def test_the_background_is_enlarged_in_tiles_without_seams(tmp_path):
         assert whole.scale == scale and tiled(photo, scale).shape == (50 * scale, 71 * scale, 3)
         assert np.abs(tiled(photo, scale).astype(int) - whole(photo, scale)).max() <= 1
         assert whole(photo, 1.5).shape == (75, 106, 3)
+    whole.max_pixels = 200 * 284  # of x4, and whatever factor is asked for
+    assert whole(photo, 1).shape == photo.shape
+    whole.max_pixels -= 1
+    with pytest.raises(RefStarError, match=r'enlarged 4 times by its network: 284x200 is too large \(limit: 56799'):
+        whole(photo, 1)
     torch.save({'params': torch.nn.Linear(2, 2).state_dict()}, tmp_path / 'other.pth')
     with pytest.raises(RefStarError, match='is no Real-ESRGAN'):
         RealESRGAN(str(tmp_path / 'other.pth'))
@@ -180,7 +185,66 @@ def test_references_by_the_name_of_the_photo(tmp_path, net, capsys):
     for name, expected in (('a', ['a.jpg']), ('b', ['0.png', '1.png'])):
         face = json.loads((tmp_path / f'out/{name}.json').read_text())['faces'][0]
         assert sorted(ref['name'].split('/')[-1] for ref in face['references']) == expected
-    assert restore('-i', tmp_path / 'in', '-r', tmp_path / 'refs/a.jpg', *flags) == 1
+    assert restore('-i', tmp_path / 'in', '-r', tmp_path / 'refs/a.jpg', *flags) == 2
+    assert 'a.jpg: no such folder' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('refs', 'flags', 'output'),
+    [
+        (['refs'], ['--refs_by_name'], 'refs'),
+        (['refs'], ['--refs_by_name'], 'refs/a'),
+        (['refs'], [], 'refs'),
+        (['refs/b.png', 'refs/a.png'], [], 'refs'),
+        (['refs'], ['--refs_by_name', '--suffix', '_r'], 'refs'),  # written for a, a reference of a_r
+    ],
+)
+def test_references_are_not_overwritten(refs, flags, output, tmp_path, net, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for i, name in enumerate(('in/a', 'in/a_r', 'refs/a', 'refs/b', 'refs/a_r', 'refs/a/a', 'refs/a/a_r')):
+        save(tmp_path / f'{name}.png', picture(i))
+    before = runs.files_under(tmp_path)
+    assert restore('-i', 'in', '-r', *refs, '-o', output, '-n', net, '--aligned', *flags) == 2
+    assert re.search(r'error: refs/.*\.png: would be overwritten', capsys.readouterr().err)
+    assert runs.files_under(tmp_path) == before
+    assert restore('-i', 'in', '-r', *refs, '-o', 'refs/c/d', '-n', net, '--aligned', *flags) in (0, 1)
+
+
+def test_a_batch_that_fails_is_restored_one_by_one(tmp_path, net, capsys, monkeypatch):
+    """Three faces are too many at a time, one fails alone too: it is named, the others are done and in the report."""
+    for i, name in enumerate('abc'):
+        save(tmp_path / f'in/{name}.png', picture(i))
+    save(tmp_path / 'r.png', picture(9))
+    flags = ['-r', tmp_path / 'r.png', '-n', net, '--aligned']
+    assert restore('-i', tmp_path / 'in', '-o', tmp_path / 'free', *flags) == 0
+    original = Restorer.restore
+
+    def restore_little(self, plans, settings):
+        if len(plans) > 2:
+            raise MemoryError('too many')
+        if (plans[0].face.crop == picture(1)).all():
+            raise RuntimeError('bad face')
+        return original(self, plans, settings)
+
+    monkeypatch.setattr(Restorer, 'restore', restore_little)
+    assert restore('-i', tmp_path / 'in', '-o', tmp_path / 'out', *flags, '--batch_size', 3, '--report') == 1
+    said = capsys.readouterr()
+    assert (
+        'b.png: RuntimeError: bad face' in said.err and '3 faces at a time failed (MemoryError: too many)' in said.err
+    )
+    assert '2 restored (2 faces), 1 failed' in said.out
+    page = (tmp_path / 'out/report.html').read_text()
+    assert page.count('<h2>') == 2 and page.count('class="bad"') == 1
+    assert {path.name for path in (tmp_path / 'out').glob('*.png')} == {'a.png', 'c.png'}
+    for name in 'ac':
+        assert (read_picture(tmp_path / f'out/{name}.png').rgb == read_picture(tmp_path / f'free/{name}.png').rgb).all()
+
+
+@pytest.mark.parametrize('command', ['bank build x -o x.refbank', 'app'])
+def test_faces_at_a_time_are_asked_for_where_they_count(command, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        main([*command.split(), '--batch_size', '2'])
+    assert 'unrecognized arguments: --batch_size' in capsys.readouterr().err
 
 
 def test_inputs_that_would_be_written_to_one_file_are_refused(tmp_path, net, capsys):
@@ -231,6 +295,8 @@ def test_edited_masks_are_handed_back(tmp_path, net):
         (['--fp16'], 'fp16 needs a GPU'),
         (['--detector', 'gone.onnx'], 'gone.onnx: no such file'),
         (['--identity_weights', 'gone.pt'], 'gone.pt: no such file'),
+        (['--identity_threshold', '0.3'], '--identity_threshold 0.3: .*give --identity_weights'),
+        (['--on_wrong_identity', 'drop'], '--on_wrong_identity drop: .*give --identity_weights'),
     ],
 )
 def test_wrong_input_is_one_line_and_writes_nothing(args, message, tmp_path, net, monkeypatch, capsys):
@@ -278,3 +344,32 @@ def test_real_faces_are_found_and_put_back(faces_root, tmp_path, net, file):
         assert (read_picture(tmp_path / f'out/{name}.png').rgb == read_picture(tmp_path / f'in/{name}.png').rgb).all()
     found = FaceDetector(str(weights))(scene)
     assert len(found) == 1 and found[0].score > 0.7
+
+
+def test_two_people_on_a_photo_get_their_own_references(faces_root, tmp_path, net):
+    """Two people of the London set side by side, the right one's references named first; real detector and identity."""
+    scene, people = np.full((600, 1200, 3), 90, np.uint8), ('london_003', 'london_005')
+    for side, name in enumerate(people):
+        photos = [cv2.imread(str(faces_root / f'london_512/{name}/{i}.jpg'))[..., ::-1] for i in ('01', '02')]
+        scene[44:556, 44 + 600 * side :][:, :512] = photos[0]
+        save(tmp_path / f'refs/{name}/smile.png', np.ascontiguousarray(photos[1]))
+    photo, weights = save(tmp_path / 'pair.png', scene), faces_root / 'weights'
+    flags = ['-n', net, '--detector', weights / 'detection_mobilenet0.25_Final.pth']
+    flags += ['--identity_weights', weights / 'mobilefacenet_ms1m_128.pt']
+    refs = [tmp_path / 'refs' / name for name in reversed(people)]
+    assert restore('-i', photo, '-r', *refs, '-o', tmp_path / 'out', *flags) == 0
+    record = json.loads((tmp_path / 'out/pair.json').read_text())
+    faces = sorted(record['faces'], key=lambda face: face['box'][0])
+    assert [face['person'] for face in faces] == list(people)
+    assert [[ref['name'] for ref in face['references']] for face in faces] == [
+        [str(tmp_path / f'refs/{name}/smile.png')] for name in people
+    ]
+    assert all(face['same_person'] for face in faces)
+    before, after = read_picture(photo).rgb, read_picture(tmp_path / 'out/pair.png').rgb
+    changed = (before != after).any(2)
+    for face in faces:
+        crop, matrix = cut(before, np.array(face['points']), SIZE)
+        pasted = paste(before.copy(), crop, matrix, feather(SIZE)) > 0
+        assert changed[pasted].mean() > 0.5
+        changed &= cv2.dilate(pasted.astype(np.uint8), np.ones((5, 5))) == 0  # the record's points are rounded
+    assert not changed.any()

@@ -15,6 +15,7 @@ from refstar.tools.restoration.detect import FaceDetector
 from refstar.tools.restoration.photo import Layout
 from refstar.tools.restoration.restorer import Restorer
 from refstar.tools.restoration.settings import Settings
+from refstar.tools.restoration.tracks import DOUBTS
 
 FRAMES = 6
 
@@ -90,6 +91,45 @@ def test_carrying_matches_on_calms_the_flow_and_follows_a_cut(restorer):
     assert np.abs(again[0].astype(int) - again[2]).max() <= 1  # a still picture stays still
     edited = video.VideoRestorer(restorer, people, Settings(keep=['mouth']), Layout(batch=2))
     assert [edited(frame).shape for frame in frames()] == [(64, 128, 3)] * FRAMES
+
+
+def test_after_a_cut_to_other_people_references_are_chosen_anew(restorer):
+    people = restorer.people([picture(4, 40, 40, 1), picture(5, 40, 40, 0)])
+    one = video.VideoRestorer(restorer, people, Settings(), Layout())
+    scenes = [frames(20, 3), [np.hstack([f[:, 64:], f[:, :64]]) for f in frames(20, 3)], frames(20, 2)]
+    for frame in (frame for scene in scenes for frame in scene):  # at the very same places
+        one(frame)
+    record = one.record()
+    assert [(track['frames'], track['last_frame']) for track in record] == [(3, 2)] * 2 + [(3, 5)] * 2 + [(2, 7)] * 2
+    names = [track['references'][0]['name'] for track in sorted(record, key=lambda t: (t['track'] // 2, t['box'][0]))]
+    assert names == ['references 2', 'references 1', 'references 1', 'references 2', 'references 2', 'references 1']
+    assert all(track['same_person'] for track in record)
+
+
+def test_a_face_in_doubt_for_some_frames_is_somebody_else(restorer):
+    people, still = restorer.people([picture(4, 40, 40, 1)]), picture(1, 64, 128, 2)
+    alike = still.copy()
+    alike[..., 0] += 100  # cosine 0.5 to the face before
+    restorer.detector.faces[128] = two_faces()[:1]
+    for doubtful, wanted in ((DOUBTS - 1, [7]), (DOUBTS, [6, 2])):
+        one = video.VideoRestorer(restorer, people, Settings(), Layout())
+        for frame in [still] * 4 + [alike] * doubtful + [still]:
+            one(frame)
+        assert [track['frames'] for track in one.record()] == wanted
+
+
+def test_without_a_guard_faces_are_followed_by_their_places():
+    restorer = Restorer(network(), detector=Detector({128: two_faces()}))
+    one = video.VideoRestorer(restorer, restorer.people([]), Settings(), Layout())
+    for frame in [*frames(count=2), 255 - frames()[0]]:
+        one(frame)
+    assert [track['frames'] for track in one.record()] == [3, 3]
+
+
+def test_frames_that_would_come_out_too_large_are_refused(restorer, monkeypatch):
+    monkeypatch.setattr(restorer, 'max_pixels', 2 * 64 * 2 * 128 - 1)
+    with pytest.raises(RefStarError, match=r'a frame, enlarged: 256x128 is too large \(limit: 32767 pixels\)'):
+        video.VideoRestorer(restorer, [], Settings(), Layout(upscale=2))(frames()[0])
 
 
 @pytest.fixture

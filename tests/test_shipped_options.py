@@ -74,6 +74,11 @@ def test_no_path_of_a_machine(name):
 
 
 @pytest.mark.parametrize('name', RUNS)
+def test_no_port_that_would_override_a_jobs_own(name):
+    assert 'port' not in (load_options(OPTIONS / name).get('dist_params') or {})
+
+
+@pytest.mark.parametrize('name', RUNS)
 def test_one_step(name, folder, tmp_path, monkeypatch):
     opt = parsed(shrink(replace_files(load_options(OPTIONS / name), folder)), tmp_path, monkeypatch)
     make_exp_dirs(opt)
@@ -86,20 +91,23 @@ def test_one_step(name, folder, tmp_path, monkeypatch):
 
 
 def step(model, opt: dict) -> None:
-    """One iteration changes the weights that are to be trained, by finite losses."""
+    """Two iterations change every part that has weights to be trained, by finite losses: what starts at zero passes
+    gradients on from the second on."""
     dataset = build_dataset(opt['datasets']['train'])
     net = model.get_bare_model(model.net_g)
     before = {k: p.clone() for k, p in net.named_parameters()}
-    model.update_learning_rate(1, warmup_iter=-1)
     model.feed_data(default_collate([dataset[i] for i in range(BATCH)]))
     assert model.lq.shape == (BATCH, 3, SIZE, SIZE)
-    model.optimize_parameters(1)
+    for iteration in (1, 2):
+        model.update_learning_rate(iteration, warmup_iter=-1)
+        model.optimize_parameters(iteration)
     losses = {k: v for k, v in model.get_current_log().items() if k.startswith('l_')}
     wanted = [k for k, v in opt['train'].items() if k.endswith('_opt') and v]
     assert len(losses) >= len(wanted)
     assert all(torch.isfinite(torch.tensor(v)) for v in losses.values()), losses
     changed = {k for k, p in net.named_parameters() if not torch.equal(p, before[k])}
-    assert changed
+    trained = {k.split('.')[0] for k, p in net.named_parameters() if p.requires_grad}
+    assert trained and trained == {k.split('.')[0] for k in changed}
     assert not [k for k in changed if k.startswith(tuple(f'{m}.' for m in opt['train'].get('freeze') or ['\n']))]
 
 

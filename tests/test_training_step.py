@@ -15,11 +15,12 @@ from networks import images
 from shrink import replace_files, shrink
 from test_shipped_options import OPTIONS, parsed
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import default_collate
+from waits import Waits
 
 from refstar.checkpoint import load_file
 from refstar.errors import RefStarError
+from refstar.stylegan2_discriminator_clean_arch import ScaledConv
 from refstar.trainer.option_file import load_options
 from refstar.trainer.step import split
 
@@ -175,6 +176,7 @@ def test_mixed_precision_trains_like_float32(make: Any, name: str, amp: str) -> 
         moved, wanted = weights(mixed)[key] - before[key], value - before[key]
         assert (moved - wanted).norm() < 0.15 * wanted.norm(), key
     assert torch.Tensor.backward.__module__ == 'torch._tensor'  # as it was
+    assert torch.autograd.grad.__module__ == 'torch.autograd'
 
 
 @pytest.mark.parametrize(('name', 'amp'), [('RefGFPGANModel', 'bf16'), ('RefSRGANModel', 'fp16')])
@@ -184,6 +186,21 @@ def test_mixed_precision_of_existing_models(name: str, amp: str, tmp_path: Path,
     steps(model, *[default_collate([data[i] for i in range(4)])] * 2)
     assert all(math.isfinite(value) for value in model.get_current_log().values())
     assert any((weights(model)[key] != before[key]).any() for key in before if key.startswith('net_g.backbone'))
+
+
+def test_r1_of_gfpgans_own_loop_stays_in_float32(tmp_path: Path, monkeypatch: Any) -> None:
+    logs, seen, sample = [], [], None
+    for amp in (None, 'bf16'):
+        model, data = existing('RefGFPGANModel', tmp_path, monkeypatch, amp=amp, net_d_reg_every=1)
+        sample = sample or default_collate([data[i] for i in range(2)])
+        if amp:
+            layer = next(layer for layer in model.net_d.modules() if isinstance(layer, ScaledConv))
+            layer.register_forward_hook(lambda m, inputs, out: seen.append(out.dtype))
+        steps(model, copy.deepcopy(sample))  # GFPGAN leaves a mark on it
+        logs.append(model.get_current_log())
+    assert seen == [torch.bfloat16] * 3 + [torch.float32]  # for net_g, of fake and real ones, for R1
+    assert logs[0]['real_score'] != logs[1]['real_score'] == pytest.approx(logs[0]['real_score'], abs=0.05)
+    assert logs[0]['l_d_r1'] > 0 and logs[1]['l_d_r1'] == pytest.approx(logs[0]['l_d_r1'], rel=1e-6)
 
 
 def test_mixed_precision_of_our_recipe_keeps_positions_in_float32(tmp_path: Path, monkeypatch: Any) -> None:
@@ -218,7 +235,7 @@ def test_the_loss_scale_is_saved_and_restored(make: Any, tmp_path: Path) -> None
 def test_a_step_that_is_not_finite_is_left_out_and_the_loss_is_named(
     make: Any, optimizer: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = make(norm=True, optim_g={'type': optimizer, 'lr': 1e-3}, ema_decay=0)
+    model = make(norm=True, optim_g={'type': optimizer, 'lr': 1e-3}, ema_decay=0.5)
     steps(model, batch())
     model.get_current_log()
     before, moments = weights(model), copy.deepcopy(model.optimizer_g.state_dict())
@@ -267,22 +284,6 @@ def test_a_scale_that_is_too_high_only_sinks(make: Any) -> None:
 
 
 # --------------------------------------------------------------------- the host does not wait
-WAITS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
-
-
-class Waits(TorchDispatchMode):
-    """Counts the times that a value of a tensor is asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        masks = [x for x in (args[1] if func is torch.ops.aten.index.Tensor else ()) if x is not None]
-        self.count += func in WAITS or any(mask.dtype == torch.bool for mask in masks)
-        return func(*args, **(kwargs or {}))
-
-
 def test_the_host_waits_only_when_the_log_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     masked = dict.fromkeys(f'{loss}_opt' for loss in ('selection', 'correspondence', 'cycle', 'person', 'identity'))
     for model, data in (
@@ -296,6 +297,10 @@ def test_the_host_waits_only_when_the_log_is_printed(tmp_path: Path, monkeypatch
             assert mode.count == 0, type(model).__name__
             model.get_current_log()
             assert mode.count > 0
+        model.device = torch.device('meta')
+        with Waits() as mode:
+            type(model).feed_data(model, sample)
+        assert mode.count == 0 and model.lq.device == model.gt.device == model.device, type(model).__name__
 
 
 # --------------------------------------------------------------------- optimizers, EMA, layout, compilation

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from refstar import RefStarError
+from refstar.identity_networks import NETWORKS
 from refstar.released_weights import RELEASED, Released
+from refstar.tools.restore import parser
 from refstar.tools.weights import main
 from refstar.weight_store import WeightStore
 from refstar.weights import sha256
@@ -235,9 +237,24 @@ def test_the_table():
         assert entry.free == ('NON-COMMERCIAL' not in entry.licence), name
 
 
-def test_a_released_file_at_hand(faces_root):
-    path = faces_root / 'weights' / 'detection_mobilenet0.25_Final.pth'
-    assert sha256(path) == RELEASED['retinaface_mobilenet'].sha256
+@pytest.mark.parametrize(
+    ('file', 'name'),
+    [
+        ('detection_mobilenet0.25_Final.pth', 'retinaface_mobilenet'),
+        ('mobilefacenet_ms1m_128.pt', 'mobilefacenet'),
+    ],
+)
+def test_a_released_file_at_hand(faces_root, file, name):
+    assert sha256(faces_root / 'weights' / file) == RELEASED[name].sha256
+
+
+def test_every_identity_network_is_told_with_its_file():
+    """What to pass as --identity_network stands beside each file of one, and the usual one has a file."""
+    networks = {name: entry.use.split()[2] for name, entry in RELEASED.items() if entry.use.startswith('identity')}
+    assert networks == {name: name.replace('arcface_irse50', 'irse50') for name in networks}
+    assert set(networks.values()) <= set(NETWORKS)
+    usual = parser().parse_args(['-i', 'x']).identity_network
+    assert usual is None or usual in networks
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):

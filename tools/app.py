@@ -7,6 +7,16 @@ from pathlib import Path
 from .entry import report
 from .restore import network_arguments, open_restorer
 from .serving.serve import checked_token, serve, serving_arguments
+from .webapp.limits import Limits
+
+LIMITS = {  # flag: field of Limits, in which unit, and what it is of
+    'max_pixels': ('pixels', 1, 'N', 'of a picture'),
+    'max_upload': ('upload', 2**20, 'MIB', 'of a file'),
+    'max_refs': ('references', 1, 'N', 'photos of references'),
+    'max_users': ('sessions', 1, 'N', 'browser tabs at a time'),
+    'max_memory': ('memory', 2**30, 'GIB', 'of all pictures'),
+    'minutes': ('minutes', 1, 'MINUTES', 'without use after which a tab is forgotten'),
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,16 +26,10 @@ def parser() -> argparse.ArgumentParser:
     page = p.add_argument_group('the page')
     serving_arguments(page, 8412, "whoever reaches it can use this machine's network")
     limits = p.add_argument_group('limits')
-    limits.add_argument(
-        '--max_pixels', type=int, default=25_000_000, metavar='N', help='of a picture (default: 25 million)'
-    )
-    limits.add_argument('--max_upload', type=float, default=32, metavar='MIB', help='of a file (default: 32)')
-    limits.add_argument('--max_refs', type=int, default=8, metavar='N', help='photos of references (default: 8)')
-    limits.add_argument('--max_users', type=int, default=64, metavar='N', help='browser tabs at a time (default: 64)')
-    limits.add_argument('--max_memory', type=float, default=2, metavar='GIB', help='of all pictures (default: 2)')
-    limits.add_argument(
-        '--minutes', type=float, default=30, help='without use after which a tab is forgotten (default: 30)'
-    )
+    for flag, (field, unit, metavar, what) in LIMITS.items():
+        kind, usual = int if metavar == 'N' else float, getattr(Limits, field) / unit
+        text = f'{what} (default: {usual:,.10g})'
+        limits.add_argument(f'--{flag}', type=kind, default=kind(usual), metavar=metavar, help=text)
     return p
 
 
@@ -33,6 +37,12 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(sys.argv[1:] if argv is None else argv)
     return report(lambda: run(args))
+
+
+def limits_of(args: argparse.Namespace) -> Limits:
+    """Arguments as :class:`~refstar.tools.webapp.limits.Limits`."""
+    given = {field: (unit, getattr(args, flag)) for flag, (field, unit, _, _) in LIMITS.items()}
+    return Limits(**{field: value if unit == 1 else int(value * unit) for field, (unit, value) in given.items()})
 
 
 def run(args: argparse.Namespace) -> None:
@@ -44,23 +54,14 @@ def run(args: argparse.Namespace) -> None:
     from ..errors import RefStarError
 
     token = checked_token(args)
-    for name in ('max_pixels', 'max_upload', 'max_refs', 'max_users', 'max_memory', 'minutes'):
+    for name in LIMITS:
         if not 0 < getattr(args, name) < float('inf'):
             raise RefStarError(f'--{name} must be a number above 0, got {getattr(args, name)}')
 
     def make_app():
         from .webapp.server import web_app
-        from .webapp.sessions import Limits
 
-        limits = Limits(
-            upload=int(args.max_upload * 2**20),
-            pixels=args.max_pixels,
-            references=args.max_refs,
-            sessions=args.max_users,
-            minutes=args.minutes,
-            memory=int(args.max_memory * 2**30),
-        )
-        return web_app(open_restorer(args), limits, Path(args.network).name, args.host, token)
+        return web_app(open_restorer(args), limits_of(args), Path(args.network).name, args.host, token)
 
     notes = [] if args.detector else ['no --detector: the page takes square, FFHQ-aligned faces only']
     serve(make_app, args, token, notes, limit_concurrency=256)

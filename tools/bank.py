@@ -48,7 +48,7 @@ def build(args: argparse.Namespace) -> None:
     person = most_telling(person, args.num_refs)
     for name, why in person.dropped.items():
         print(f'left out: {name}: {why}')
-    write_bank(args.output, person, restorer.net, restorer.guard, restorer.device)
+    write_bank(args.output, person, restorer.net, restorer.device)
     size = args.output.stat().st_size / 1e6
     print(f'{args.output}: {len(person.references)} references of {person.name}, {size:.1f} MB')
 

@@ -121,7 +121,7 @@ def run_pipeline(command: str, argv: list[str], is_train: bool) -> int:
         from ..trainer.dry_run import dry_run
         from ..trainer.guard import guarded
 
-        pipeline = guarded(dry_run) if args.dry_run else train_pipeline if is_train else test_pipeline
+        pipeline = guarded(dry_run, saves=False) if args.dry_run else train_pipeline if is_train else test_pipeline
         name = opt['name']
         if args.debug and not name.startswith('debug'):
             name = f'debug_{name}'

@@ -7,6 +7,7 @@ CodeFormer. b and n are open. Exit code 1: the file is written, but differs by m
 import argparse
 from pathlib import Path
 
+from ..errors import RefStarError
 from .entry import import_modules, report
 
 
@@ -15,11 +16,19 @@ def parser() -> argparse.ArgumentParser:
         prog='refstar export', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument('network', metavar='NETWORK', type=Path, help='.safetensors or .pth')
-    p.add_argument('--onnx', required=True, metavar='FILE', type=Path, help='file to write')
+    p.add_argument('--onnx', required=True, metavar='FILE', type=Path, help='file to write, X.onnx')
     p.add_argument('--options', metavar='X.yml', help='option file of the network, where its file has no options')
     p.add_argument('--tolerance', type=float, default=1e-3, help='largest difference of any output (default: 1e-3)')
     p.add_argument('--import', dest='modules', nargs='+', default=[], metavar='MODULE', help='as of `basicsr train`')
     return p
+
+
+def check_output(network: Path, onnx: Path) -> None:
+    """Raises RefStarError where the file to write is no `.onnx`, or is the network itself."""
+    if onnx.suffix != '.onnx':
+        raise RefStarError(f'--onnx {onnx}: the name of the file to write must end with .onnx')
+    if onnx.exists() and network.exists() and onnx.samefile(network):
+        raise RefStarError(f'--onnx {onnx}: is the network itself and would be overwritten; give another name')
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def export() -> None:
         nonlocal worst
+        check_output(args.network, args.onnx)
         import_modules(args.modules)
         from ..network_file import load_network
         from ..onnx_export import differences, export_onnx

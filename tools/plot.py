@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from ..data.durable import write_atomically
+from ..durable import write_atomically
 from ..errors import RefStarError
 from .entry import report
 from .training_log import History, read_run

@@ -14,8 +14,6 @@ from ..errors import RefStarError
 from ..shipped_network import ABOUT, SHIPPED
 from .entry import report
 
-PRECISIONS = ('fp32', 'fp16', 'bf16')
-
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -33,8 +31,9 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument('--fidelity', type=float, metavar='W', help="CodeFormer's w, 0 (quality) to 1 (fidelity)")
     how.add_argument('--num_refs', type=int, default=4, metavar='N', help='most references of a face (default: 4)')
     how.add_argument('--on_wrong_identity', choices=('warn', 'drop', 'refuse'), default='warn')
+    how.add_argument('--batch_size', type=int, default=1, metavar='N', help='faces at a time (default: 1)')
     how.add_argument('--use', type=names, default=(), metavar='A,B', help='parts to take from references: eyes,skin')
-    how.add_argument('--keep', type=names, default=(), metavar='A,B', help='parts to leave alone: mouth,glasses')
+    how.add_argument('--keep', type=names, default=(), metavar='A,B', help='parts to take from none: mouth,glasses')
     how.add_argument('--mask_threshold', type=float, metavar='T', help='make the selection 0 or 1 at T')
     how.add_argument('--ref_mask_dir', type=Path, metavar='DIR', help='masks by hand, named as --save_mask writes them')
     how.add_argument('--no_colour', action='store_true', help='let references change the colours of the photo')
@@ -60,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def network_arguments(p: argparse.ArgumentParser) -> None:
-    """What `restore` and `bank` need to open a network."""
+    """What `restore`, `bank` and `app` need to open a network."""
     net = p.add_argument_group('networks; each is a file, or (but -n) a name of `refstar weights list`')
     net.add_argument(
         '-n',
@@ -76,7 +75,6 @@ def network_arguments(p: argparse.ArgumentParser) -> None:
     net.add_argument('--identity_weights', metavar='FILE', help='of the network that checks who references show')
     net.add_argument('--identity_threshold', type=float, metavar='COS', help='least similarity of the same person')
     net.add_argument('--device', help='cpu, cuda, cuda:1 ... (default: cuda where there is one)')
-    net.add_argument('--batch_size', type=int, default=1, metavar='N', help='faces at a time (default: 1)')
     precision = net.add_mutually_exclusive_group()
     precision.add_argument('--fp16', dest='precision', action='store_const', const='fp16', default='fp32')
     precision.add_argument('--bf16', dest='precision', action='store_const', const='bf16')
@@ -106,8 +104,6 @@ def open_restorer(args: argparse.Namespace):
     from ..data.picture import MAX_PIXELS
     from .restoration.restorer import Restorer
 
-    if args.batch_size < 1:
-        raise RefStarError(f'--batch_size must be at least 1, got {args.batch_size}')
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     if device.startswith('cuda') and not torch.cuda.is_available():
         raise RefStarError(f'--device {device}: there is no GPU that torch can use; take cpu')

@@ -13,8 +13,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from ...durable import write_atomically
 from ...errors import RefStarError
-from ..durable import write_atomically
 from .entry import Entry
 from .listing import Missing, inside
 

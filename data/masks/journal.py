@@ -6,8 +6,8 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ...durable import sync_folder
 from ...errors import RefStarError
-from ..durable import sync_folder
 
 ACTIONS = ('accept', 'reject', 'undo', 'changed')
 

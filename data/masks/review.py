@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...durable import publish, stage, sync_folder, write_atomically
 from ...errors import RefStarError
-from ..durable import publish, stage, sync_folder, write_atomically
 from .journal import Decision, Journal, Standing
 from .png import decode_mask, encode_mask
 from .triplet_collection import OutsideRoot, TripletCollection

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from ...errors import RefStarError
 from ..collections.listing import images_in, inside
+from ..images import opened
 from ..text_files import read_csv, write_text
 
 PARTS = ('gt', 'ref', 'mask')
@@ -132,12 +131,8 @@ class TripletCollection:
 
     def size(self, name: str) -> tuple[int, int]:
         """(width, height) of a triplet's reference; raises as `file`, and `RefStarError` where it is no image."""
-        path = self.file(name, 'ref')
-        try:
-            with Image.open(path) as file:
-                return file.size
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise RefStarError(f'{path}: is not a readable image ({error})') from None
+        with opened(self.file(name, 'ref')) as file:
+            return file.size
 
     def write_provenance(self, provenance: Mapping[str, str]) -> None:
         """Writes `meta.csv` anew, whole or not at all: the provenance of the given ids; all else stays as it is now.

@@ -133,11 +133,15 @@ def load_network(
 
 @torch.no_grad()
 def model_ema(self: BaseModel, decay: float = 0.999) -> None:
-    """Goes from weight to weight, and leaves buffers (the statistics of BatchNorm) as they were at the start."""
-    if not step_of(self).last:
+    """Goes from weight to weight, and leaves buffers (the statistics of BatchNorm) as they were at the start.
+
+    A step that was left out does not count; the host does not know of it, so it is the share that becomes 0.
+    """
+    step, net, ema = step_of(self), self.get_bare_model(self.net_g), self.net_g_ema
+    if not step.last:
         return
-    net, ema = self.get_bare_model(self.net_g), self.net_g_ema
-    torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - decay)
+    old, new, share = list(ema.parameters()), list(net.parameters()), 1 - decay
+    torch._foreach_lerp_(old, new, share if step.left_out is None else [share * ~step.left_out] * len(old))
     for mean, buffer in zip(ema.buffers(), net.buffers(), strict=True):
         mean.copy_(buffer)
 

@@ -1,6 +1,7 @@
 """`basicsr train --dry_run`: builds everything, runs one step, says what it takes, and writes nothing."""
 
 import math
+import re
 import resource
 from typing import Any
 
@@ -11,6 +12,7 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from .clock import Clock
+from .known_keys import explanations
 from .speed import networks
 
 MIB = 2**20
@@ -31,11 +33,18 @@ def watch_model(clock: Clock, model: BaseModel) -> None:
     clock.watch(model, 'model_ema', 'EMA')
 
 
-def costly_iteration(train: dict[str, Any]) -> int:
-    """Number of an iteration in which everything is due that runs now and then: R1, the cycle pass ..."""
-    every = math.lcm(*(value for key, value in train.items() if key.endswith('_every') and value))
+def costly_iteration(train: dict[str, Any], told: dict[str, str]) -> int:
+    """Number of an iteration in which everything is due that runs now and then: R1, the cycle pass ...
+
+    Args:
+        train: block of the option file.
+        told: `option_keys` of the model, whose lines say `(default 16)`.
+    """
+    found = {key.removeprefix('train.'): re.search(r'\(default (\d+)', text) for key, text in told.items()}
+    train = {key: int(default[1]) for key, default in found.items() if default} | train
+    every = math.lcm(*(int(value) for key, value in train.items() if key.endswith('_every') and value))
     start = max((value for key, value in train.items() if key.endswith(('_start', '_init_iters')) and value), default=0)
-    return every * (start // every + 1)
+    return every * (int(start) // every + 1)
 
 
 def dry_run(root_path: str) -> None:
@@ -50,7 +59,7 @@ def dry_run(root_path: str) -> None:
 
     watch_model(clock, model)
     sampler.set_epoch(0)
-    batches, batch, number = iter(loader), None, costly_iteration(opt['train'])
+    batches, batch, number = iter(loader), None, costly_iteration(opt['train'], explanations(type(model)))
     plain_backward = Tensor.backward
     clock.watch(Tensor, 'backward', 'backward passes')
     try:

@@ -28,14 +28,14 @@ _received = 0  # number of the signal that asked this process to stop
 
 
 @contextmanager
-def signals_wait() -> Iterator[None]:
-    """While open, SIGINT and SIGTERM wait for the end of an iteration; a second Ctrl-C does not."""
+def _signals_to(receive: Callable[[int, Any], None]) -> Iterator[None]:
+    """While open, SIGINT and SIGTERM call a function."""
     global _received
     _received = 0
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield
         return
-    before = [signal.signal(number, _receive) for number in SIGNALS]
+    before = [signal.signal(number, receive) for number in SIGNALS]
     try:
         yield
     finally:
@@ -43,12 +43,18 @@ def signals_wait() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _receive(number: int, frame: Any) -> None:
+def _wait(number: int, frame: Any) -> None:
+    """A signal waits for the end of an iteration; a second Ctrl-C does not."""
     global _received
     if _received and number == signal.SIGINT and not distributed.is_initialized():  # torchrun sends several
         raise KeyboardInterrupt
     _received = number
     print(f'{signal.Signals(number).name}: saving after this iteration.', file=sys.stderr, flush=True)
+
+
+def _end(number: int, frame: Any) -> None:
+    """A signal ends the process at once."""
+    raise SystemExit(128 + number)
 
 
 def _asked_to_stop() -> int:
@@ -126,18 +132,22 @@ def one_message() -> Iterator[None]:
         logging.raiseExceptions, threading.excepthook = logs_matter, threads_matter
 
 
-def guarded(train_pipeline: Callable[[str], None]) -> Callable[[str], None]:
+def guarded(train_pipeline: Callable[[str], None], saves: bool = True) -> Callable[[str], None]:
     """BasicSR's function of that name, ended in order.
+
+    Args:
+        train_pipeline: takes the root path.
+        saves: whether it looks for signals after every iteration, to save; if not, a signal ends it at once.
 
     Raises:
         RefStarError: full disk, out of memory.
-        SystemExit: a signal, after saving.
+        SystemExit: a signal; code 128 + its number.
     """
 
     @wraps(train_pipeline)
     def run(root_path: str) -> None:
         try:
-            with signals_wait(), one_message():
+            with _signals_to(_wait if saves else _end), one_message():
                 refusing(train_pipeline)(root_path)
         except (OSError, MemoryError, RuntimeError, WriteError) as error:
             message = _plain(error)

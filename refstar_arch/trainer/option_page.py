@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import basicsr_keys, switches
-from .option_schema import parameters
+from .known_keys import explanations, option_keys, parameters
 
 HEAD = """# Option keys
 
 Made by `refstar options --write docs/options.md` from what the option check goes by; not written by hand. Any other key
 is an error that names the nearest known one.
 
-What is of BasicSR, of GFPGAN and of your own takes further keys: networks, losses and metrics the arguments of their
-classes, models and data sets what they read ([basicsr.md](basicsr.md#keys-of-your-own-classes)). So a `RefSRModel`
-takes those of `SRModel` too.
+Not in here are networks, losses and metrics of BasicSR and GFPGAN, whose keys are the arguments of their classes, and
+their data sets, whose keys are what they read ([basicsr.md](basicsr.md#keys-of-your-own-classes)).
 """
 ENTRY = re.compile(r'(?P<names>\w+(?:, \w+)*)(?: \([^)]*\))?: (?P<text>.*)')
 
@@ -29,43 +28,52 @@ def page() -> str:
         ('Top level', '', basicsr_keys.TOP),
         ('`datasets`: every data set', '', basicsr_keys.DATASET),
         ('`path`', 'path.', basicsr_keys.PATH),
-        ('`train`: every model', 'train.', {**basicsr_keys.TRAIN, **texts(switches.TRAIN)}),
+        ('`train`: every model', 'train.', {**basicsr_keys.TRAIN, **switches.TRAIN}),
+        ('`train.optim_*`', '', basicsr_keys.OPTIMIZER),
+        ('`train.scheduler`', '', basicsr_keys.SCHEDULER),
+        ('`train` and losses: what keys of these endings may be', '', basicsr_keys.ENDINGS),
         ('`val`', 'val.', basicsr_keys.VAL),
-        ('`logger`', 'logger.', {**basicsr_keys.LOGGER, **texts(switches.LOGGER)}),
+        ('`logger`', 'logger.', {**basicsr_keys.LOGGER, **switches.LOGGER}),
         ('`logger.wandb`', '', basicsr_keys.WANDB),
         ('`dist_params`', '', basicsr_keys.DIST),
     ]
-    parts = [HEAD, *(section(title, keys, prefix) for title, prefix, keys in base)]
-    for title, table in (('Models', registry.MODEL_REGISTRY), ('Data sets', registry.DATASET_REGISTRY)):
-        parts += [f'## {title}\n', *sections(table, listed)]
-    for title, table in (
-        ('Networks', registry.ARCH_REGISTRY),
-        ('Losses', registry.LOSS_REGISTRY),
-        ('Metrics', registry.METRIC_REGISTRY),
+    parts = [HEAD]
+    for title, prefix, keys in base:
+        parts.append(section(title, {name: key.line for name, key in keys.items()}, prefix))
+    for title, table, keys_of, packages in (
+        ('Models', registry.MODEL_REGISTRY, of_model, ('refstar', 'basicsr', 'gfpgan')),
+        ('Data sets', registry.DATASET_REGISTRY, explanations, ('refstar',)),
+        ('Networks', registry.ARCH_REGISTRY, arguments, ('refstar',)),
+        ('Losses', registry.LOSS_REGISTRY, arguments, ('refstar',)),
+        ('Metrics', registry.METRIC_REGISTRY, arguments, ('refstar',)),
     ):
-        parts += [f'## {title}\n', *sections(table, arguments)]
+        parts += [f'## {title}\n', *sections(table, keys_of, packages)]
     return '\n'.join(part for part in parts if part)
 
 
-def texts(keys: dict[str, switches.Key]) -> dict[str, str]:
-    """What switches do and may be."""
-    return {name: f'{key.text}. *{key.wanted}*' for name, key in keys.items()}
-
-
-def sections(table: Any, keys_of: Callable[[Any], dict[str, str]]) -> list[str]:
-    """The registered classes and functions of this project by name; those of the same keys together."""
+def sections(table: Any, keys_of: Callable[[Any], dict[str, str]], packages: tuple[str, ...]) -> list[str]:
+    """The registered classes and functions of some packages by name; those of the same keys together."""
     found: dict[tuple, list[str]] = {}
     for name, thing in sorted(table):
-        if thing.__module__.startswith('refstar.'):
-            found.setdefault(tuple(keys_of(thing).items()), []).append(f'`{name}`')
+        if thing.__module__.split('.')[0] in packages:
+            found.setdefault(tuple(keys_of(thing).items()), []).append(f'`{name.removesuffix("_basicsr")}`')
     return [section(', '.join(names), dict(keys), '', 3) for keys, names in found.items()]
 
 
-def listed(target: type) -> dict[str, str]:
-    """`option_keys` of a class and its bases."""
-    keys: dict[str, str] = {}
-    for kind in reversed(target.__mro__):
-        keys |= vars(kind).get('option_keys', {})
+def of_model(target: type) -> dict[str, str]:
+    """What a model takes beyond the keys of every model: those with an explanation of their own first."""
+    keys = explanations(target)
+    for block, every in (
+        ('', basicsr_keys.TOP),
+        ('path', basicsr_keys.PATH),
+        ('train', {**basicsr_keys.TRAIN, **switches.TRAIN}),
+        ('val', basicsr_keys.VAL),
+        ('logger', {**basicsr_keys.LOGGER, **switches.LOGGER}),
+    ):
+        for name in sorted(option_keys(target, block or None) - set(every)):
+            key = f'{block}.{name}'.removeprefix('.')
+            if not key.startswith(('path.pretrain_network_', 'path.param_key_', 'path.strict_load_')):
+                keys.setdefault(key, basicsr_keys.MODELS.get(key, ''))
     return keys
 
 
@@ -112,4 +120,5 @@ def section(title: str, keys: dict[str, str], prefix: str = '', level: int = 2) 
 def cell(text: str) -> str:
     """A text that a table can hold."""
     text = re.sub(r':\w+:`~?([^`]*)`', r'`\1`', text.replace('``', '`'))  # Sphinx's names of things
-    return ' '.join(text.replace('|', '\\|').replace('<', '&lt;').split())
+    text = re.sub(r'(`[^`]*`)|<', lambda found: found[1] or '&lt;', text)
+    return ' '.join(text.replace('|', '\\|').split())

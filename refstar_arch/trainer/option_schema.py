@@ -1,29 +1,35 @@
 """Checks every key of an option file before anything is built, so that no misspelt key is silently ignored.
 
-Where the known keys come from:
+Where the known keys come from: the classes that are named (:mod:`known_keys`); :mod:`basicsr_keys`, what BasicSR's own
+pipelines read; :mod:`switches`, what is added to them. The last two also say what a value may be.
 
-* blocks with a `type` (networks, losses, metrics, optimizers, schedulers): the parameters of that class;
-* datasets and models, which take the whole block `opt`: their class attribute `option_keys`, which maps each key to a
-  line of explanation (of a model, `train.x` is a key of the block `train`; networks and optimizers need no line); for
-  classes without it, those of BasicSR and GFPGAN, every key that their module reads (`opt['x']`, `opt.get('x')`,
-  `'x' in opt`);
-* the rest: :mod:`basicsr_keys`, what BasicSR's own pipelines read, and :mod:`switches`, what is added to them.
-
-A class whose parameters end in `**kwargs`, in it and all its bases, accepts every key. A class attribute
-`option_blocks` maps a parameter to the class (or registered name) whose parameters the block under that key may have.
+A class attribute `option_blocks` maps a parameter to the class (or registered name) whose parameters the block under
+that key may have.
 """
 
 import inspect
-import re
-import sys
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import RefStarError, nearest
 from . import switches
-from .basicsr_keys import DATASET, DIST, LOGGER, PATH, TOP, TRAIN, UNREAD, VAL, WANDB
+from .basicsr_keys import (
+    DATASET,
+    DIST,
+    LOGGER,
+    OPTIMIZER,
+    PATH,
+    SCHEDULER,
+    TOP,
+    TRAIN,
+    UNREAD,
+    VAL,
+    WANDB,
+    by_ending,
+)
+from .known_keys import option_keys, parameters
+from .switches import Key, check_values
 
 SCHEDULERS = {'MultiStepLR': 'MultiStepRestartLR'}  # BasicSR's other name
 
@@ -50,67 +56,10 @@ def check_keys(block: Any, known: Iterable[str], where: str) -> None:
             raise unknown(key, known, f'{where}{key}')
 
 
-def parameters(target: Any) -> dict[str, inspect.Parameter] | None:
-    """What a class or function takes by keyword; None if a class takes every name (`**kwargs` all the way up).
-
-    The `**kwargs` of a function do not count: BasicSR's metrics only swallow by them what they do not know.
-    """
-    if not inspect.isclass(target):
-        return _signature(target)[0]
-    named: dict[str, inspect.Parameter] = {}
-    for kind in target.__mro__:
-        if '__init__' in vars(kind):
-            found, open_ended = _signature(kind.__init__)
-            named = {**found, **named}
-            if not open_ended:
-                named.pop('self')
-                return named
-    return None
-
-
-def _signature(function: Any) -> tuple[dict[str, inspect.Parameter], bool]:
-    kinds = inspect.Parameter
-    listed = inspect.signature(function).parameters
-    named = {name: p for name, p in listed.items() if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)}
-    return named, any(p.kind is kinds.VAR_KEYWORD for p in listed.values())
-
-
-@cache
-def _keys_read(target: type, block: str | None) -> set[str]:
-    """Keys that the module of a class reads from `opt`, or from the block of that name in it."""
-    if target.__module__ == 'builtins' or target.__module__.startswith('torch.'):
-        return set()
-    source = inspect.getsource(sys.modules[target.__module__])
-    holder = r'\b(?:self\.)?opt' if block is None else rf"""\b(?:{block}_opt|opt\[['"]{block}['"]\])"""
-    key = r"""['"](\w+)['"]"""
-    read = re.findall(rf'{holder}(?:\.get\(|\.pop\(|\.setdefault\(|\[)\s*{key}', source)
-    asked = re.findall(rf'{key} (?:not )?in (?:self\.)?{holder}', source)
-    return {*read, *asked}
-
-
-def option_keys(target: type, block: str | None = None) -> set[str]:
-    """Keys that a dataset or model class takes in its `opt`, or in the block of that name in it.
-
-    Args:
-        target: the class. It and each of its bases tells them by `option_keys`, or else by its module's source.
-        block: None for the keys of `opt` itself, or 'train', 'val', 'path', 'logger'.
-    """
-    keys: set[str] = set()
-    for kind in target.__mro__:
-        listed, read = vars(kind).get('option_keys'), _keys_read(kind, block)
-        if listed is None:
-            keys |= read
-        else:
-            split = [key.rpartition('.') for key in listed]
-            keys |= {name for where, _, name in split if where == (block or '')}
-            keys |= {name for name in read if name.startswith(('network_', 'optim_'))}
-    return keys
-
-
 def find(registry: Any, name: Any, where: str, what: str) -> Any:
     """Returns the registered object; an unknown name is a RefStarError with the nearest names."""
     table = registry._obj_map
-    found = table.get(name, table.get(f'{name}_basicsr'))
+    found = table.get(name, table.get(f'{name}_basicsr')) if isinstance(name, str) else None
     if found is None:
         raise unknown(name, table, where, what)
     return found
@@ -132,7 +81,7 @@ class _Checker:
         self.require(opt, 'name model_type datasets', '')
         self.model = find(self.registry.MODEL_REGISTRY, opt['model_type'], 'model_type', 'model')
         networks = {key for key in option_keys(self.model) if key.startswith('network_')}
-        check_keys(opt, {*TOP, *networks, *option_keys(self.model)}, '')
+        self.block(opt, TOP)
         for key, block in opt.items():
             if key.startswith('network_') and block is not None:
                 self.network(block, f'{key}:')
@@ -140,8 +89,8 @@ class _Checker:
         self.path(opt.get('path') or {}, networks)
         if opt.get('val') is not None:
             self.val(opt['val'])
-        if opt.get('dist_params'):
-            check_keys(opt['dist_params'], DIST, 'dist_params:')
+        if opt.get('dist_params') is not None:
+            self.block(opt['dist_params'], DIST, 'dist_params')
         if opt.get('train') is not None:
             self.train(opt['train'])
         if opt.get('logger') is not None:
@@ -165,6 +114,12 @@ class _Checker:
         for key in keys.split():
             if not isinstance(block, dict) or block.get(key) is None:
                 raise RefStarError(f'{where}{key} is missing in the option file')
+
+    def block(self, block: Any, keys: dict[str, Key], name: str = '') -> None:
+        """Checks the block of that name: its keys, and the values of those among `keys`."""
+        where = name and f'{name}:'
+        check_keys(block, {*keys, *option_keys(self.model, name or None)}, where)
+        check_values(block, keys, where)
 
     def call(self, block: dict, target: Any, where: str, extra: Iterable[str] = ()) -> None:
         """Checks a block whose keys are the parameters of `target`."""
@@ -190,11 +145,12 @@ class _Checker:
             raise RefStarError('datasets: expected blocks train, val, test ...')
         for phase, block in blocks.items():
             where = f'datasets:{phase}:'
-            if phase.split('_')[0] not in ('train', 'val', 'test'):
+            if str(phase).split('_')[0] not in ('train', 'val', 'test'):
                 raise unknown(phase, ['train', 'val', 'test'], where, 'phase')
             self.require(block, 'name type', where)
             target = find(self.registry.DATASET_REGISTRY, block['type'], f'{where}type', 'dataset')
             check_keys(block, {*DATASET, *option_keys(target), *UNREAD.get(block['type'], ())}, where)
+            check_values(block, DATASET, where)
             if phase == 'train' and self.is_train:
                 self.require(block, 'batch_size_per_gpu', where)
                 if block.get('num_worker_per_gpu') is None:
@@ -210,41 +166,44 @@ class _Checker:
                 raise RefStarError(f'{where}: {path} does not exist')
 
     def path(self, block: dict, networks: set[str]) -> None:
-        named = {f'pretrain_{name}' for name in networks}
-        short = {name.removeprefix('network_') for name in networks}
-        keys = {f'{prefix}_{name}' for name in short for prefix in ('param_key', 'strict_load')}
-        check_keys(block, {*PATH, *named, *keys, *option_keys(self.model, 'path')}, 'path:')
+        keys = {f'pretrain_{name}': PATH['pretrain_network_g'] for name in networks}
+        short = [name.removeprefix('network_') for name in networks]
+        keys |= {f'{key}_{name}': PATH[f'{key}_g'] for name in short for key in ('param_key', 'strict_load')}
+        self.block(block, {**PATH, **keys}, 'path')
         resumed = self.is_train and (self.auto_resume or block.get('resume_state'))
         for key, value in block.items():
             if key == 'resume_state' or (key.startswith('pretrain_') and not resumed):
                 self.existing(value, f'path:{key}')
 
     def train(self, block: dict) -> None:
-        check_keys(block, {*TRAIN, *switches.TRAIN, *option_keys(self.model, 'train')}, 'train:')
-        switches.check_values(block, switches.TRAIN, 'train:')
+        self.block(block, {**TRAIN, **switches.TRAIN}, 'train')
+        check_values(block, by_ending(block), 'train:')
         for key, inner in block.items():
             where = f'train:{key}:'
-            if not isinstance(inner, dict):
-                continue
-            if key.startswith('optim_'):
-                self.require(inner, 'type', where)
+            if key.startswith('optim_') and inner is not None:
+                self.require(inner, 'type lr', where)
                 target = getattr(self.optimizers, str(inner['type']), None)
                 if not inspect.isclass(target):
                     raise unknown(inner['type'], dir(self.optimizers), f'{where}type', 'optimizer')
                 self.call(inner, target, where)
+                check_values(inner, OPTIMIZER, where)
+            elif not isinstance(inner, dict):
+                continue
             elif key == 'scheduler':
                 self.require(inner, 'type', where)
-                name = SCHEDULERS.get(inner['type'], inner['type'])
+                name = SCHEDULERS.get(str(inner['type']), inner['type'])
                 if name not in ('MultiStepRestartLR', 'CosineAnnealingRestartLR'):
                     known = ('MultiStepLR', 'MultiStepRestartLR', 'CosineAnnealingRestartLR')
                     raise unknown(name, known, f'{where}type', 'scheduler')
                 self.call(inner, getattr(self.schedulers, name), where)
+                check_values(inner, SCHEDULER, where)
             elif 'type' in inner or key.endswith('_opt'):
                 self.require(inner, 'type', where)
                 self.call(inner, find(self.registry.LOSS_REGISTRY, inner['type'], f'{where}type', 'loss'), where)
+                check_values(inner, by_ending(inner), where)
 
     def val(self, block: dict) -> None:
-        check_keys(block, {*VAL, *option_keys(self.model, 'val')}, 'val:')
+        self.block(block, VAL, 'val')
         for name, inner in (block.get('metrics') or {}).items():
             where = f'val:metrics:{name}:'
             self.require(inner, 'type', where)
@@ -252,11 +211,11 @@ class _Checker:
             self.call(inner, target, where, ['better'])
 
     def logger(self, block: dict) -> None:
-        check_keys(block, {*LOGGER, *switches.LOGGER, *option_keys(self.model, 'logger')}, 'logger:')
-        switches.check_values(block, switches.LOGGER, 'logger:')
+        self.block(block, {**LOGGER, **switches.LOGGER}, 'logger')
         self.kept_best(block.get('keep_best'))
-        if block.get('wandb'):
+        if block.get('wandb') is not None:
             check_keys(block['wandb'], WANDB, 'logger:wandb:')
+            check_values(block['wandb'], WANDB, 'logger:wandb:')
 
     def kept_best(self, metric: str | None) -> None:
         metrics = (self.opt.get('val') or {}).get('metrics') or {}

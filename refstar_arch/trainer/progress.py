@@ -34,8 +34,8 @@ class MessageLogger(logger.MessageLogger):
         global _writer
         super().__init__({**opt, 'logger': {'use_tb_logger': False, **opt['logger']}}, start_iter, tb_logger)
         _writer = tb_logger
-        self.images = opt['datasets']['train']['batch_size_per_gpu'] * opt['world_size']
-        self.images *= opt['train'].get('accumulate') or 1
+        gpus = opt['world_size'] if opt['dist'] else max(opt['num_gpu'], 1)  # as BasicSR makes its loader
+        self.images = opt['datasets']['train']['batch_size_per_gpu'] * gpus * (opt['train'].get('accumulate') or 1)
         self.on_gpu = opt['num_gpu'] > 0
         self.line_iter = start_iter
         self._begin_interval()

@@ -12,7 +12,17 @@ _SafeLoader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 
 
 class OptionLoader(_SafeLoader):
-    """Safe YAML with ordered mappings, `1e-4` as a number (YAML 1.2), and an error for a key given twice."""
+    """Safe YAML with ordered mappings, and an error for a key given twice.
+
+    As in YAML 1.2, `1e-4` is a number and `2026-11-21` is text.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """PyYAML lets errors of Python through, e.g. of `!!int x`, or of a list as a key."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise yaml.constructor.ConstructorError(None, None, f'no value: {error}', node.start_mark) from error
 
 
 def _ordered_mapping(loader: OptionLoader, node: yaml.MappingNode) -> OrderedDict:
@@ -21,9 +31,16 @@ def _ordered_mapping(loader: OptionLoader, node: yaml.MappingNode) -> OrderedDic
     if twice is not None:
         raise yaml.constructor.ConstructorError(None, None, f'key {twice!r} is given twice', node.start_mark)
     loader.flatten_mapping(node)
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(None, None, 'a key must be a plain word', key.start_mark)
     return OrderedDict(loader.construct_pairs(node))
 
 
+OptionLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if tag != 'tag:yaml.org,2002:timestamp']
+    for first, known in _SafeLoader.yaml_implicit_resolvers.items()
+}
 OptionLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _ordered_mapping)
 OptionLoader.add_implicit_resolver(
     'tag:yaml.org,2002:float',

@@ -72,7 +72,7 @@ def seeded(build_dataloader: Callable[..., DataLoader], accumulate: int) -> Call
         if dataset_opt['phase'] != 'train':
             return build_dataloader(dataset, dataset_opt, *args, **kwargs)
         batch = dataset_opt['batch_size_per_gpu'] * accumulate
-        large = {**dataset_opt, 'batch_size_per_gpu': batch}
+        large = {'pin_memory': torch.cuda.is_available(), **dataset_opt, 'batch_size_per_gpu': batch}
         loader = build_dataloader(SeededDataset(dataset), large, *args, **kwargs)
         loader.worker_init_fn = leave_signals_to_the_trainer
         loader.generator = torch.Generator()  # otherwise a loader draws from the training's random state

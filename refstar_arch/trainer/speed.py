@@ -12,6 +12,7 @@ from basicsr.models.base_model import BaseModel
 from torch import Tensor, nn
 
 from ..errors import RefStarError, nearest
+from .known_keys import option_keys
 
 
 def networks(model: BaseModel) -> dict[str, nn.Module]:
@@ -60,18 +61,26 @@ def apply(model: BaseModel) -> None:
                 if getattr(module, 'full_precision', False):
                     module.forward = _in_float32(module.forward, model.device.type)
     for name, module in chosen(model, 'compile'):
-        if name.split('.')[0] == 'd' and train.get('r1_reg_weight', 10) and 'r1_reg_weight' in _keys(model):
+        net = name.split('.')[0]
+        has_r1 = train.get('r1_reg_weight', 10) and 'r1_reg_weight' in option_keys(type(model), 'train')
+        if net == 'd' and has_r1:
             raise RefStarError(
                 'train:compile: a compiled network has no second derivatives, which the R1 penalty of net_d needs; '
                 'write compile: [g], or r1_reg_weight: 0'
             )
+        if name != net and not _hooked(trained_networks(model)[net]).isdisjoint(module.modules()):
+            raise RefStarError(
+                f'train:compile: {name} gets its references by hooks that are new in every pass, but compiled it would '
+                'go on with those of its first pass; name other modules: [g.refsel, g.ref_encoder]'
+            )
         module.compile(**train.get('compile_kwargs') or {})
 
 
-def _keys(model: BaseModel) -> set[str]:
-    from .option_schema import option_keys
-
-    return option_keys(type(model), 'train')
+def _hooked(net: nn.Module) -> set[nn.Module]:
+    """The modules of a RefSTAR's backbone that get references; none in other networks."""
+    if not hasattr(net, 'context_taps'):
+        return set()
+    return {net.backbone.get_submodule(tap) for tap in (*net.taps, *net.context_taps)}
 
 
 def _to_channels_last(net: nn.Module) -> None:

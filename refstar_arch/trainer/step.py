@@ -9,6 +9,7 @@ waits for the device; what has to be known on the host is read when the log is p
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import wraps
 from types import MethodType
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from ..errors import RefStarError
-from .speed import networks
+from .speed import networks, trained_networks
 
 TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -31,6 +32,7 @@ class Step:
     Attributes:
         first, last (bool): whether the batch at hand is the first, the last one of an accumulated step.
         norm (Tensor | None): norm of net_g's gradient in this step, before clipping.
+        left_out (Tensor | None): bool, whether net_g's step was left out; None before it.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -42,7 +44,7 @@ class Step:
         self.limit = train.get('nonfinite_limit') or 10
         self.scaler = torch.amp.GradScaler(self.device, enabled=self.dtype is torch.float16)
         self.first = self.last = True
-        self.norm: Tensor | None = None
+        self.norm = self.left_out = None
         self.statistics: list[Tensor] | None = None
         self.finite: Tensor | None = None  # whether every loss of this iteration was, so far
         self.found: list[Tensor] = []  # one bool per optimizer that stepped: its step was left out
@@ -91,6 +93,8 @@ class Step:
             torch._foreach_mul_(grads, factor)
         bad = self._anywhere(~norm.isfinite() if self.finite is None else ~(norm.isfinite() & self.finite))
         self.found.append(bad)
+        if is_generator:
+            self.left_out = bad
         if getattr(optimizer, '_step_supports_amp_scaling', False):
             optimizer.grad_scale, optimizer.found_inf = None, bad.float()
             plain_step()
@@ -121,7 +125,7 @@ class Step:
         if self.statistics is None:
             self.statistics = _running_statistics(model)
         before = [buffer.clone() for buffer in self.statistics]
-        logs, self.norm, self.finite, self.found = [], None, None, []
+        logs, self.norm, self.left_out, self.finite, self.found = [], None, None, None, []
         try:
             with self._backward():
                 for i, feed in enumerate(batches):
@@ -140,8 +144,9 @@ class Step:
 
     @contextmanager
     def _backward(self) -> Iterator[None]:
-        """While open, backward passes note whether the loss is finite, and run outside of autocast, the loss scaled."""
-        plain = Tensor.backward
+        """While open, backward passes note whether the loss is finite, and run outside of autocast, the loss scaled.
+        The gradient in an R1 penalty is taken outside of autocast, too."""
+        plain, plain_grad = Tensor.backward, torch.autograd.grad
 
         def backward(loss: Tensor, *args: Any, **kwargs: Any) -> None:
             finite = loss.detach().isfinite().all()
@@ -150,10 +155,11 @@ class Step:
                 plain(self.scaler.scale(loss), *args, **kwargs)
 
         Tensor.backward = backward
+        torch.autograd.grad = torch.autocast(self.device, enabled=False)(plain_grad)
         try:
             yield
         finally:
-            Tensor.backward = plain
+            Tensor.backward, torch.autograd.grad = plain, plain_grad
 
     @contextmanager
     def _gradients_stay_here(self, model: BaseModel) -> Iterator[None]:
@@ -231,6 +237,18 @@ def _means(logs: list[dict[str, Any]]) -> OrderedDict:
     return OrderedDict((name, sum(values) / len(values)) for name, values in found.items())
 
 
+def _float32_for_r1(forward: Callable[..., Any], device: str) -> Callable[..., Any]:
+    """A discriminator's forward pass that autocast leaves alone where the gradient of the image itself is wanted."""
+    in_float32 = torch.autocast(device, enabled=False)(forward)
+
+    @wraps(forward)
+    def run(image: Tensor, *args: Any, **kwargs: Any) -> Any:
+        is_r1 = image.is_leaf and image.requires_grad
+        return (in_float32 if is_r1 else forward)(image, *args, **kwargs)
+
+    return run
+
+
 def split(batch: Any, parts: int) -> list[Any]:
     """A batch in equal parts, one after the other.
 
@@ -261,6 +279,10 @@ def take_over(model: BaseModel) -> BaseModel:
     """Lets the model's step run by its :class:`Step`; with `accumulate`, the batches of a step come as one."""
     step, optimize, feed_data = step_of(model), model.optimize_parameters, model.feed_data
     batches = []
+    for name, net in trained_networks(model).items():
+        copied = model.opt['num_gpu'] > 1 and not model.opt['dist']  # by DataParallel, which loses such a forward
+        if step.dtype and name != 'g' and not copied and net._compiled_call_impl is None:
+            net.forward = _float32_for_r1(net.forward, step.device)
 
     def feed(data: Any) -> None:
         if step.parts > 1 and not getattr(model, 'is_validating', False):

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from ...data.collections.manifest import evenly
-from ...data.durable import write_atomically
 from ...data.masks.curation import Strictness, confidence, objection, teachers
 from ...data.masks.journal import Decision, Journal, Record
 from ...data.masks.proposal import propose
@@ -23,6 +22,7 @@ from ...data.masks.sheet import contact_sheet
 from ...data.masks.sources import PhotoPairs, SyntheticPairs
 from ...data.masks.stages import Crew, run_stage, write_image
 from ...data.text_files import read_text, shorten, write_text
+from ...durable import write_atomically
 from ...errors import RefStarError
 from .propagation import Predictor, train
 

@@ -18,11 +18,11 @@ from basicsr.archs import build_network
 from tqdm import tqdm
 
 from ...checkpoint import state_dict_of
-from ...data.durable import publish
 from ...data.images import ImageStore, decode, to_tensor
 from ...data.masks.curation import agreement, merge
 from ...data.masks.stages import write_image
 from ...data.text_files import write_text
+from ...durable import publish
 from ...errors import RefStarError
 from ...trainer.option_file import load_options
 from ..train import main as basicsr_train

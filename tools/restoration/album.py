@@ -4,7 +4,7 @@ import json
 import sys
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ...data.text_files import write_text
 from ...errors import RefStarError
 from .background import RealESRGAN
 from .detect import FoundFace
-from .files import inputs_of, is_video, named_after
+from .files import files_of, inputs_of, is_video, named_after
 from .masks import read_masks, write_masks
 from .page import report_page, small_result
 from .photo import Layout, restore_photo
@@ -42,12 +42,15 @@ class Album:
     def __init__(self, args: Namespace, restorer: Restorer) -> None:
         self.args, self.restorer = args, restorer
         self.settings = settings_of(args)
-        self.restorer.engine.check(self.settings)  # an impossible fidelity is told at once
+        self.restorer.check(self.settings)  # an impossible fidelity is told at once
         self.layout = layout_of(args, restorer)
         if args.ref_mask_dir and not args.ref_mask_dir.is_dir():
             raise RefStarError(f'--ref_mask_dir {args.ref_mask_dir}: no such folder')
+        if args.ref_mask_dir and restorer.engine.net is None:
+            raise RefStarError('--ref_mask_dir: not with an ONNX file; take the network in torch')
         self.inputs = inputs_of(args.input)
-        self.outputs = output_names(self.inputs, args)
+        self.by_name = named_after(args.refs) if args.refs_by_name else {}
+        self.outputs = output_names(self.inputs, args, self.files_of_references())
         self.people: list[Person] = [] if args.refs_by_name else restorer.people(args.refs or None)
         self.errors: list[str] = []
         self.shown: list[tuple[str, list[Result]]] = []  # for the report
@@ -86,11 +89,17 @@ class Album:
             tqdm.write(f'error: {self.errors[-1]}', file=sys.stderr)
             return None
 
+    def files_of_references(self) -> set[Path]:
+        """The files of all references that the inputs may get."""
+        if not self.args.refs_by_name:
+            return files_of(self.args.refs)
+        return files_of([ref for path in self.inputs for ref in self.by_name.get(path.stem, [])])
+
     def people_of(self, path: Path) -> list[Person]:
         """Whose references an input gets."""
         if not self.args.refs_by_name:
             return self.people
-        found = named_after(self.args.refs, path.stem)
+        found = self.by_name.get(path.stem)
         if not found:
             raise RefStarError(f'{path}: no reference of this name in {", ".join(self.args.refs)}')
         return self.restorer.people(found)
@@ -115,11 +124,26 @@ class Album:
     def aligned(self, paths: Sequence[Path]) -> list[dict[str, Any] | None]:
         """Restores some aligned faces as one batch."""
         planned = [(path, one) for path in paths if (one := self.attempt(path, self.planned)) is not None]
-        results = self.restorer.restore([plan for _, (_, plan) in planned], self.settings)
+        results = self.batch([(path, plan) for path, (_, plan) in planned])
         return [
             self.attempt(path, self.write, picture.with_rgb(result.image), [result], [None])
             for (path, (picture, _)), result in zip(planned, results, strict=True)
+            if result is not None
         ]
+
+    def batch(self, plans: Sequence[tuple[Path, Plan]]) -> list[Result | None]:
+        """Restores planned faces as one batch; where that fails, one by one, None for those that fail alone."""
+
+        def restore(path: Path, plan: Plan) -> Result:
+            return self.restorer.restore([plan], self.settings)[0]
+
+        if len(plans) > 1:
+            try:
+                return self.restorer.restore([plan for _, plan in plans], self.settings)
+            except Exception as error:
+                why = f'{type(error).__name__}: {error}'
+            tqdm.write(f'{len(plans)} faces at a time failed ({why}); now one by one', file=sys.stderr)
+        return [self.attempt(path, restore, plan) for path, plan in plans]
 
     def planned(self, path: Path) -> tuple[Picture, Plan]:
         """An aligned face and its plan."""
@@ -206,6 +230,8 @@ def layout_of(args: Namespace, restorer: Restorer) -> Layout:
     Raises:
         RefStarError: they do not go together.
     """
+    if args.batch_size < 1:
+        raise RefStarError(f'--batch_size must be at least 1, got {args.batch_size}')
     if not 0.1 <= args.upscale <= 16:
         raise RefStarError(f'--upscale must be 0.1 to 16, got {args.upscale}')
     if args.aligned and args.upscale != 1:
@@ -214,15 +240,20 @@ def layout_of(args: Namespace, restorer: Restorer) -> Layout:
         raise RefStarError('whole photos need a face detector: give --detector FILE, or --aligned')
     background = None
     if args.bg_upsampler == 'realesrgan':
-        background = RealESRGAN(args.bg_weights, str(restorer.device), args.tile)
+        background = RealESRGAN(args.bg_weights, str(restorer.device), args.tile, restorer.max_pixels)
     return Layout(args.upscale, background, args.only_center_face, args.paste, args.batch_size)
 
 
-def output_names(inputs: Sequence[Path], args: Namespace) -> dict[Path, Path]:
+def output_names(inputs: Sequence[Path], args: Namespace, references: Collection[Path] = ()) -> dict[Path, Path]:
     """Where each input is written.
 
+    Args:
+        inputs: the photos and videos.
+        args: of the command.
+        references: their files, resolved.
+
     Raises:
-        RefStarError: an input would be overwritten, or the format is unknown.
+        RefStarError: an input or a reference would be overwritten, or the format is unknown.
     """
     suffix = '' if args.ext == 'auto' else f'.{args.ext.lstrip(".").lower()}'
     if suffix and suffix not in FORMATS:
@@ -235,7 +266,7 @@ def output_names(inputs: Sequence[Path], args: Namespace) -> dict[Path, Path]:
         wanted = '.mp4' if is_video(path) else suffix or own
         stem = path.stem if stems[path.stem] == 1 else path.name.replace('.', '_')  # a.jpg beside a.png
         names[path] = args.output / f'{stem}{args.suffix}{wanted}'
-    own, made = {path.resolve() for path in inputs}, Counter(names.values())
+    own, made = {path.resolve() for path in inputs} | set(references), Counter(names.values())
     for path, output in names.items():
         if output.resolve() in own:
             raise RefStarError(f'{output}: would be overwritten; give another --output or a --suffix')

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ...data.picture import MAX_PIXELS, refuse_large
 from ...errors import RefStarError
 from ...weights import load_fitting, read_state_dict
 from .pixels import to_image, to_tensor
@@ -22,22 +23,29 @@ class RealESRGAN:
         weights: a released file of Real-ESRGAN (RRDBNet: x2plus, x4plus, anime_6B; SRVGGNetCompact: general, anime).
         device: where it runs.
         tile: side of the tiles in pixels of the photo, to bound the memory; 0: the whole photo at once.
+        max_pixels: of a photo as the network enlarges it, before it is brought to the size that is asked for.
 
     Raises:
         RefStarError: the file is missing or of another network.
     """
 
-    def __init__(self, weights: str, device: str = 'cpu', tile: int = 400) -> None:
+    def __init__(self, weights: str, device: str = 'cpu', tile: int = 400, max_pixels: int = MAX_PIXELS) -> None:
         if tile and tile < 2 * OVERLAP:
             raise RefStarError(f'--tile must be 0 (no tiles) or at least {2 * OVERLAP}, got {tile}')
         state = read_state_dict(weights, 'background upsampler (--bg_weights)')
         net, self.scale = _build(state, weights)
         self.net = load_fitting(net, state, weights).eval().to(device)
-        self.device, self.tile = device, tile
+        self.device, self.tile, self.max_pixels = device, tile, max_pixels
 
     def __call__(self, rgb: np.ndarray, factor: float) -> np.ndarray:
-        """A photo (H, W, 3), uint8, at `factor` times its sides."""
+        """A photo (H, W, 3), uint8, at `factor` times its sides.
+
+        Raises:
+            RefStarError: at the network's own factor it has too many pixels, whatever `factor` is.
+        """
         height, width = rgb.shape[:2]
+        what = f'the background, enlarged {self.scale} times by its network'
+        refuse_large(width * self.scale, height * self.scale, self.max_pixels, what)
         tile = self.tile or max(height, width)
         out = np.empty((height * self.scale, width * self.scale, 3), np.uint8)
         for top in range(0, height, tile):

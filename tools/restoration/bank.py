@@ -1,7 +1,8 @@
 """`.refbank`: one person's references, ready for a network, in one file.
 
 The file is a safetensors file: tensors and text, no code, so that one from a stranger can be opened. Its version, the
-network's fingerprint, and what is known of every reference stand in its header.
+network's fingerprint, and name and points of every reference stand in its header. What decides who is shown and what is
+chosen (embeddings, traits) is not in the file: it is measured anew of the crops.
 """
 
 import json
@@ -16,15 +17,16 @@ from ...checkpoint import load_tensors, save_tensors
 from ...errors import RefStarError
 from ...reference_bank import ReferenceBank
 from .guard import Guard
+from .names import printable, unique
 from .references import Person, Reference
 from .slots import encode, join
-from .traits import LIGHT, Traits
+from .traits import traits_of
 
 FORMAT = 'refstar.refbank.1'
 MOST_REFERENCES = 64  # in a bank: each takes some megabytes
 
 
-def write_bank(path: Path, person: Person, net: nn.Module, guard: Guard | None, device: torch.device) -> None:
+def write_bank(path: Path, person: Person, net: nn.Module, device: torch.device) -> None:
     """Encodes a person's references and writes them whole or not at all.
 
     Raises:
@@ -39,15 +41,10 @@ def write_bank(path: Path, person: Person, net: nn.Module, guard: Guard | None, 
     tensors['crops'] = torch.from_numpy(np.stack([ref.crop for ref in refs]))
     if bank.context is not None:
         tensors['context'] = bank.context
-    if guard is not None:
-        tensors['embeddings'] = torch.from_numpy(np.stack([ref.embedding for ref in refs]))
     about = {
         'person': person.name,
-        'guard': guard.about() if guard else None,
         'references': [
-            {'name': Path(ref.name).name, 'traits': ref.traits.plain()}
-            | {'points': None if ref.points is None else ref.points.tolist()}
-            for ref in refs
+            {'name': Path(ref.name).name, 'points': None if ref.points is None else ref.points.tolist()} for ref in refs
         ],
     }
     header = {'refbank': FORMAT, 'network': bank.network, 'about': json.dumps(about)}
@@ -71,7 +68,7 @@ def read_bank(path: Path, net: nn.Module, guard: Guard | None, device: torch.dev
         raise RefStarError(f'{path}: was made by another network; make it again from the photos')
     try:
         return _person(path, header, tensors, net, guard, device)
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError) as error:
         if isinstance(error, RefStarError):
             raise
         raise RefStarError(f'{path}: is a broken reference bank ({error}); make it again from the photos') from None
@@ -87,6 +84,10 @@ def _person(
 ) -> Person:
     about = json.loads(header['about'])
     listed = about['references']
+    if not isinstance(listed, list) or not 1 <= len(listed) <= MOST_REFERENCES:
+        raise ValueError(f'a bank holds 1 to {MOST_REFERENCES} references')
+    if not all(isinstance(text, str) for text in (about['person'], *(one['name'] for one in listed))):
+        raise ValueError('a name is no text')
     with torch.inference_mode():  # an encoded picture of zeros shows the form that everything must have
         low, high = net.value_range
         form = net.encode(torch.full((1, 1, 3, net.size, net.size), (low + high) / 2, device=device))
@@ -95,14 +96,8 @@ def _person(
     if form.context is not None:
         names['context'] = form.context
     for name, like in names.items():
-        _check(name, tensors[name], (1, count, *like.shape[2:]))
+        _check(name, tensors[name], (1, count, *like.shape[2:]), like.dtype)
     _check('crops', tensors['crops'], (count, net.size, net.size, 3), torch.uint8)
-    embeddings = None
-    if guard is not None and (about.get('guard') or {}).get('sha256') == guard.sha256:
-        embeddings = tensors['embeddings']
-        _check('embeddings', embeddings, (count, guard.embed([tensors['crops'][0].numpy()], False).shape[1]))
-    elif guard is not None:  # of another network, or of none: the photos are there
-        embeddings = torch.from_numpy(guard.embed(list(tensors['crops'].numpy()), False))
     bank = ReferenceBank(
         [tensors[f'match.{i}'].to(device) for i in range(len(form.match))],
         {r: tensors[f'taps.{r}'].to(device) for r in form.taps},
@@ -111,23 +106,30 @@ def _person(
         None if form.context is None else tensors['context'].to(device),
         header['network'],
     )
+    crops = list(tensors['crops'].numpy())
+    embeddings = [None] * count if guard is None else guard.embed(crops, False)
     references = []
-    for i, one in enumerate(listed):
-        given = dict(one['traits'])
-        light = np.array(given.pop('light'), np.float32).reshape(LIGHT, LIGHT)
-        traits = Traits(**{key: None if value is None else float(value) for key, value in given.items()}, light=light)
-        points = None if one['points'] is None else np.array(one['points'], np.float64).reshape(5, 2)
-        embedding = None if embeddings is None else embeddings[i].numpy()
-        crop = tensors['crops'][i].numpy()
-        name = f'{path.name}/{one["name"]}'
-        references.append(Reference(name, crop, traits, points, embedding, None, bank.reference(i)))
-    if not references:
-        raise ValueError('it holds no reference')
-    return Person(str(about['person']), references)
+    for i, name in enumerate(unique(printable(one['name']) for one in listed)):
+        points = _points(listed[i]['points'], net.size)
+        traits = traits_of(crops[i], points)
+        references.append(
+            Reference(f'{path.name}/{name}', crops[i], traits, points, embeddings[i], None, bank.reference(i))
+        )
+    return Person(printable(about['person']), references)
 
 
-def _check(name: str, x: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> None:
-    if tuple(x.shape) != shape or (x.dtype != dtype if dtype else not x.is_floating_point()):
+def _points(given: object, size: int) -> np.ndarray | None:
+    """The five points of a crop, (5, 2), which lie in it or near it; None where none are known."""
+    if given is None:
+        return None
+    points = np.array(given, np.float64)
+    if points.shape != (5, 2) or not (np.abs(points) <= 2 * size).all():  # a NaN is neither
+        raise ValueError('points are no five points of a face')
+    return points
+
+
+def _check(name: str, x: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    if tuple(x.shape) != shape or x.dtype != dtype:
         raise ValueError(f'{name} is {x.dtype} {tuple(x.shape)}')
-    if dtype is None and not torch.isfinite(x).all():
+    if dtype.is_floating_point and not torch.isfinite(x).all():
         raise ValueError(f'{name} holds numbers that are not finite')

@@ -2,7 +2,7 @@
 
 import inspect
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +42,9 @@ class Engine(Protocol):
     def check(self, settings: Settings) -> None:
         """Raises RefStarError if it cannot do what the settings ask for."""
 
+    def forget(self, references: Iterable[Reference]) -> None:
+        """Keeps nothing of these references. To be called by the thread that runs."""
+
     def run(self, plans: Sequence[Plan], settings: Settings) -> tuple[Tensor, dict[str, Tensor] | None]:
         """Restores planned faces as one batch.
 
@@ -80,6 +83,13 @@ class TorchEngine:
         if settings.fidelity is not None and 'w' not in self.arguments:
             name = type(self.net.backbone).__name__
             raise RefStarError(f'fidelity: {name} has no such control (CodeFormer has)')
+
+    def forget(self, references: Iterable[Reference]) -> None:
+        gone = {id(ref) for ref in references}
+        for ref in self._encoded:
+            if id(ref) in gone:
+                ref.encoded = None
+        self._encoded = deque(ref for ref in self._encoded if id(ref) not in gone)
 
     def kwargs(self, settings: Settings) -> dict[str, object]:
         """Arguments of the backbone: the fidelity if one is asked for, and no random noise."""
@@ -144,6 +154,9 @@ class OnnxEngine:
             raise RefStarError('fidelity: the backbone in this ONNX file has no such control (CodeFormer has)')
         if settings.edits([]):
             raise RefStarError('use, keep, mask_threshold: not with an ONNX file; take the network in torch')
+
+    def forget(self, references: Iterable[Reference]) -> None:
+        pass  # it keeps none
 
     def run(self, plans: Sequence[Plan], settings: Settings) -> tuple[Tensor, dict[str, Tensor] | None]:
         self.check(settings)

@@ -1,6 +1,7 @@
 """What a user names on the command line: photos, folders of them, videos, banks."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ...data.collections.listing import IMAGE_SUFFIXES, images_in, natural
@@ -53,21 +54,31 @@ def _of_folder(path: Path) -> list[tuple[str, list | Path, bool]]:
     return groups
 
 
-def named_after(roots: Sequence[str], stem: str) -> list[Path]:
-    """References of one photo by name: `<root>/<stem>.*`, `<root>/<stem>/` and `<root>/<stem>.refbank`.
+def files_of(sources: Sequence[str | Path]) -> set[Path]:
+    """The files that references are read from, resolved; what cannot be opened is told when it is to be read."""
+    found: set[Path] = set()
+    for source in sources:
+        with suppress(RefStarError):
+            for _, photos, _ in open_sources([source]):
+                found |= {path.resolve() for path in ([photos] if isinstance(photos, Path) else photos)}
+    return found
+
+
+def named_after(roots: Sequence[str]) -> dict[str, list[Path]]:
+    """References by the photo that they are for: `<root>/<name>.*`, `<root>/<name>/` and `<root>/<name>.refbank`.
 
     Raises:
         RefStarError: a root is no folder.
     """
-    found: list[Path] = []
+    found: dict[str, list[Path]] = {}
     for root in map(Path, roots):
         if not root.is_dir():
             raise RefStarError(f'references: {root}: no such folder; --refs_by_name looks for references in folders')
-        suffixes = IMAGE_SUFFIXES | {BANK_SUFFIX}
-        found += sorted(
-            path for path in root.iterdir() if path.stem == stem and path.is_file() and path.suffix.lower() in suffixes
-        )
-        found += [root / stem] if (root / stem).is_dir() else []
+        for path in sorted(root.iterdir()):
+            if path.is_dir():
+                found.setdefault(path.name, []).append(path)
+            elif path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES | {BANK_SUFFIX}:
+                found.setdefault(path.stem, []).append(path)
     return found
 
 

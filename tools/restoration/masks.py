@@ -10,18 +10,16 @@ from ...data.images import decode
 from ...data.picture import Picture, write_picture
 from ...errors import RefStarError
 from .attribution import attribution_map, colours, overlay
+from .names import unique
 from .plan import Plan, Result
+
+ATTRIBUTION = 'attribution'  # name of the map that lies beside the masks
 
 
 def mask_names(references: list[str]) -> list[str]:
     """A file name for every reference, without suffix: its own, numbered where two are alike."""
-    names: list[str] = []
-    for reference in references:
-        name = re.sub(r'[\x00-\x1f/\\:*?"<>|]', '_', Path(reference).stem) or 'reference'
-        while name in names:
-            name += '_2'
-        names.append(name)
-    return names
+    names = (re.sub(r'[\x00-\x1f/\\:*?"<>|]', '_', Path(reference).stem) or 'reference' for reference in references)
+    return unique(names, [ATTRIBUTION], '{}_{}')
 
 
 def write_masks(folder: Path, result: Result) -> None:
@@ -37,7 +35,7 @@ def write_masks(folder: Path, result: Result) -> None:
         grey = np.repeat(np.rint(mask * 255).astype(np.uint8)[..., None], 3, 2)
         write_picture(folder / f'{name}.png', Picture(grey, grey=True))
         write_picture(folder / f'{name}_overlay.jpg', Picture(overlay(choice.reference.crop, mask)))
-    write_picture(folder / 'attribution.png', Picture(attribution_map(result.image, result.attribution)))
+    write_picture(folder / f'{ATTRIBUTION}.png', Picture(attribution_map(result.image, result.attribution)))
 
 
 def legend(result: Result) -> dict[str, str]:

@@ -15,6 +15,7 @@ from ...reference_bank import ReferenceBank
 from .align import cut
 from .detect import FaceDetector
 from .guard import Guard
+from .names import unique
 from .traits import Traits, traits_of
 
 BANK_SUFFIX = '.refbank'
@@ -93,8 +94,8 @@ class ReferenceReader:
             RefStarError: no reference is left; says why.
         """
         faces, dropped = [], {}
-        for number, source in enumerate(sources):
-            label = str(source) if isinstance(source, (str, Path)) else f'{name} {number + 1}'
+        labels = [str(s) if isinstance(s, (str, Path)) else f'{name} {i + 1}' for i, s in enumerate(sources)]
+        for source, label in zip(sources, unique(labels), strict=True):
             try:
                 faces += [(label, face) for face in self.faces(source, label)]
             except RefStarError as error:

@@ -62,7 +62,7 @@ def region(use: Sequence[str], keep: Sequence[str], points: np.ndarray | None, s
 
     Args:
         use: names of parts; none: everything.
-        keep: parts of the degraded photo to be left as they are; they win over `use`.
+        keep: parts that references may not give; they win over `use`.
         points: five points of the reference in pixels of its crop, (5, 2); None: where the alignment puts them.
         size: side of the crop.
 

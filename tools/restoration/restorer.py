@@ -19,11 +19,14 @@ from .detect import FaceDetector
 from .engine import Engine, TorchEngine, engine_of, faces
 from .files import open_sources
 from .guard import Guard, guard_by_file, guard_of
+from .names import unique
 from .pixels import to_image
 from .plan import Face, Identity, Plan, Result
 from .references import Person, ReferenceReader, fit
 from .settings import Settings
 from .traits import traits_of
+
+NOBODY_COMPARES = 'no network is there that tells people apart; give --identity_weights (in Python: identity)'
 
 
 class Restorer:
@@ -87,13 +90,15 @@ class Restorer:
             detector: file of a face detector, see :class:`FaceDetector`.
 
         Raises:
-            RefStarError: a file is missing or of another kind.
+            RefStarError: a file is missing or of another kind, or there is a threshold and nothing that compares.
         """
         engine = engine_of(path, options, device, precision, backend)
         if identity is not None:
             guard = guard_by_file(*identity, device=device, threshold=identity_threshold)
         else:
             guard = guard_of(engine.net, identity_threshold)
+        if guard is None and identity_threshold is not None:
+            raise RefStarError(f'--identity_threshold {identity_threshold}: {NOBODY_COMPARES}')
         found = FaceDetector(detector, device) if detector else None
         return cls(engine, guard=guard, detector=found, max_pixels=max_pixels)
 
@@ -145,9 +150,16 @@ class Restorer:
             raise errors[0]
         for error in errors:
             get_root_logger().warning('%s; left out', error)
-        return people
+        names = unique(person.name for person in people)
+        return [replace(person, name=name) for person, name in zip(people, names, strict=True)]
 
     # ----------------------------------------------------------------- plans
+    def check(self, settings: Settings) -> None:
+        """Raises RefStarError if the networks cannot do what the settings ask for."""
+        self.engine.check(settings)
+        if self.guard is None and settings.on_wrong_identity != 'warn':
+            raise RefStarError(f'--on_wrong_identity {settings.on_wrong_identity}: {NOBODY_COMPARES}')
+
     def face(self, crop: np.ndarray, points: np.ndarray | None = None) -> Face:
         """Measures a degraded face: aligned, uint8 (S, S, 3), RGB, with five points in its pixels if they are known."""
         embedding = self.guard.embed([crop], True)[0] if self.guard else None
@@ -159,8 +171,9 @@ class Restorer:
         """Chooses references for all faces of one photo, see :func:`~refstar.tools.restoration.choose.assign`.
 
         Raises:
-            RefStarError: the references are of somebody else, and the settings refuse that.
+            RefStarError: the references are of somebody else, and the settings refuse that; or as of :meth:`check`.
         """
+        self.check(settings)
         threshold = self.guard.threshold if self.guard else None
         found = assign([face.embedding for face in faces], people, threshold, alone)
         return [self._plan(face, *who, bool(people), settings) for face, who in zip(faces, found, strict=True)]
@@ -175,7 +188,8 @@ class Restorer:
         identity = Identity(person.name, similarity, threshold, same)
         ranked, dropped, notes = rank(face.traits, face.embedding, person), dict(person.dropped), []
         if same is None:
-            notes.append('whether the references show the same person was not checked: no identity network is given')
+            why = 'an ONNX file holds no person check' if self.engine.net is None else 'no identity network is given'
+            notes.append(f'whether the references show the same person was not checked: {why} (--identity_weights)')
         elif not same:
             text = f'the references of {person.name} are likely of somebody else'
             text += f' (similarity {similarity:.2f}, the same person has {threshold:.2f} or more)'

@@ -20,7 +20,7 @@ class Settings:
         colour: the colours of the photo are kept under references of other light.
         on_wrong_identity: `warn` (use them all the same), `drop` or `refuse` references that are likely somebody else.
         use: parts that references may give (`regions.NAMES`); none: all.
-        keep: parts that stay the photo's own.
+        keep: parts of references that are not used: there the face is the backbone's.
         mask_threshold: the selection is 1 from here up, else 0; None: as the network gives it.
 
     Raises:

@@ -1,6 +1,6 @@
 """What of an aligned face decides how useful a reference is: pose, expression, light, sharpness."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 
 import cv2
@@ -30,10 +30,6 @@ class Traits:
     smile: float | None
     light: np.ndarray
     sharpness: float
-
-    def plain(self) -> dict:
-        """As numbers and lists, for files."""
-        return asdict(self) | {'light': self.light.round(4).tolist()}
 
 
 def traits_of(crop: np.ndarray, points: np.ndarray | None) -> Traits:

@@ -5,7 +5,7 @@ Frames are read and written by PyAV; the sound is copied as it is.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,48 +17,17 @@ from tqdm import tqdm
 
 from ...data.picture import refuse_large
 from ...errors import RefStarError
-from .detect import FoundFace, eye_distance
 from .photo import Layout, cut_faces, find_faces, put_back
-from .plan import Plan, Result
+from .plan import Result
 from .record import face_record
 from .references import Person
 from .restorer import Restorer
 from .settings import Settings
+from .tracks import Track, Tracks
 
-NEAR = 0.8  # eye distances that a face moves at most between two frames
-STILL = 0.1  # eye distances below which a movement is mostly the detector's noise
-LOST = 5  # frames after which a face that is not found is forgotten
 CARRIED = 0.6  # how much of the last frame's correspondence is kept where both agree
 AGREE = 1.5  # cells of the matching grid
 SAME = 5.0  # 8-bit steps of the degraded face, blurred, below which a place is taken to be what it was
-
-
-@dataclass
-class Track:
-    """A face in a video.
-
-    Args:
-        number: counted from 0.
-        found: as it was last seen, its points smoothed.
-        embedding: sum over the frames, None without a guard.
-        plan: what it is restored with, of its last frame.
-        frames: how often it was seen.
-        seen: number of the frame in which it was last seen.
-        flow, logits: of the last frame, (n, 2, h, w) and (n, 1, h', w').
-        before, image: degraded and restored face of the last frame, float32 (S, S, 3).
-    """
-
-    number: int
-    found: FoundFace
-    embedding: np.ndarray | None = None
-    plan: Plan | None = None
-    frames: int = 0
-    seen: int = 0
-    flow: Tensor | None = None
-    logits: Tensor | None = None
-    before: np.ndarray | None = None
-    image: np.ndarray | None = None
-    shown: dict[str, Any] = field(default_factory=dict)
 
 
 class VideoRestorer:
@@ -76,54 +45,34 @@ class VideoRestorer:
     ) -> None:
         self.restorer, self.people, self.settings, self.layout = restorer, people, settings, layout
         self.carry = carry
-        self.tracks: list[Track] = []
-        self.number = 0
+        self.tracks = Tracks(people, restorer.guard)
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
-        """The next frame, uint8 (H, W, 3) RGB -> restored, (H * upscale, W * upscale, 3)."""
-        tracks = [self._track(found) for found in find_faces(self.restorer, rgb, self.layout.only_center)]
+        """The next frame, uint8 (H, W, 3) RGB -> restored, (H * upscale, W * upscale, 3).
+
+        Raises:
+            RefStarError: enlarged, it has more pixels than the restorer takes.
+        """
+        width, height = (round(side * self.layout.upscale) for side in rgb.shape[1::-1])
+        refuse_large(width, height, self.restorer.max_pixels, 'a frame, enlarged')
+        tracks = [self.tracks.at(found) for found in find_faces(self.restorer, rgb, self.layout.only_center)]
         faces, matrices = cut_faces(self.restorer, rgb, [track.found for track in tracks])
-        for track, face in zip(tracks, faces, strict=True):
-            if face.embedding is not None:
-                track.embedding = face.embedding + (0 if track.embedding is None else track.embedding)
-                mean = track.embedding / max(float(np.linalg.norm(track.embedding)), 1e-9)
-                face = replace(face, embedding=mean)
-            known = track.plan is not None and track.plan.chosen
-            track.plan = replace(track.plan, face=face) if known else Plan(face, [], None, {}, [])
+        tracks = [self.tracks.recognise(*both) for both in zip(tracks, faces, strict=True)]
         self._decide([track for track in tracks if not track.plan.chosen])
         results = self._restore(tracks)
         if self.carry:
             results = [calm(track, result) for track, result in zip(tracks, results, strict=True)]
         for track, result in zip(tracks, results, strict=True):
             track.shown = face_record(result, track.found)
-        for track in self.tracks:
-            if self.number - track.seen > LOST:  # nobody asks for these again
-                track.plan = track.flow = track.logits = track.before = track.image = None
-        self.number += 1
+        self.tracks.next_frame()
         return put_back(rgb, results, matrices, self.layout)[0]
-
-    def _track(self, found: FoundFace) -> Track:
-        """The face's track: the nearest one that was not seen in this frame yet, else a new one."""
-        free = [t for t in self.tracks if self.number - t.seen <= LOST and (t.seen < self.number or not t.frames)]
-        apart = eye_distance(found.points)
-        off = [float(np.linalg.norm((t.found.points - found.points).mean(0))) / apart for t in free]
-        if free and min(off) < NEAR:
-            track = free[int(np.argmin(off))]
-            moved = np.linalg.norm(found.points - track.found.points, axis=1).mean() / apart
-            trust = float(np.clip(moved / STILL, 0.1, 1))
-            track.found = replace(found, points=track.found.points + trust * (found.points - track.found.points))
-        else:
-            track = Track(len(self.tracks), found)
-            self.tracks.append(track)
-        track.seen, track.frames = self.number, track.frames + 1
-        return track
 
     def _decide(self, tracks: Sequence[Track]) -> None:
         """Chooses references for faces that have none yet; nobody else's who is in the frame already."""
-        taken = {t.plan.identity.person for t in self.tracks if t.seen == self.number and t.plan and t.plan.chosen}
+        seen = self.tracks.in_frame()
+        taken = {track.plan.identity.person for track in seen if track.plan.chosen}
         left = [person for person in self.people if person.name not in taken]
-        alone = sum(track.seen == self.number for track in self.tracks) == 1
-        plans = self.restorer.plan([track.plan.face for track in tracks], left, self.settings, alone)
+        plans = self.restorer.plan([track.plan.face for track in tracks], left, self.settings, len(seen) == 1)
         for track, plan in zip(tracks, plans, strict=True):
             track.plan = plan
 
@@ -137,7 +86,7 @@ class VideoRestorer:
 
     def record(self) -> list[dict[str, Any]]:
         """Of every face, as it was last seen, and in how many frames it was."""
-        return [{'track': t.number, 'frames': t.frames, 'last_frame': t.seen, **t.shown} for t in self.tracks]
+        return [{'track': t.number, 'frames': t.frames, 'last_frame': t.seen, **t.shown} for t in self.tracks.all]
 
 
 def calm(track: Track, result: Result) -> Result:

@@ -44,6 +44,10 @@ class Queue:
         place[1].add_done_callback(lambda _: self._leave(place))
         return place[1]
 
+    def later(self, function: Callable, *args: Any) -> None:
+        """Runs `function(*args)` when all that is in line by now is done; it takes nobody's place."""
+        self._thread.submit(function, *args)
+
     def ahead(self, owner: str) -> int | None:
         """How many requests come before the owner's first; 0: it is its turn. None: the owner has none in line."""
         with self._lock:

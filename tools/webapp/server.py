@@ -19,15 +19,16 @@ from ..restoration.restorer import Restorer
 from ..serving.answers import error_handlers, page_routes, read_body
 from ..serving.guard import Guard
 from . import state
+from .limits import Limits
 from .queue import Busy, Queue
-from .sessions import Absent, Ended, Full, Limits, Session, Sessions
+from .sessions import Absent, Ended, Full, Session, Sessions
 from .wish import name_of, wish_of
 from .workbench import Workbench
 
 PAGE = Path(__file__).parent / 'page'
 HEADER = 'x-session'  # a page of another site cannot set it
 STATUS = {Ended: 410, Full: 503, Absent: 404, Busy: 429}  # any other user error: 400
-UPLOADS = 8  # files read at a time; the others wait
+UPLOADS = 8  # files being read or in line at a time, each in memory; the others wait
 SLOWEST = 60.0  # seconds that a file may take to arrive
 LARGEST_WISH, LARGEST_MASK = 2**16, 8 * 2**20
 SWEEP = 20.0  # seconds between looks for expired sessions
@@ -43,8 +44,8 @@ class Server:
     """
 
     def __init__(self, restorer: Restorer, limits: Limits, network: str) -> None:
-        self.limits, self.sessions = limits, Sessions(limits)
-        self.queue = Queue(limits.queue, limits.waiting)
+        self.limits, self.queue = limits, Queue(limits.queue, limits.waiting)
+        self.sessions = Sessions(limits, lambda session: self.queue.later(self.bench.forget, session))
         self.bench = Workbench(restorer, limits, self.sessions.check_room, network)
         self.about = state.about(restorer, limits)
         self.uploads = asyncio.Semaphore(UPLOADS)
@@ -70,7 +71,7 @@ class Server:
 
     async def close(self, request: Request) -> Response:
         self.session(request)
-        await self.work(request, self.sessions.drop, self.token(request))
+        self.sessions.drop(self.token(request))
         return JSONResponse({})
 
     async def look(self, request: Request) -> Response:
@@ -89,6 +90,7 @@ class Server:
 
     async def work(self, request: Request, function: Callable, *args: Any) -> Any:
         """Puts a function in line and waits for it; who has gone away is taken out of the line."""
+        self.session(request)  # while the request came in it may have ended
         waiting = asyncio.wrap_future(self.queue.submit(self.token(request), function, *args))
         while not (await asyncio.wait({waiting}, timeout=1))[0]:
             if await request.is_disconnected():
@@ -108,7 +110,7 @@ class Server:
 
     async def upload(self, request: Request, function: Callable, usual: str, *args: Any) -> Response:
         session, name = self.session(request), name_of(request.query_params.get('name', ''), usual)
-        async with self.uploads:
+        async with self.uploads:  # until the file's turn in line: the files in memory are never more than `UPLOADS`
             data = await self.body(request, self.limits.upload, 'a picture')
             return JSONResponse(await self.work(request, function, session, name, data, *args))
 

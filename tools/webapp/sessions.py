@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,33 +14,7 @@ from ..restoration.detect import FoundFace
 from ..restoration.plan import Face, Result
 from ..restoration.references import Reference
 from ..restoration.settings import Settings
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the page takes.
-
-    Args:
-        upload: bytes of a file.
-        pixels: of a picture.
-        references: photos of references in a session, those of strangers too.
-        faces: of a photo; of more the largest are shown.
-        sessions: at a time.
-        minutes: a session lives after its last request.
-        memory: bytes of the pictures of all sessions together.
-        waiting: requests of one session in the queue.
-        queue: requests of all.
-    """
-
-    upload: int = 32 * 2**20
-    pixels: int = 25_000_000
-    references: int = 8
-    faces: int = 16
-    sessions: int = 64
-    minutes: float = 30
-    memory: int = 2 * 2**30
-    waiting: int = 4
-    queue: int = 100
+from .limits import Limits
 
 
 class Ended(RefStarError):
@@ -150,6 +124,10 @@ class Session:
         """Every face of a reference by its key."""
         return {key: face for upload in list(self.uploads.values()) for key, face in upload.faces.items()}
 
+    def all_references(self) -> list[Reference]:
+        """Every one that the network may have seen: with a mask by hand, too."""
+        return [*self.references().values(), *list(self.edited.values())]
+
     def key_of(self, reference: Reference) -> str:
         """The key of a reference, with or without a mask by hand."""
         edited = [(key, own) for (_, key), own in self.edited.items()]
@@ -159,7 +137,7 @@ class Session:
         """Of its pictures."""
         photo = self.photo
         total = 0 if photo is None else photo.picture.rgb.nbytes * (1 if photo.picture.alpha is None else 2)
-        total += sum(ref.crop.nbytes for ref in [*self.references().values(), *list(self.edited.values())])
+        total += sum(ref.crop.nbytes for ref in self.all_references())
         shown = {id(result): result for one in list(self.done.values()) for result in one.arms.values()}
         total += sum(result.image.nbytes * 2 + result.mask.nbytes * 2 for result in shown.values())
         return total
@@ -167,15 +145,8 @@ class Session:
     def start_photo(self, photo: Photo) -> None:
         """Takes another photo; what belonged to the one before is forgotten."""
         self.photo, self.shown = photo, None
-        self.release(self.edited.values())
         for old in (self.edited, self.kept, self.done):
             old.clear()
-
-    def release(self, references: Iterable[Reference] | None = None) -> None:
-        """Frees what the network made of references; none given: of all."""
-        everything = [*self.references().values(), *list(self.edited.values())]
-        for ref in everything if references is None else references:
-            ref.encoded = None
 
 
 class Sessions:
@@ -183,11 +154,14 @@ class Sessions:
 
     Args:
         limits: of the page.
+        ended: is told of every session that has ended.
         clock: seconds that pass.
     """
 
-    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
-        self.limits, self.clock = limits, clock
+    def __init__(
+        self, limits: Limits, ended: Callable[[Session], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.limits, self.ended, self.clock = limits, ended, clock
         self._all: dict[str, Session] = {}
 
     def create(self) -> str:
@@ -224,7 +198,7 @@ class Sessions:
         """Forgets a session."""
         session = self._all.pop(token, None)
         if session is not None:
-            session.release()
+            self.ended(session)
 
     def sweep(self) -> None:
         """Forgets sessions that have expired."""

@@ -14,7 +14,8 @@ from ..restoration.record import face_record
 from ..restoration.regions import NAMES
 from ..restoration.restorer import Restorer
 from ..restoration.settings import Settings
-from .sessions import Absent, Limits, Session, Shown, Upload
+from .limits import Limits
+from .sessions import Absent, Session, Shown, Upload
 
 
 def about(restorer: Restorer, limits: Limits) -> dict[str, Any]:

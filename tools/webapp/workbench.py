@@ -13,13 +13,16 @@ from PIL import Image
 from ...data.masks.png import decode_mask
 from ...data.picture import Picture, encode_picture, picture_from
 from ...errors import RefStarError
+from ..restoration.detect import FoundFace
+from ..restoration.names import unique
 from ..restoration.photo import Layout, cut_faces, put_back
 from ..restoration.plan import Face, Identity, Plan, Result
 from ..restoration.record import face_record
-from ..restoration.references import Person, fit
+from ..restoration.references import Person, ReferenceReader, fit
 from ..restoration.restorer import Restorer
 from ..restoration.settings import Settings
-from .sessions import Absent, Limits, Photo, Session, Shown, Upload
+from .limits import Limits
+from .sessions import Absent, Photo, Session, Shown, Upload
 from .state import state_of
 from .wish import Wish
 
@@ -38,6 +41,16 @@ class Workbench:
 
     def __init__(self, restorer: Restorer, limits: Limits, check_room: Callable[[], None], network: str) -> None:
         self.restorer, self.limits, self.check_room, self.network = restorer, limits, check_room, network
+        detector = None if restorer.detector is None else self.largest_faces
+        self.reader = ReferenceReader(restorer.size, detector, restorer.guard, limits.pixels)
+
+    def largest_faces(self, rgb: np.ndarray) -> list[FoundFace]:
+        """The faces of a picture, as many as the page shows: of no more anything is cut out or measured."""
+        return self.restorer.detector(rgb)[: self.limits.faces]
+
+    def forget(self, session: Session) -> None:
+        """Lets the network forget what it made of a session's references."""
+        self.restorer.engine.forget(session.all_references())
 
     # ----------------------------------------------------------------- what the user gives
     def take_photo(self, session: Session, name: str, data: bytes) -> dict[str, Any]:
@@ -46,12 +59,12 @@ class Workbench:
         Raises:
             RefStarError: it is no picture, is too large, or shows no face.
         """
-        picture, detector = picture_from(data, name, self.limits.pixels), self.restorer.detector
-        if detector is None:
+        picture = picture_from(data, name, self.limits.pixels)
+        if self.restorer.detector is None:
             fit(picture, self.restorer.size, name)
             found = [None]
         else:
-            found = detector(picture.rgb)[: self.limits.faces]
+            found = self.largest_faces(picture.rgb)
             if not found:
                 raise RefStarError(f'{name}: no face was found; take a photo with a larger or less turned face')
         before = session.photo
@@ -61,6 +74,7 @@ class Workbench:
         except RefStarError:
             session.photo = before
             raise
+        self.restorer.engine.forget(session.edited.values())
         session.start_photo(session.photo)
         return self.tell(session)
 
@@ -73,8 +87,8 @@ class Workbench:
         if len(session.uploads) >= self.limits.references:
             raise RefStarError(f'{name}: there are {self.limits.references} references already; remove one first')
         picture = picture_from(data, name, self.limits.pixels)
-        name = unique(name, {upload.name for upload in session.uploads.values()})
-        number, faces = session.number(), self.restorer.reader.faces(picture, name)[: self.limits.faces]
+        (name,) = unique([name], {upload.name for upload in session.uploads.values()})
+        number, faces = session.number(), self.reader.faces(picture, name)
         session.uploads[number] = Upload(name, stranger, {f'{number}-{i}': face for i, face in enumerate(faces)})
         try:
             self.check_room()
@@ -92,11 +106,9 @@ class Workbench:
         upload = next((n for n in session.uploads if str(n) == number), None)
         if upload is None:
             raise Absent(f'there is no reference {number[:20]}')
-        keys = session.uploads[upload].faces
-        session.release(keys.values())
-        for place in [place for place in session.edited if place[1] in keys]:
-            session.release([session.edited.pop(place)])
-        del session.uploads[upload]
+        faces = session.uploads.pop(upload).faces
+        edited = [session.edited.pop(place) for place in list(session.edited) if place[1] in faces]
+        self.restorer.engine.forget([*faces.values(), *edited])
         return self.tell(session)
 
     def edit_mask(self, session: Session, key: str, data: bytes | None) -> dict[str, Any]:
@@ -111,7 +123,7 @@ class Workbench:
         place, size = (session.shown.face, key), self.restorer.size
         mask = None if data is None else decode_mask(data, (size, size), 'the mask').astype(np.float32) / 255
         if place in session.edited:
-            session.release([session.edited.pop(place)])
+            self.restorer.engine.forget([session.edited.pop(place)])
         if mask is not None:
             session.edited[place] = replace(references[key], mask=mask, encoded=None)
         return self.tell(session)
@@ -127,7 +139,7 @@ class Workbench:
             raise RefStarError('drop a photo first')
         if not 0 <= wish.face < len(session.photo.found):
             raise RefStarError(f'face {wish.face}: the photo has {len(session.photo.found)}, counted from 0')
-        self.restorer.engine.check(wish.settings)
+        self.restorer.check(wish.settings)
         if wish.face not in session.done:
             self.check_room()
         face = self.face(session.photo, wish.face)
@@ -174,7 +186,7 @@ class Workbench:
         if by_hand:
             people, settings = [Person(name, [ref for _, ref in faces])], replace(wish.settings, num_refs=len(faces))
         else:
-            people, settings = self.restorer.reader.people(faces, name, {}), wish.settings
+            people, settings = self.reader.people(faces, name, {}), wish.settings
         alone = by_hand or stranger or len(session.photo.found) == 1
         plan = self.restorer.plan([face], people, settings, alone)[0]
         chosen = []
@@ -232,15 +244,6 @@ class Workbench:
         """Renews what the page is told of the session."""
         session.state = state_of(session)
         return session.state
-
-
-def unique(name: str, taken: set[str]) -> str:
-    """The name, with a number where it is taken."""
-    number, found = 1, name
-    while found in taken:
-        number += 1
-        found = f'{name} ({number})'
-    return found
 
 
 def preview_of(picture: Picture) -> bytes:
