@@ -1,6 +1,7 @@
 """`refstar plot`: what is read from the logs of runs, and the picture."""
 
 import math
+import time
 from pathlib import Path
 
 import cv2
@@ -92,6 +93,7 @@ def test_a_real_run_killed_and_resumed(tmp_path: Path) -> None:
     opt['train'].update(total_iter=3, scheduler={'type': 'MultiStepLR', 'milestones': [5]})
     opt['logger'].update(use_tb_logger=True, print_freq=3)
     kill_resume.finish(tmp_path, opt)  # saves at 2; 3 is lost
+    time.sleep(1)  # a log is named by the second
     opt['train']['total_iter'] = 7
     folder = kill_resume.finish(tmp_path, opt)
     assert len(list(folder.glob('train_*.log'))) == 2
