@@ -36,7 +36,7 @@ test: setup
 	$(VENV)/bin/python -m pytest -n auto --dist loadfile
 
 kills: setup
-	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/kill_resume.py --kills 30
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(VENV)/bin/python -m helpers.kill_resume --kills 30
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -9,23 +9,23 @@ VERSION = '0.1.0'
 
 FOLDERS = {
     'refstar': 'refstar_arch',
-    'refstar.trainer': 'refstar_arch/trainer',
+    'refstar.curate': 'curate',
     'refstar.data': 'data',
     'refstar.data.collections': 'data/collections',
-    'refstar.data.masks': 'data/masks',
     'refstar.data.synthetic': 'data/synthetic',
     'refstar.data.synthetic.compiled': 'data/synthetic/compiled',
+    'refstar.evaluation': 'evaluation',
     'refstar.losses': 'losses',
     'refstar.metrics': 'metrics',
     'refstar.models': 'models',
     'refstar.options': 'options',
+    'refstar.restore': 'restore',
     'refstar.tools': 'tools',
-    'refstar.tools.building': 'tools/building',
-    'refstar.tools.evaluation': 'tools/evaluation',
-    'refstar.tools.restoration': 'tools/restoration',
     'refstar.tools.review': 'tools/review',
     'refstar.tools.serving': 'tools/serving',
     'refstar.tools.webapp': 'tools/webapp',
+    'refstar.trainer': 'trainer',
+    'refstar.utils': 'utils',
 }
 
 REQUIRES = [

@@ -20,7 +20,7 @@ import torch
 from refstar.data.collections.listing import images_in
 from refstar.data.degradation import Degradation
 from refstar.data.images import decode
-from refstar.tools.restoration.guard import Guard, guard_by_file, guard_of
+from refstar.restore.identity_check import Guard, guard_by_file, guard_of
 
 COLLECTIONS = ('lfw_test', 'london_test')
 PRESETS = ('ffhq_ref_moderate', 'ffhq_ref_severe')
@@ -79,7 +79,7 @@ def main() -> None:
     torch.set_num_threads(1)
     guards = [guard_by_file(name, str(args.faces / 'weights' / file)) for name, file in NETWORKS.items()]
     if args.network:
-        from refstar.network_file import load_network
+        from refstar.utils.network_file import load_network
 
         guards.insert(0, guard_of(load_network(args.network)))
     pairs = [pair for split in COLLECTIONS for pair in draw_pairs(args.faces, split, args.pairs // len(COLLECTIONS))]

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 import refstar  # noqa: F401
+from refstar.curate.pair_sources import SyntheticPairs
 from refstar.data.images import decode
-from refstar.data.masks.sources import SyntheticPairs
 from refstar.data.synthetic.match import correspond
 from refstar.tools.masks_build import main as build
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from refstar import RefSTAR, Restorer
-from refstar.tools.restoration.settings import Settings
+from refstar.restore.restore_settings import Settings
 from refstar.trainer.option_file import load_options
 
 # The network of the released GFPGANv1.3 and v1.4 weights.

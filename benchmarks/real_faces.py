@@ -26,8 +26,8 @@ from pathlib import Path
 import yaml
 
 from refstar.tools.demo_options import put
-from refstar.tools.training_log import parse_line
 from refstar.trainer.option_file import load_options
+from refstar.trainer.training_log import parse_line
 
 REPO = Path(__file__).resolve().parent.parent
 OPTIONS = {

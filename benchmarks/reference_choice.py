@@ -17,13 +17,13 @@ from identity_guard import degrade, read
 
 import refstar  # noqa: F401  (first: makes basicsr importable)
 from refstar.data.collections.listing import images_in
-from refstar.tools.restoration.detect import FaceDetector
-from refstar.tools.restoration.guard import guard_by_file
-from refstar.tools.restoration.plan import Plan
-from refstar.tools.restoration.references import Reference
-from refstar.tools.restoration.restorer import Restorer
-from refstar.tools.restoration.settings import Settings
-from refstar.tools.restoration.traits import traits_of
+from refstar.restore.detection import FaceDetector
+from refstar.restore.face_attributes import traits_of
+from refstar.restore.face_plan import Plan
+from refstar.restore.identity_check import guard_by_file
+from refstar.restore.references import Reference
+from refstar.restore.restore_settings import Settings
+from refstar.restore.restorer import Restorer
 
 DETECTOR, JUDGE = 'detection_mobilenet0.25_Final.pth', 'edgeface_xxs_q.pt'
 

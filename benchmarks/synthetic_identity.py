@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
 import refstar  # noqa: F401
-from refstar.checkpoint import save_atomically
 from refstar.data.synthetic.identity import person
 from refstar.data.synthetic.photo import draw_shot, take_photo
 from refstar.identity_arch import imagenet_112
 from refstar.mobilefacenet_arch import MobileFaceNet
+from refstar.utils.checkpoint import save_atomically
 
 STRANGERS = 900_000  # first person that no training here or in the demo sees
 

@@ -3,7 +3,7 @@
 `cv2.filter2D` with the published kernels of 41 pixels takes half the time of a degraded sample, and of its result,
 down-sampling by 4 reads a quarter. `blur_and_shrink` gives what `filter2D` with mirrored borders and
 `resize(INTER_LINEAR)` give, kernels cut off at the same square, to within a step of 8 bits in photos (on average 0.03
-of a step; 1.5 steps at most in white noise: tests/test_blur.py):
+of a step; 1.5 steps at most in white noise: tests/data/test_blur.py):
 
 * lines that down-sampling does not read are not computed, and its two weights are part of the filter;
 * a kernel without a narrow side (`WIDE`) acts on the image at half its size; what the halving has already blurred is

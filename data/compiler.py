@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import RefStarError
+from refstar.utils.errors import RefStarError
 
 try:
     import numba

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from scipy.special import ndtri
 
-from ..errors import RefStarError, nearest
+from refstar.utils.errors import RefStarError, nearest
+
 from .blur import blur_and_shrink
 
 Range = tuple[float, float]

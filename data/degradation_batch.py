@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from refstar.utils.device import send
+
 from .blur import anisotropic_kernel
 from .degradation import Draw
 from .jpeg_batch import BLOCK, jpeg_batch
-from .sending import send
 
 NUMBERS = [(field.name, field.type) for field in fields(Draw) if field.name != 'field']
 

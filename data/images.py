@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from ..errors import RefStarError
+from refstar.utils.errors import RefStarError
+
 from .collections.lmdb_images import database_of, read_bytes
 
 LEVELS = np.arange(256, dtype=np.float32) / np.float32(255) * 2 - 1  # 8-bit values in [-1, 1]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from .sending import send
+from refstar.utils.device import send
 
 # ITU-T T.81, tables K.1 and K.2
 LUMA = (

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import RefStarError
+from refstar.utils.errors import RefStarError
+
 from .geometry import enlarge, pixel_grid
 
 # Points on the frame that stay where they are, so that the flow fades out towards the border.

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..durable import write_atomically
-from ..errors import RefStarError
+from refstar.utils.atomic_files import write_atomically
+from refstar.utils.errors import RefStarError
+
 from .images import READABLE, opened
 
 MAX_PIXELS = 100_000_000  # of a picture, before and after enlarging

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from .dataset_settings import choice, number, switch, whole
 from .degradation import Degradation
 from .degradation_batch import pack
 from .images import ImageStore, to_tensor
 from .landmarks import Landmarks, move_points
 from .pairs import Face, Slot, self_pair
 from .photometric import occlude, relight
-from .settings import choice, number, switch, whole
 
 FACE_KEYS = {
     'gt_size': 'side of all images in pixels',

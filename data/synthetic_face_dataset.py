@@ -9,7 +9,8 @@ import torch
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
-from ..errors import RefStarError
+from refstar.utils.errors import RefStarError
+
 from .degradation import Degradation
 from .images import to_tensor
 from .synthetic.identity import person

@@ -14,8 +14,9 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..errors import RefStarError
-from ..layers import identity_grid
+from refstar.layers import identity_grid
+from refstar.utils.errors import RefStarError
+
 from .masked import masked_mean, only
 
 CHARBONNIER = 1e-3  # of the image side: below it the end-point error counts as a square

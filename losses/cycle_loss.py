@@ -8,7 +8,8 @@ import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from ..errors import RefStarError
+from refstar.utils.errors import RefStarError
+
 from .lpips_loss import LPIPSLoss
 from .masked import masked_mean
 

@@ -7,8 +7,9 @@ import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from ..errors import RefStarError
-from ..identity_arch import IdentityEncoder
+from refstar.identity_arch import IdentityEncoder
+from refstar.utils.errors import RefStarError
+
 from .masked import only
 
 

@@ -3,8 +3,8 @@
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from ..layers import resize
-from ..lpips_network import load_lpips
+from refstar.layers import resize
+from refstar.lpips_network import load_lpips
 
 
 @LOSS_REGISTRY.register()

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from ..errors import RefStarError
+from refstar.utils.errors import RefStarError
+
 from .masked import masked_mean, only
 
 # Probabilities are kept this far from 0 and 1: the smallest step that float32 can tell from 1 is 6e-8.

@@ -10,8 +10,9 @@ import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
-from ..errors import RefStarError
-from .images import same_shape, to_tensor
+from refstar.utils.errors import RefStarError
+
+from .basicsr_images import same_shape, to_tensor
 
 # A Gaussian of sigma pixels passes exp(-2 (pi sigma f)^2) of the frequency f. A photo that was shrunk `down` times
 # keeps nothing above f = 1 / (2 down), its Nyquist limit. With this sigma / down, half of that frequency passes.

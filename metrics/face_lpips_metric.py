@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
-from ..errors import RefStarError
-from ..weights import load_fitting, read_state_dict
-from .images import same_shape, to_tensor
+from refstar.utils.errors import RefStarError
+from refstar.utils.weight_files import load_fitting, read_state_dict
+
+from .basicsr_images import same_shape, to_tensor
 from .lpips_metric import calculate_lpips
 
 # Skin, brows, eyes, glasses, ears, nose, inner mouth and lips; not hair, hat, earring, necklace, neck, cloth.

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from ..identity_arch import IdentityEncoder
-from .images import to_tensor
+from refstar.identity_arch import IdentityEncoder
+
+from .basicsr_images import to_tensor
 
 
 @lru_cache(maxsize=4)

@@ -19,12 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import RefStarError, nearest
-from ..identity_arch import ARCFACE_112, PREPARE, grey_128
-from ..identity_networks import NETWORKS
-from ..weights import sha256
-from .face_points import FacePoints, similarity
-from .images import to_tensor
+from refstar.identity_arch import ARCFACE_112, PREPARE, grey_128
+from refstar.identity_networks import NETWORKS
+from refstar.utils.errors import RefStarError, nearest
+from refstar.utils.face_points import FacePoints, similarity
+from refstar.utils.weight_files import sha256
+
+from .basicsr_images import to_tensor
 
 
 def refldm_112(img: np.ndarray) -> Tensor:

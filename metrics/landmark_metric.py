@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from ..errors import RefStarError
-from ..weights import load_fitting, read_state_dict
-from .images import same_shape
+from refstar.utils.errors import RefStarError
+from refstar.utils.weight_files import load_fitting, read_state_dict
+
+from .basicsr_images import same_shape
 
 # PFLD and its kin see a square of the face: its middle (down) and side, as shares of an FFHQ-aligned photo's side.
 MIDDLE, SIDE, INPUT = 0.575, 0.66, 112

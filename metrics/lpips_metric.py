@@ -7,8 +7,9 @@ import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import nn
 
-from ..lpips_network import load_lpips
-from .images import same_shape, to_tensor
+from refstar.lpips_network import load_lpips
+
+from .basicsr_images import same_shape, to_tensor
 
 
 @lru_cache(maxsize=4)

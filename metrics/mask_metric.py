@@ -3,7 +3,7 @@
 import numpy as np
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from .images import same_shape
+from .basicsr_images import same_shape
 
 
 @METRIC_REGISTRY.register()

@@ -8,9 +8,10 @@ import numpy as np
 from basicsr.metrics.niqe import calculate_niqe
 from basicsr.metrics.psnr_ssim import calculate_psnr, calculate_ssim
 
-from ..data.face_region import face_oval
-from ..lpips_network import BACKBONES
-from ..weights import sha256
+from refstar.data.face_region import face_oval
+from refstar.lpips_network import BACKBONES
+from refstar.utils.weight_files import sha256
+
 from .detail_metric import calculate_detail
 from .face_lpips_metric import black_outside, face_parser
 from .identity_protocols import IdentityScore, protocol

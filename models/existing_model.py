@@ -9,7 +9,8 @@ from basicsr.models.swinir_model import SwinIRModel
 from basicsr.utils.registry import MODEL_REGISTRY
 from gfpgan.models.gfpgan_model import GFPGANModel
 
-from ..errors import RefStarError
+from refstar.utils.errors import RefStarError
+
 from .reference_mixin import ReferenceMixin
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from torch import nn
 
-from ..call_checks import check_settings
-from ..data.degradation_batch import complete
-from ..errors import RefStarError
-from ..value_range import to_range
-from . import parts
+from refstar.data.degradation_batch import complete
+from refstar.input_checks import check_settings
+from refstar.utils.errors import RefStarError
+from refstar.value_range import to_range
+
+from . import load_and_freeze
 
 IMAGES = ('lq', 'gt', 'refs', 'wrong_refs')
 ARMS = {'right': ('refs', 'ref_valid'), 'none': (), 'wrong': ('wrong_refs', 'wrong_valid')}
@@ -39,7 +40,7 @@ class ReferenceMixin:
     """
 
     value_range: tuple[float, float] = (0, 1)
-    option_keys = {**parts.KEYS, **parts.STRENGTH_KEYS}
+    option_keys = {**load_and_freeze.KEYS, **load_and_freeze.STRENGTH_KEYS}
 
     def __init__(self, opt: dict) -> None:
         self.arm = 'right'
@@ -52,7 +53,7 @@ class ReferenceMixin:
                 '(a model for another range says so by its class attribute value_range)'
             )
         super().__init__(opt)
-        check_settings(**parts.test_options(self), where='val:')
+        check_settings(**load_and_freeze.test_options(self), where='val:')
         for net in self.networks():
             net.register_forward_pre_hook(self.add_references, with_kwargs=True)
 
@@ -65,9 +66,9 @@ class ReferenceMixin:
         if net is getattr(self, 'net_g', None):
             if self.opt['num_gpu'] > 1 and not self.opt['dist']:
                 raise RefStarError(f'{type(self).__name__}: several GPUs need torchrun ... --launcher pytorch')
-            parts.load_parts(self, net)
+            load_and_freeze.load_parts(self, net)
             if self.is_train:
-                parts.freeze_parts(self, net)
+                load_and_freeze.freeze_parts(self, net)
         return super().model_to_device(net)
 
     def init_training_settings(self) -> None:
@@ -88,7 +89,7 @@ class ReferenceMixin:
         super().feed_data({**data, **found})
 
     def optimize_parameters(self, current_iter: int) -> None:
-        self.call = {'strength': parts.training_strength(self, current_iter)}
+        self.call = {'strength': load_and_freeze.training_strength(self, current_iter)}
         super().optimize_parameters(current_iter)
 
     def add_references(self, net: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
@@ -102,10 +103,10 @@ class ReferenceMixin:
         """The model's own validation, once for every arm."""
         dataset, paths = dataloader.dataset.opt, self.opt['path']
         name, folder = dataset['name'], paths['visualization']
-        self.call = parts.test_options(self)
+        self.call = load_and_freeze.test_options(self)
         validate = functools.partial(super().nondist_validation, dataloader, current_iter, tb_logger, save_img)
         try:
-            for arm in parts.arms_of(self, ARMS, dataloader.dataset[0]):
+            for arm in load_and_freeze.arms_of(self, ARMS, dataloader.dataset[0]):
                 self.arm, suffix = arm, '' if arm == 'right' else f'_{arm}'
                 dataset['name'] = name + suffix
                 if self.opt['is_train']:  # BasicSR's folders in training do not name the data set

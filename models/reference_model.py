@@ -19,12 +19,13 @@ from basicsr.utils import get_root_logger, imwrite, tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
-from ..data.degradation_batch import complete
-from ..errors import RefStarError
-from ..trainer.progress import draw
-from ..trainer.step import step_of
-from ..trainer.validation import in_order
-from . import parallel, parts, tensorboard
+from refstar.data.degradation_batch import complete
+from refstar.trainer.progress import draw
+from refstar.trainer.step import step_of
+from refstar.trainer.validation import in_order
+from refstar.utils.errors import RefStarError
+
+from . import load_and_freeze, parallel, tensorboard
 from .pictures import flow_colours, strip
 
 
@@ -36,7 +37,7 @@ class ReferenceModel(SRModel):
 
     arms: tuple[str, ...] = ()
     option_keys = {
-        **parts.KEYS,
+        **load_and_freeze.KEYS,
         **tensorboard.KEYS,
         'train.selection_opt': 'loss of the selection masks',
         'train.correspondence_opt': 'loss of the correspondence',
@@ -49,7 +50,7 @@ class ReferenceModel(SRModel):
             tensorboard.check(opt)
         super().__init__(opt)
         if not self.is_train:  # training does so in init_training_settings, before the EMA is made
-            parts.load_parts(self, self.net_g)
+            load_and_freeze.load_parts(self, self.net_g)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """The plain network in every process, see :mod:`~refstar.models.parallel`."""
@@ -65,8 +66,8 @@ class ReferenceModel(SRModel):
 
     def init_training_settings(self) -> None:
         train_opt = self.opt['train']
-        parts.load_parts(self, self.net_g)
-        parts.freeze_parts(self, self.net_g)
+        load_and_freeze.load_parts(self, self.net_g)
+        load_and_freeze.freeze_parts(self, self.net_g)
         self.criteria = nn.ModuleDict(
             {key[: -len('_opt')]: build_loss(opt) for key, opt in train_opt.items() if key.endswith('_opt') and opt}
         ).to(self.device)
@@ -170,7 +171,7 @@ class ReferenceModel(SRModel):
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
         """Runs every arm on every sample; averages, logs and writes figures and pictures."""
         dataset, val = dataloader.dataset.opt['name'], self.opt['val']
-        arms = parts.arms_of(self, self.arms, dataloader.dataset[0])
+        arms = load_and_freeze.arms_of(self, self.arms, dataloader.dataset[0])
         metrics, records = val.get('metrics') or {}, []
         training = self.net_eval.training
         self.net_eval.eval()

@@ -6,11 +6,12 @@ from basicsr.utils import tensor2img
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
-from ..errors import RefStarError
-from ..layers import resize
+from refstar.layers import resize
+from refstar.utils.errors import RefStarError
+
+from .auxiliary_losses import supervise
 from .pictures import overlay
 from .reference_model import ReferenceModel
-from .supervision import supervise
 
 
 @MODEL_REGISTRY.register()

@@ -11,16 +11,17 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ..call_checks import check_settings
-from ..data.face_region import face_oval
-from ..errors import RefStarError
-from ..layers import resize
-from . import adversarial, parts
+from refstar.data.face_region import face_oval
+from refstar.input_checks import check_settings
+from refstar.layers import resize
+from refstar.utils.errors import RefStarError
+
+from . import adversarial, load_and_freeze
+from .auxiliary_losses import same_person, supervise
 from .cycle import degrade
 from .outputs import Output, read_output
 from .pictures import overlay
 from .reference_model import ReferenceModel
-from .supervision import same_person, supervise
 
 IMAGE_LOSSES = ('pixel_opt', 'pyramid_opt', 'lpips_opt', 'perceptual_opt')
 
@@ -37,7 +38,7 @@ class RefSTARModel(ReferenceModel):
     arms = ('right', 'none', 'wrong')
     option_keys = {
         **ReferenceModel.option_keys,
-        **parts.STRENGTH_KEYS,
+        **load_and_freeze.STRENGTH_KEYS,
         **adversarial.KEYS,
         'train.pixel_opt': 'loss between output and GT',
         'train.pyramid_opt': "the same on the backbone's pyramid (GFPGAN)",
@@ -60,7 +61,7 @@ class RefSTARModel(ReferenceModel):
         if opt['is_train']:
             check_recipe(opt)
         super().__init__(opt)
-        check_settings(**parts.test_options(self), where='val:')
+        check_settings(**load_and_freeze.test_options(self), where='val:')
         if tuple(getattr(self.net_g, 'value_range', ())) != (-1, 1):
             raise RefStarError('RefSTARModel: network_g must be a RefSTAR with value_range: [-1, 1] (the default)')
 
@@ -102,7 +103,7 @@ class RefSTARModel(ReferenceModel):
     def generator_terms(self, current_iter: int) -> dict[str, Tensor]:
         """One forward pass (and the cycle pass) and all losses of net_g by name."""
         data, opt, cri = self.data, self.opt['train'], self.criteria
-        strength = parts.training_strength(self, current_iter)
+        strength = load_and_freeze.training_strength(self, current_iter)
         kwargs = {'strength': strength, **(opt.get('backbone_kwargs') or {})}
         out, aux = self.net_g(self.lq, data['refs'], data['ref_valid'], return_aux=True, **kwargs)
         out = read_output(out)
@@ -192,7 +193,7 @@ class RefSTARModel(ReferenceModel):
             refs and self.data[refs],
             valid and self.data[valid],
             return_aux=True,
-            **parts.test_options(self),
+            **load_and_freeze.test_options(self),
             **(self.opt.get('val') or {}).get('backbone_kwargs') or {},
         )
         image = read_output(out).image

@@ -2,22 +2,22 @@
 
 from typing import Any
 
-from ..errors import RefStarError
-from ..trainer import switches
+from refstar.trainer import training_options
+from refstar.utils.errors import RefStarError
 
 LOGGER = {
-    'image_freq': switches.Key(
+    'image_freq': training_options.Key(
         'with use_tb_logger: every so many iterations the first sample of the training batch is drawn for TensorBoard: '
         'LQ, reference with its selection, output with and without it, GT, flow (default: never)',
         'a whole number from 1',
-        switches.is_count,
+        training_options.is_count,
     ),
 }
 VAL = {
-    'tb_images': switches.Key(
+    'tb_images': training_options.Key(
         'with use_tb_logger: so many photos of every validation are drawn like that, in all arms (default: none)',
         'a whole number from 1',
-        switches.is_count,
+        training_options.is_count,
     ),
 }
 KEYS = {
@@ -36,7 +36,7 @@ def check(opt: dict[str, Any]) -> None:
     logger = opt.get('logger') or {}
     for where, keys in (('logger', LOGGER), ('val', VAL)):
         block = opt.get(where) or {}
-        switches.check_values(block, keys, f'{where}:')
+        training_options.check_values(block, keys, f'{where}:')
         for name in keys:
             if block.get(name) and not logger.get('use_tb_logger'):
                 raise RefStarError(f'{where}:{name} needs logger:use_tb_logger: true')

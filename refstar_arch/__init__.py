@@ -7,14 +7,14 @@ Registered classes and functions are attributes of this module: `from refstar im
 
 from typing import Any
 
-from . import compat
-from .errors import RefStarError
+from refstar.trainer import import_hook
+from refstar.utils.errors import RefStarError
 
 __version__ = '0.1.0'
 __all__ = ['RefStarError', '__version__']
 
 # Public names that are in no registry: name -> module.
-_LAZY = {'ReferenceBank': 'refstar.reference_bank', 'Restorer': 'refstar.tools.restoration.restorer'}
+_LAZY = {'ReferenceBank': 'refstar.reference_bank', 'Restorer': 'refstar.restore.restorer'}
 
 
 def __getattr__(name: str) -> Any:
@@ -23,10 +23,10 @@ def __getattr__(name: str) -> Any:
 
         return getattr(import_module(_LAZY[name]), name)
     if name[0].isupper() or name.startswith('calculate_'):
-        found = compat.registered(name)
+        found = import_hook.registered(name)
         if found is not None:
             return found
     raise AttributeError(f"module 'refstar' has no attribute {name!r}")
 
 
-compat.install()
+import_hook.install()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import RefStarError
+from refstar.utils.errors import RefStarError
 
 
 def _stylegan_taps(net: nn.Module, size: int) -> list[str]:

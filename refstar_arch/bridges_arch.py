@@ -16,7 +16,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from gfpgan.archs import restoreformer_arch
 from torch import nn
 
-from .errors import RefStarError
+from refstar.utils.errors import RefStarError
 
 
 def _codeformer(module: str, name: str, *args: Any, **kwargs: Any) -> nn.Module:

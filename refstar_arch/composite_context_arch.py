@@ -13,8 +13,9 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from refstar.utils.errors import RefStarError
+
 from .context_attention import HEADS
-from .errors import RefStarError
 from .identity_arch import IdentityEncoder
 from .layers import ResBlock, act, resize, with_slots
 

@@ -16,9 +16,10 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from .errors import RefStarError
+from refstar.utils.errors import RefStarError
+from refstar.utils.weight_files import sha256
+
 from .identity_networks import NETWORKS
-from .weights import sha256
 
 # Five points (left and right eye, nose, left and right corner of the mouth; x, y) in the crop of 512 pixels that FFHQ
 # and facexlib use, and in the crop of 112 pixels that ArcFace and its successors use.

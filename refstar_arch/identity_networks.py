@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .errors import RefStarError
+from refstar.utils.errors import RefStarError
+from refstar.utils.onnx_network import open_session
+from refstar.utils.weight_files import load_fitting, read_state_dict
+
 from .mobilefacenet_arch import MobileFaceNet
-from .onnx_network import open_session
-from .weights import load_fitting, read_state_dict
 
 
 def _read(path: str | Path, network: str) -> dict[str, Tensor]:

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .errors import RefStarError
+from refstar.utils.errors import RefStarError
+
 from .identity_arch import IdentityEncoder
 from .identity_networks import NETWORKS
 from .layers import with_slots

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .checkpoint import save_atomically
-from .errors import RefStarError
+from refstar.utils.checkpoint import save_atomically
+from refstar.utils.errors import RefStarError
 
 FORMAT = 'refstar.bank.2'
 

@@ -6,7 +6,8 @@ Axis letters: m = b * n images, c channels, h w feature size, H W image size.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .errors import RefStarError
+from refstar.utils.errors import RefStarError
+
 from .layers import ResBlock, act
 
 

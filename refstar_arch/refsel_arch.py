@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from refstar.utils.errors import RefStarError
+
 from .correspondence import Match, MatchEncoder, Matcher
-from .errors import RefStarError
 from .layers import ResBlock, act, resize, resize_slots, to_slots, warp, with_slots
 from .person_check import PersonCheck, both
 

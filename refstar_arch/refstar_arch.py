@@ -14,12 +14,13 @@ from basicsr.archs import build_network
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from refstar.utils.errors import RefStarError
+
 from .backbones import default_context_taps, default_taps, measure_context_taps, measure_taps
-from .call_checks import check_photos, check_references, check_settings
 from .composite_context_arch import CompositeContext
 from .context_attention import ContextAttention
-from .errors import RefStarError
 from .identity_arch import IdentityEncoder
+from .input_checks import check_photos, check_references, check_settings
 from .layers import resize_slots, with_slots
 from .multi_reference import guided
 from .reference_bank import ReferenceBank

@@ -15,7 +15,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from .errors import RefStarError
+from refstar.utils.errors import RefStarError
 
 ACT_GAIN = math.sqrt(2)  # keeps the variance through a leaky ReLU
 

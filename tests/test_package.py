@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import runs
+from helpers import runs
 
 ROOT = Path(__file__).parents[1]
 EXPECTED = ('RefSTAR', 'SyntheticFaceDataset', 'SelectionLoss', 'calculate_detail', 'RefSTARModel')  # one per registry

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .entry import report
+from .cli_common import report
 from .restore import network_arguments, open_restorer
 from .serving.serve import checked_token, serve, serving_arguments
 from .webapp.limits import Limits
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         RefStarError: the arguments make no sense, a file is missing, the libraries are absent ...
     """
-    from ..errors import RefStarError
+    from refstar.utils.errors import RefStarError
 
     token = checked_token(args)
     for name in LIMITS:

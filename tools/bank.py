@@ -4,8 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..errors import RefStarError
-from .entry import report
+from refstar.utils.errors import RefStarError
+
+from .cli_common import report
 from .restore import network_arguments, open_restorer
 
 
@@ -34,9 +35,9 @@ def build(args: argparse.Namespace) -> None:
     Raises:
         RefStarError: wrong input, no usable reference, or photos of several people.
     """
-    from .restoration.bank import MOST_REFERENCES, write_bank
-    from .restoration.files import photos_of_one
-    from .restoration.references import BANK_SUFFIX, most_telling
+    from refstar.restore.bank_file import MOST_REFERENCES, write_bank
+    from refstar.restore.input_files import photos_of_one
+    from refstar.restore.references import BANK_SUFFIX, most_telling
 
     if args.output.suffix != BANK_SUFFIX:
         raise RefStarError(f'{args.output}: the name of a reference bank ends with {BANK_SUFFIX}')

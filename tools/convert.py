@@ -8,8 +8,9 @@ and the options of its experiment (`experiments/NAME/*.yml`).
 import argparse
 from pathlib import Path
 
-from ..errors import RefStarError
-from .entry import import_modules, report
+from refstar.utils.errors import RefStarError
+
+from .cli_common import import_modules, report
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,8 +42,8 @@ def convert(args: argparse.Namespace) -> None:
     Raises:
         RefStarError: wrong input.
     """
-    from ..checkpoint import in_half
-    from ..network_file import build, read_network, write_network
+    from refstar.utils.checkpoint import in_half
+    from refstar.utils.network_file import build, read_network, write_network
 
     key = 'params_ema' if args.ema else args.param_key
     if key and args.input.suffix == '.safetensors':

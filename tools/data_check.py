@@ -15,12 +15,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import RefStarError
-from .entry import report as run
+from refstar.utils.errors import RefStarError
+
+from .cli_common import report as run
 
 if TYPE_CHECKING:
-    from ..data.collections.check import Report
-    from ..data.collections.collection import Part
+    from refstar.curate.collection import Part
+    from refstar.curate.collection_check import Report
 
 SHOWN = 20  # problems of a kind that are printed; --json has all
 COLUMNS = ('identities', 'images', 'degraded', 'sides', 'missing', 'corrupt', 'too small', 'not square', 'duplicate')
@@ -53,10 +54,10 @@ def main(argv: list[str] | None = None) -> int:
 
     def check() -> None:
         nonlocal problems
-        from ..data.collections.check import DISTANCE
-        from ..data.collections.check import check as look
-        from ..data.parallel import cores
-        from ..data.text_files import write_text
+        from refstar.curate.collection_check import DISTANCE
+        from refstar.curate.collection_check import check as look
+        from refstar.utils.parallel import cores
+        from refstar.utils.text_files import write_text
 
         distance = DISTANCE if args.duplicates is None else None
         if args.duplicates not in (None, 'off'):
@@ -84,7 +85,7 @@ def whole(value: object, key: str, low: int) -> int:
 
 
 def _parts(args: argparse.Namespace) -> list['Part']:
-    from ..data.collections.collection import parts_of
+    from refstar.curate.collection import parts_of
 
     roots = {'dataroot_gt': args.gt, 'dataroot_lq': args.lq, 'dataroot_ref': args.ref}
     parts = []
@@ -100,8 +101,8 @@ def _parts(args: argparse.Namespace) -> list['Part']:
 
 def _datasets(path: str) -> list['Part']:
     """The data sets of an option file that read a manifest."""
-    from ..data.collections.collection import Part
-    from ..trainer.option_file import load_options
+    from refstar.curate.collection import Part
+    from refstar.trainer.option_file import load_options
 
     parts = []
     for phase, opt in (load_options(path).get('datasets') or {}).items():

@@ -7,8 +7,9 @@ What is missing or double is left out and counted. Make the index again when pho
 import argparse
 from pathlib import Path
 
-from ..errors import RefStarError
-from .entry import report
+from refstar.utils.errors import RefStarError
+
+from .cli_common import report
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,10 +30,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
 
     def index() -> None:
-        from ..data.collections.collection import parts_of
-        from ..data.collections.index import write_index
-        from ..data.collections.listing import Missing
-        from ..data.collections.manifest import photos_by_identity
+        from refstar.curate.collection import parts_of
+        from refstar.data.collections.index import write_index
+        from refstar.data.collections.listing import Missing
+        from refstar.data.collections.manifest import photos_by_identity
 
         roots = {'dataroot_gt': args.gt, 'dataroot_lq': args.lq, 'dataroot_ref': args.ref}
         parts = parts_of(args.root, roots, [args.split] if args.split else [])

@@ -7,9 +7,10 @@ read it by `dataroot...: OUT.lmdb` and `io_backend: {type: lmdb}`. OUT.lmdb is t
 import argparse
 from pathlib import Path
 
-from ..errors import RefStarError
+from refstar.utils.errors import RefStarError
+
+from .cli_common import report
 from .data_check import whole
-from .entry import report
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,9 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
 
     def pack() -> None:
-        from ..data.collections.lmdb_writer import write_lmdb
-        from ..data.collections.tree import Tree
-        from ..data.parallel import cores
+        from refstar.curate.image_tree import Tree
+        from refstar.curate.lmdb_writer import write_lmdb
+        from refstar.utils.parallel import cores
 
         if not args.folder.is_dir():
             raise RefStarError(f'{args.folder}: there is no such folder')

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import RefStarError
+from refstar.utils.errors import RefStarError
+
+from .cli_common import report
 from .data_check import whole
-from .entry import report
 
 if TYPE_CHECKING:
-    from ..data.collections.collection import Part
-    from ..data.collections.reference_csv import Row
+    from refstar.curate.collection import Part
+    from refstar.data.collections.reference_csv import Row
 
 SAME_PERSON = 0.4  # cosine distance, of FFHQ-Ref; it holds for the ArcFace that was used there
 TEST_DISTANCE = 0.1  # FFHQ-Ref's test set shows no reference nearer to the photo than this
@@ -89,9 +90,9 @@ def split(args: argparse.Namespace) -> None:
     Raises:
         RefStarError: ROOT cannot be split, or FOLDER holds lists already.
     """
-    from ..data.collections.reference_csv import write_reference_csv
-    from ..data.collections.split import SPLITS, divide
-    from ..data.text_files import write_text
+    from refstar.curate.people_split import SPLITS, divide
+    from refstar.data.collections.reference_csv import write_reference_csv
+    from refstar.utils.text_files import write_text
 
     lists = [args.out / name for s in SPLITS for name in (f'{s}.txt', f'{s}_references.csv')]
     old = [path for path in (*lists, args.out / 'split.json') if path.exists()]
@@ -119,7 +120,7 @@ def split(args: argparse.Namespace) -> None:
 def _people(args: argparse.Namespace) -> People:
     if Path(args.root).suffix == '.csv':
         return _from_csv(args.root)
-    from ..data.collections.collection import parts_of
+    from refstar.curate.collection import parts_of
 
     first, *more = parts_of(args.root, {})
     if not more and first.unknown:
@@ -130,7 +131,7 @@ def _people(args: argparse.Namespace) -> People:
 
 
 def _from_csv(path: str) -> People:
-    from ..data.collections.reference_csv import read_reference_csv
+    from refstar.data.collections.reference_csv import read_reference_csv
 
     rows = defaultdict(list)
     for row in read_reference_csv(path):
@@ -140,18 +141,18 @@ def _from_csv(path: str) -> People:
 
 
 def _from_folders(root: str) -> People:
-    from ..data.collections.tree import Tree
+    from refstar.curate.image_tree import Tree
 
     tree = Tree(Path(root).expanduser())
     return People({name: [name] for name in tree.folders() if tree.images(name)}, lambda *_: [], {'people': 'folders'})
 
 
 def _from_photos(args: argparse.Namespace, part: 'Part') -> People:
-    from ..data.collections.clusters import same_person
-    from ..data.collections.listing import Missing
-    from ..data.collections.split import reference_rows
-    from ..data.parallel import cores
-    from .embed import embed
+    from refstar.curate.people_split import reference_rows
+    from refstar.data.collections.listing import Missing
+    from refstar.data.people_clusters import same_person
+    from refstar.utils.embed import embed
+    from refstar.utils.parallel import cores
 
     if not args.network or not args.weights:
         raise RefStarError(

@@ -12,7 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from ..errors import RefStarError
+from refstar.utils.errors import RefStarError
+
 from .demo_options import EXPECTED_SECONDS, LENGTHS, STAGES, Step, plan
 from .demo_progress import Progress, clock
 from .demo_steps import Ledger, Run, alone
@@ -76,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
                 for step in done:
                     progress.write(f'{step.experiment}: done earlier in {clock(ledger.seconds(step))}', last=True)
                 run_stage(at, [step for step in stage if step not in done], out, ledger, progress, lock)
-            from .report import write_report
+            from refstar.evaluation.demo_report import write_report
 
             print(write_report(steps, {s.name: ledger.seconds(s) for s in steps}, args.length, out))
     except RefStarError as error:

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from ..errors import RefStarError
-from ..trainer.option_file import load_options
+from refstar.trainer.option_file import load_options
+from refstar.utils.errors import RefStarError
 
 TRAININGS = ('refsel', 'backbone', 'refstar')
 TESTS = tuple(f'test_{name}' for name in TRAININGS)

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import RefStarError
+from refstar.trainer.training_log import Entry, parse_line
+from refstar.utils.errors import RefStarError
+
 from .demo_options import Step
-from .training_log import Entry, parse_line
 
 PATIENCE = 15.0  # seconds; the workers of a killed training live on for some
 LAST_LINES = 25  # of the log, shown when a step fails

@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-from .entry import USER_ERROR
+from .cli_common import USER_ERROR
 
 
 def dispatch(prog: str, about: str, commands: dict[str, tuple[str, str]], argv: list[str] | None = None) -> int:

@@ -9,8 +9,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import RefStarError
-from .entry import import_modules, report
+from refstar.utils.errors import RefStarError
+
+from .cli_common import import_modules, report
 
 ARMS = ('right', 'none', 'wrong')
 TESTSET = ('gt', 'lq', 'mapping', 'refs', 'wrong', 'people', 'regions', 'size', 'name', 'make_lq')  # not with --opt
@@ -100,9 +101,9 @@ def run(args: argparse.Namespace) -> None:
 
 def run_and_score(args: argparse.Namespace) -> None:
     """`--opt`: runs the arms, then scores the folders that they left."""
-    from ..metrics.measures import build_measures
-    from .evaluation.run import read_test, run_model, settings_of
-    from .evaluation.testset import read_testset
+    from refstar.evaluation.run_model import read_test, run_model, settings_of
+    from refstar.evaluation.testset import read_testset
+    from refstar.metrics.measures import build_measures
 
     opt = read_test(args.opt, args.force_yml)
     build_measures(settings(args, settings_of(opt.get('val') or {})))  # a wrong file is told before the model runs
@@ -113,8 +114,8 @@ def run_and_score(args: argparse.Namespace) -> None:
 
 def score_folders(args: argparse.Namespace) -> None:
     """`--pred` and `--make_lq`."""
-    from .evaluation.lq import synthesise
-    from .evaluation.testset import Folders, read_testset
+    from refstar.evaluation.degraded_testset import synthesise
+    from refstar.evaluation.testset import Folders, read_testset
 
     keys = [f.name for f in fields(Folders)]
     if args.make_lq:
@@ -150,7 +151,7 @@ def settings(args: argparse.Namespace, named: dict[str, Any]) -> Any:
     """What is measured: the flags, else what an option file names."""
     import torch
 
-    from ..metrics.measures import Settings
+    from refstar.metrics.measures import Settings
 
     given = {f.name: getattr(args, f.name) for f in fields(Settings) if getattr(args, f.name, None) is not None}
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -159,12 +160,12 @@ def settings(args: argparse.Namespace, named: dict[str, Any]) -> Any:
 
 def score(args: argparse.Namespace, testset: Any, folders: dict[str, Path], out: Path, named: dict[str, Any]) -> None:
     """Measures, writes tables and report, prints the figures."""
-    from ..metrics.fid import FeatureNetwork
-    from ..metrics.measures import build_measures
-    from .evaluation.report import write_report
-    from .evaluation.scores import add_fid, score_all, show_progress
-    from .evaluation.tables import make_tables, never_measured, summary, terminal_text, write_tables
-    from .evaluation.testset import find_predictions
+    from refstar.evaluation.evaluation_report import write_report
+    from refstar.evaluation.score_tables import make_tables, never_measured, summary, terminal_text, write_tables
+    from refstar.evaluation.scores import add_fid, score_all, show_progress
+    from refstar.evaluation.testset import find_predictions
+    from refstar.metrics.fid import FeatureNetwork
+    from refstar.metrics.measures import build_measures
 
     chosen = settings(args, named)
     predictions = {name: find_predictions(path, testset.samples, args.pred_suffix) for name, path in folders.items()}

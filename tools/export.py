@@ -7,8 +7,9 @@ CodeFormer. b and n are open. Exit code 1: the file is written, but differs by m
 import argparse
 from pathlib import Path
 
-from ..errors import RefStarError
-from .entry import import_modules, report
+from refstar.utils.errors import RefStarError
+
+from .cli_common import import_modules, report
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,8 +41,8 @@ def main(argv: list[str] | None = None) -> int:
         nonlocal worst
         check_output(args.network, args.onnx)
         import_modules(args.modules)
-        from ..network_file import load_network
-        from ..onnx_export import differences, export_onnx
+        from refstar.restore.onnx_export import differences, export_onnx
+        from refstar.utils.network_file import load_network
 
         net = load_network(args.network, options=args.options)
         export_onnx(net, args.onnx)

@@ -13,13 +13,14 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import RefStarError
-from .entry import report
+from refstar.utils.errors import RefStarError
+
+from .cli_common import report
 
 if TYPE_CHECKING:
-    from ..data.masks.curation import Strictness
-    from ..data.masks.sources import PhotoPairs, SyntheticPairs
-    from ..data.masks.stages import Crew
+    from refstar.curate.build_stages import Crew
+    from refstar.curate.mask_curation import Strictness
+    from refstar.curate.pair_sources import PhotoPairs, SyntheticPairs
 
 SYNTHETIC_SIZE, SIZE = 256, 512
 STRICTNESS = {'synthetic': (0.75, 0.85), 'photos': (0.55, 0.6)}  # confidence, agreement
@@ -83,10 +84,10 @@ def build(args: argparse.Namespace) -> None:
         RefStarError: wrong input.
     """
     _check(args)
-    from ..data.masks.stages import Crew, alone
-    from ..data.parallel import cores
-    from .building.build import Build
-    from .building.propagation import training_options
+    from refstar.curate.build_stages import Crew, alone
+    from refstar.curate.mask_build import Build
+    from refstar.curate.mask_propagation import training_options
+    from refstar.utils.parallel import cores
 
     crew = Crew.from_environment(args.jobs or cores())
     opt = None if args.iterations == 0 else training_options(args.opt, args.iterations)
@@ -139,7 +140,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _strictness(args: argparse.Namespace) -> 'Strictness':
     """Photos have noise and fine folds that procedural people lack: they are never as alike."""
-    from ..data.masks.curation import Strictness
+    from refstar.curate.mask_curation import Strictness
 
     given = args.confidence, args.agreement
     usual = STRICTNESS['synthetic' if args.synthetic else 'photos']
@@ -166,9 +167,9 @@ def _sha256(data: bytes) -> str:
 
 
 def _photos(args: argparse.Namespace) -> list[tuple[int, str, Path]]:
-    from ..data.collections.collection import parts_of
-    from ..data.collections.listing import Missing
-    from ..data.collections.manifest import photos_by_identity
+    from refstar.curate.collection import parts_of
+    from refstar.data.collections.listing import Missing
+    from refstar.data.collections.manifest import photos_by_identity
 
     parts = parts_of(args.root, {'dataroot_gt': args.gt, 'dataroot_ref': args.ref}, args.splits)
     splits = list(dict.fromkeys(part.split for part in parts))
@@ -196,10 +197,10 @@ def _pairs(
     args: argparse.Namespace, photos: list[tuple[int, str, Path]], folder: Path, crew: 'Crew'
 ) -> 'SyntheticPairs | PhotoPairs':
     """The pairs of photos to work on."""
-    from ..data.masks.mining import Mining, mine
-    from ..data.masks.sources import PhotoPairs, SyntheticPairs
-    from ..data.masks.stages import run_stage
-    from .building.photos import Networks, PhotoReader
+    from refstar.curate.build_stages import run_stage
+    from refstar.curate.pair_mining import Mining, mine
+    from refstar.curate.pair_sources import PhotoPairs, SyntheticPairs
+    from refstar.curate.photo_survey import Networks, PhotoReader
 
     size = args.size or (SYNTHETIC_SIZE if args.synthetic else SIZE)
     if args.synthetic:

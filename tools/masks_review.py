@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from ..data.masks.review import MaskReview
-from .entry import report
+from refstar.curate.mask_review import MaskReview
+
+from .cli_common import report
 from .serving.serve import checked_token, serve, serving_arguments
 
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .entry import report
+from .cli_common import report
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -14,7 +14,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def run() -> None:
-        from ..trainer.option_page import page
+        from refstar.trainer.option_page import page
 
         text = page()
         if args.write is None:

@@ -8,10 +8,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from ..durable import write_atomically
-from ..errors import RefStarError
-from .entry import report
-from .training_log import History, read_run
+from refstar.trainer.training_log import History, read_run
+from refstar.utils.atomic_files import write_atomically
+from refstar.utils.errors import RefStarError
+
+from .cli_common import report
 
 ARMS = {'right': '-', 'none': ':', 'wrong': '--'}  # how they are drawn
 LEGEND = {'right': 'right reference', 'none': 'no reference', 'wrong': 'wrong reference'}

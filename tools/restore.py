@@ -10,9 +10,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..errors import RefStarError
-from ..shipped_network import ABOUT, SHIPPED
-from .entry import report
+from refstar.utils.errors import RefStarError
+from refstar.utils.shipped_network import ABOUT, SHIPPED
+
+from .cli_common import report
 
 
 def parser() -> argparse.ArgumentParser:
@@ -87,8 +88,8 @@ def names(text: str) -> tuple[str, ...]:
 
 def located(weights: str | None) -> str | None:
     """A file as it is; a name of `refstar weights list`: its file, fetched if it is not there yet."""
-    from ..released_weights import RELEASED
-    from ..weight_store import WeightStore
+    from refstar.utils.released_weights import RELEASED
+    from refstar.utils.weight_store import WeightStore
 
     return str(WeightStore().resolve(weights)) if weights in RELEASED else weights
 
@@ -101,8 +102,8 @@ def open_restorer(args: argparse.Namespace):
     """
     import torch
 
-    from ..data.picture import MAX_PIXELS
-    from .restoration.restorer import Restorer
+    from refstar.data.picture import MAX_PIXELS
+    from refstar.restore.restorer import Restorer
 
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     if device.startswith('cuda') and not torch.cuda.is_available():
@@ -129,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
     failed: list[str] = []
 
     def run() -> None:
-        from .restoration.album import restore_album
+        from refstar.restore.batch import restore_album
 
         failed.extend(restore_album(args, open_restorer))
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from .entry import run_pipeline
+from .cli_common import run_pipeline
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,8 +6,9 @@ The folder is $REFSTAR_HOME (default: refstar in the user's cache folder). docs/
 import argparse
 from pathlib import Path
 
-from ..errors import RefStarError
-from .entry import report
+from refstar.utils.errors import RefStarError
+
+from .cli_common import report
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def show() -> None:
     """Prints the table."""
-    from ..weight_store import WeightStore
+    from refstar.utils.weight_store import WeightStore
 
     store = WeightStore()
     print(f'{store.folder / "weights"}\n')
@@ -44,7 +45,7 @@ def show() -> None:
 
 def get(args: argparse.Namespace) -> None:
     """Fetches; prints one path per name."""
-    from ..weight_store import WeightStore
+    from refstar.utils.weight_store import WeightStore
 
     store = WeightStore()
     store.offline |= args.offline

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ...errors import RefStarError
-from ..text_files import numbered_lines, shorten
+from refstar.curate.image_tree import Tree
+from refstar.utils.errors import RefStarError
+from refstar.utils.text_files import numbered_lines, shorten
+
 from .entry import Entry
 from .file_stems import by_stem
 from .listing import Missing, folder, inside
-from .tree import Tree
 
 KEYS = {'dmdnet_list', 'dataroot', 'dataroot_gt'}
 

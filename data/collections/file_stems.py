@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from ...errors import RefStarError
-from ..text_files import read_lines
+from refstar.curate.image_tree import Tree
+from refstar.utils.errors import RefStarError
+from refstar.utils.text_files import read_lines
+
 from .entry import Entry
 from .listing import Missing, folder, natural
-from .tree import Tree
 
 KEYS = {'dataroot_ref', 'dataroot_gt', 'dataroot_lq', 'split_file', 'meta_info_file', 'meta_info_file_ref'}
 

@@ -5,10 +5,11 @@ The root may be an lmdb whose keys are `<identity>/<name>`, and a `meta_info` fi
 
 from collections.abc import Iterator, Mapping
 
-from ..text_files import read_lines
+from refstar.curate.image_tree import Tree
+from refstar.utils.text_files import read_lines
+
 from .entry import Entry
 from .listing import Missing, folder, inside
-from .tree import Tree
 
 KEYS = {'dataroot', 'split_file', 'meta_info_file'}
 

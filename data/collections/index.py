@@ -13,8 +13,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from ...durable import write_atomically
-from ...errors import RefStarError
+from refstar.utils.atomic_files import write_atomically
+from refstar.utils.errors import RefStarError
+
 from .entry import Entry
 from .listing import Missing, inside
 

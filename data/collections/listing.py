@@ -5,8 +5,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from ...errors import RefStarError
-from ..text_files import read_csv, read_lines, shorten
+from refstar.utils.errors import RefStarError
+from refstar.utils.text_files import read_csv, read_lines, shorten
+
 from . import lmdb_images
 
 __all__ = ['IMAGE_SUFFIXES', 'Missing', 'folder', 'images_in', 'inside', 'natural', 'read_csv', 'read_lines']

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import lmdb
 
-from ...errors import RefStarError
+from refstar.utils.errors import RefStarError
+
 from .meta_info import read_meta_info
 
 ADDRESS = re.compile(r'(?P<database>.+\.lmdb)(?:[/\\](?P<name>.*))?')

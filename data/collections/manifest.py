@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import RefStarError
-from ..text_files import shorten
+from refstar.utils.errors import RefStarError
+from refstar.utils.text_files import shorten
+
 from . import dmdnet_list, file_stems, identity_folders, index, reference_csv
 from .entry import Entry
 from .listing import Missing

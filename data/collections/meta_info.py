@@ -3,8 +3,8 @@
 import re
 from pathlib import Path, PurePosixPath
 
-from ...errors import RefStarError
-from ..text_files import numbered_lines, shorten
+from refstar.utils.errors import RefStarError
+from refstar.utils.text_files import numbered_lines, shorten
 
 LINE = re.compile(r'(?P<name>.+?\.\w+)(?:\s+\((?P<shape>\d+(?:,\s*\d+){1,2})\))?(?:\s+\d+)?')
 

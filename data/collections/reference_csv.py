@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...errors import RefStarError
-from ..text_files import read_csv, read_lines, shorten, write_text
+from refstar.utils.errors import RefStarError
+from refstar.utils.text_files import read_csv, read_lines, shorten, write_text
+
 from .entry import Entry
 from .listing import Missing, folder, inside
 

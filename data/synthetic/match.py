@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from .expression_warp import Warp
 from .face import Head, Shot, View
-from .warp import Warp
 
 
 @dataclass

@@ -7,11 +7,11 @@ from functools import cache
 
 import numpy as np
 
+from .expression_warp import Warp
 from .face import F, Shot, View
 from .identity import TEXELS_PER_PIXEL, Identity, person
-from .layers import draw_glasses, occluder, surroundings
 from .match import Photo, correspond
-from .warp import Warp
+from .photo_layers import draw_glasses, occluder, surroundings
 
 # How far the face moves on the screen as the head turns: photos are aligned by eyes and mouth, which takes it back.
 ALIGN = (0.73, 0.63)

@@ -10,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ...data.masks.review import MaskReview, NotSaved, Stale
-from ...data.masks.triplet_collection import SHOWN, OutsideRoot, UnknownTriplet
+from refstar.curate.mask_review import MaskReview, NotSaved, Stale
+from refstar.curate.triplet_collection import SHOWN, OutsideRoot, UnknownTriplet
+
 from ..serving.answers import error_handlers, page_routes, read_body
 from ..serving.guard import Guard
 

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from ...errors import RefStarError
+from refstar.utils.errors import RefStarError
 
 SHARED_PAGE = Path(__file__).parent / 'page'
 

@@ -8,7 +8,8 @@ import string
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ...errors import RefStarError
+from refstar.utils.errors import RefStarError
+
 from .guard import is_loopback
 
 SHORTEST_TOKEN, TOKEN_LETTERS = 16, set(string.ascii_letters + string.digits + '-_')

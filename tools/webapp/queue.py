@@ -5,7 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from ...errors import RefStarError
+from refstar.utils.errors import RefStarError
+
 from .sessions import Full
 
 

@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ..restoration.restorer import Restorer
+from refstar.restore.restorer import Restorer
+
 from ..serving.answers import error_handlers, page_routes, read_body
 from ..serving.guard import Guard
 from . import state

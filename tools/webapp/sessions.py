@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ...data.picture import Picture
-from ...errors import RefStarError
-from ..restoration.detect import FoundFace
-from ..restoration.plan import Face, Result
-from ..restoration.references import Reference
-from ..restoration.settings import Settings
+from refstar.data.picture import Picture
+from refstar.restore.detection import FoundFace
+from refstar.restore.face_plan import Face, Result
+from refstar.restore.references import Reference
+from refstar.restore.restore_settings import Settings
+from refstar.utils.errors import RefStarError
+
 from .limits import Limits
 
 

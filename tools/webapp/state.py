@@ -5,15 +5,16 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ...data.picture import Picture, encode_picture
-from ...errors import RefStarError
-from ..restoration.attribution import attribution_map
-from ..restoration.masks import legend
-from ..restoration.plan import Result
-from ..restoration.record import face_record
-from ..restoration.regions import NAMES
-from ..restoration.restorer import Restorer
-from ..restoration.settings import Settings
+from refstar.data.picture import Picture, encode_picture
+from refstar.restore.attribution import attribution_map
+from refstar.restore.face_plan import Result
+from refstar.restore.face_record import face_record
+from refstar.restore.mask_files import legend
+from refstar.restore.regions import NAMES
+from refstar.restore.restore_settings import Settings
+from refstar.restore.restorer import Restorer
+from refstar.utils.errors import RefStarError
+
 from .limits import Limits
 from .sessions import Absent, Session, Shown, Upload
 

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import RefStarError
-from ..restoration.settings import Settings
+from refstar.restore.restore_settings import Settings
+from refstar.utils.errors import RefStarError
 
 SETTINGS = {'strength': float, 'fidelity': float, 'mask_threshold': float, 'colour': bool, 'use': list, 'keep': list}
 LONGEST_NAME = 100

@@ -10,17 +10,18 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ...data.masks.png import decode_mask
-from ...data.picture import Picture, encode_picture, picture_from
-from ...errors import RefStarError
-from ..restoration.detect import FoundFace
-from ..restoration.names import unique
-from ..restoration.photo import Layout, cut_faces, put_back
-from ..restoration.plan import Face, Identity, Plan, Result
-from ..restoration.record import face_record
-from ..restoration.references import Person, ReferenceReader, fit
-from ..restoration.restorer import Restorer
-from ..restoration.settings import Settings
+from refstar.curate.mask_png import decode_mask
+from refstar.data.picture import Picture, encode_picture, picture_from
+from refstar.restore.detection import FoundFace
+from refstar.restore.face_plan import Face, Identity, Plan, Result
+from refstar.restore.face_record import face_record
+from refstar.restore.photo import Layout, cut_faces, put_back
+from refstar.restore.references import Person, ReferenceReader, fit
+from refstar.restore.restore_settings import Settings
+from refstar.restore.restorer import Restorer
+from refstar.restore.unique_names import unique
+from refstar.utils.errors import RefStarError
+
 from .limits import Limits
 from .sessions import Absent, Photo, Session, Shown, Upload
 from .state import state_of

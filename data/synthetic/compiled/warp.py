@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiler import F, loop, point
-from ..warp import WARP_CELLS, WARP_HIGH, WARP_LOW
+from ..expression_warp import WARP_CELLS, WARP_HIGH, WARP_LOW
 from .lookup import blend, spot
 
 

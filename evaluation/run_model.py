@@ -1,0 +1,185 @@
+"""Runs a model for `refstar evaluate --opt`: every arm on every photo of its test sets, as folders of PNGs.
+
+The folders have the form that `refstar evaluate --pred` takes, so other figures can be made of them later.
+"""
+
+import csv
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.models import build_model
+from basicsr.models.base_model import BaseModel
+from basicsr.utils import imwrite, mkdir_and_rename, tensor2img
+from torch import Tensor
+
+from refstar.models import load_and_freeze
+from refstar.models.reference_mixin import ARMS, ReferenceMixin
+from refstar.models.refstar_model import RefSTARModel
+from refstar.trainer.option_file import load_options, parse_options
+from refstar.trainer.option_schema import check_options
+from refstar.utils.errors import RefStarError
+from refstar.utils.text_files import write_text
+
+from .degraded_testset import describe, write_provenance
+from .scores import show_progress
+from .testset import Folders
+
+DEGRADATION = 'ffhq_ref_severe'  # default of the data sets for tests
+
+
+@dataclass
+class Run:
+    """What running a model on one test set left behind.
+
+    Attributes:
+        name: of the data set.
+        folders: of its photos.
+        arms: arm -> folder of the restored photos.
+        settings: arguments of :class:`~refstar.metrics.measures.Settings` that the option file names.
+        num_refs: slots of references.
+    """
+
+    name: str
+    folders: Folders
+    arms: dict[str, Path]
+    settings: dict[str, Any]
+    num_refs: int
+
+
+def read_test(opt_file: str, force: Sequence[str] = ()) -> dict[str, Any]:
+    """The options of `basicsr test`, checked.
+
+    Raises:
+        RefStarError: the file is wrong.
+    """
+    check_options(load_options(opt_file, list(force)), is_train=False)
+    sys.argv = ['refstar evaluate', '-opt', opt_file, *(['--force_yml', *force] if force else [])]  # read by the next
+    return parse_options(str(Path.cwd()), is_train=False)[0]
+
+
+def run_model(opt: dict[str, Any], arms: Sequence[str], out: Path) -> Iterator[Run]:
+    """Runs arms on all test sets of an option file, one after the other.
+
+    Args:
+        opt: of :func:`read_test`.
+        arms: out of right, none, wrong.
+        out: folder; every data set gets one of its own in it.
+
+    Raises:
+        RefStarError: the model knows no references, or photos are wrong.
+    """
+    opt['val'] = {**(opt.get('val') or {}), 'arms': list(arms)}
+    model = build_model(opt)
+    restore = restorer(model)
+    for _, block in sorted(opt['datasets'].items()):
+        dataset = build_dataset(block)
+        loader = build_dataloader(dataset, block, num_gpu=opt['num_gpu'], dist=False, sampler=None, seed=0)
+        wanted = load_and_freeze.arms_of(model, ARMS, dataset[0])
+        folder = out / block['name']
+        mkdir_and_rename(str(folder))  # an earlier run is kept as <folder>_archived_<time>
+        people = {}
+        for done, data in enumerate(loader, 1):
+            stem = Path(data['lq_path'][0]).stem
+            people[stem] = str(data['identity'][0])
+            write_truth(data, folder, stem)
+            model.feed_data(data)
+            for arm in wanted:
+                with torch.no_grad():
+                    imwrite(restore(arm), str(folder / 'restored' / arm / f'{stem}.png'))
+            show_progress(done, len(dataset))
+        write_people(people, folder / 'people.csv')
+        places = ' '.join(str(v) for k, v in block.items() if k.startswith('dataroot') or k == 'reference_csv')
+        write_provenance(folder / 'lq', source_of(block), places)
+        settings = settings_of(opt['val'])
+        if not block.get('dataroot_lq'):
+            settings.setdefault('down', dataset.degradation.max_factor)
+        made = {arm: folder / 'restored' / arm for arm in wanted}
+        yield Run(block['name'], folders_of(folder), made, settings, block.get('num_refs', 1))
+
+
+def source_of(block: dict[str, Any]) -> str:
+    """Where the degraded photos of a data set come from."""
+    if block.get('dataroot_lq'):
+        return f'files of {block["dataroot_lq"]}'
+    return describe(block.get('degradation', DEGRADATION), block.get('seed', 0), block['gt_size'])
+
+
+def restorer(model: BaseModel) -> Callable[[str], np.ndarray]:
+    """How a model restores the photo it was fed: arm -> uint8 BGR.
+
+    Raises:
+        RefStarError: the model takes no references.
+    """
+    if isinstance(model, RefSTARModel):
+        model.net_eval.eval()
+        return lambda arm: tensor2img(model.test_arm(arm)['result'], min_max=(-1, 1))
+    if isinstance(model, ReferenceMixin):
+        model.call = load_and_freeze.test_options(model)
+
+        def restore(arm: str) -> np.ndarray:
+            model.arm = arm
+            model.test()
+            return tensor2img(model.output, min_max=model.value_range)
+
+        return restore
+    raise RefStarError(f'model_type {type(model).__name__}: restores no photos with references; use e.g. RefSTARModel')
+
+
+def write_truth(data: dict[str, Any], folder: Path, stem: str) -> None:
+    """Writes a sample's photos, and the mask inside which its references show the truth, where that is known."""
+
+    def write(image: Tensor, *place: str) -> None:
+        imwrite(tensor2img(image, min_max=(-1, 1)), str(folder.joinpath(*place)) + '.png')
+
+    for key in ('gt', 'lq'):
+        if key in data:
+            write(data[key], key, stem)
+    for key, valid in (('refs', 'ref_valid'), ('wrong_refs', 'wrong_valid')):
+        for i, ref in enumerate(data[key][0][data[valid][0]] if key in data else ()):
+            write(ref, key, stem, str(i))
+    if 'gt_mask' in data:
+        mask = data['gt_mask'][0].amax(0)[0].numpy()
+        imwrite((mask * 255).round().astype(np.uint8), str(folder / 'regions' / f'{stem}.png'))
+
+
+def write_people(people: dict[str, str], path: Path) -> None:
+    """Writes the csv that `--people` takes."""
+    text = io.StringIO()
+    csv.writer(text).writerows([('image', 'identity'), *people.items()])
+    write_text(path, text.getvalue())
+
+
+def folders_of(folder: Path) -> Folders:
+    """What was written into a data set's folder."""
+    places = {
+        'gt': 'gt',
+        'lq': 'lq',
+        'refs': 'refs',
+        'wrong': 'wrong_refs',
+        'regions': 'regions',
+        'people': 'people.csv',
+    }
+    return Folders(**{key: folder / place for key, place in places.items() if (folder / place).exists()})
+
+
+def settings_of(val: dict[str, Any]) -> dict[str, Any]:
+    """The networks and files that the metrics of an option file name, as settings of the measures."""
+    names = {
+        'calculate_psnr': {'crop_border': 'crop_border'},
+        'calculate_detail': {'down': 'down'},
+        'calculate_lpips': {'lpips_net': 'net', 'lpips_weights': 'weights'},
+        'calculate_id_gt': {'id_protocol': 'network', 'id_weights': 'weights'},
+    }
+    found = {}
+    for metric in (val.get('metrics') or {}).values():
+        for setting, key in names.get(metric['type'], {}).items():
+            if key in metric:
+                found[setting] = metric[key]
+    return found

@@ -1,0 +1,80 @@
+"""What RefSTAR may be called with.
+
+Only shapes, types and Python numbers are looked at: to see the content of a tensor the host would wait for the device,
+and ``torch.export`` cannot ask for it.
+
+Axis letters: b batch, n references, H W image size.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refstar.utils.errors import RefStarError
+
+COMBINE = ('concat', 'guidance')
+
+
+def check_settings(strength: Any, chunk: Any, combine: Any, guidance_scale: Any, where: str = '') -> None:
+    """Refuses settings of ``RefSTAR.forward`` that have no meaning.
+
+    Args:
+        strength, chunk, combine, guidance_scale: its arguments; the content of a tensor is not looked at.
+        where: put before the name of the setting, e.g. 'val:' for an option file.
+
+    Raises:
+        RefStarError: names the setting, its value and what it may be.
+    """
+
+    def number(value: Any) -> bool:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+
+    if combine not in COMBINE:
+        raise RefStarError(f'{where}combine is {combine!r}; known are {", ".join(COMBINE)}')
+    if not isinstance(strength, Tensor) and not (number(strength) and 0 <= strength <= 1):
+        raise RefStarError(f'{where}strength is {strength!r}; it is a number from 0 (the backbone alone) to 1')
+    if chunk is not None and not (isinstance(chunk, int) and chunk >= 1):
+        raise RefStarError(f'{where}chunk is {chunk!r}; it is how many references are encoded at a time: 1 or more')
+    if not number(guidance_scale):
+        raise RefStarError(f'{where}guidance_scale is {guidance_scale!r}; it is a finite number')
+
+
+def check_references(size: int, refs: Tensor, ref_valid: Tensor | None, mask: Tensor | None) -> None:
+    """Refuses references, validity or masks of another form than ``RefSTAR.encode`` takes.
+
+    Raises:
+        RefStarError: says what was given and what is expected.
+    """
+    if refs.ndim != 5 or refs.shape[2] != 3:
+        raise RefStarError(f'references of shape {tuple(refs.shape)}; expected (b, n, 3, {size}, {size})')
+    b, n, _, h, w = refs.shape
+    if n == 0:
+        raise RefStarError('references: none are there (n is 0); leave refs out, or mark a slot by ref_valid False')
+    if (h, w) != (size, size):
+        raise RefStarError(f'references of {w}x{h} pixels; this network takes {size}x{size}')
+    if ref_valid is not None:
+        if ref_valid.dtype != torch.bool:
+            raise RefStarError(f'ref_valid of type {ref_valid.dtype}; expected torch.bool')
+        if ref_valid.shape != (b, n):
+            raise RefStarError(f'ref_valid of shape {tuple(ref_valid.shape)}; expected {(b, n)}')
+    if mask is not None and mask.shape != (b, n, 1, h, w):
+        raise RefStarError(f'mask of shape {tuple(mask.shape)}; expected {(b, n, 1, h, w)}')
+
+
+def check_photos(size: int, lq: Tensor, refs: Tensor | None, strength: float | Tensor) -> None:
+    """Refuses photos that the references, the strength or the network's size do not fit.
+
+    Raises:
+        RefStarError: as :func:`check_references`.
+    """
+    if lq.ndim != 4:
+        raise RefStarError(f'photos of shape {tuple(lq.shape)}; expected (b, 3, {size}, {size})')
+    b, _, h, w = lq.shape  # not len(): torch.export takes that as a constant
+    if (h, w) != (size, size):
+        raise RefStarError(f'photo of {w}x{h} pixels; this network takes {size}x{size}')
+    if refs is not None and refs.shape[0] != b:
+        raise RefStarError(f'references of {refs.shape[0]} people for {b} photos')
+    if isinstance(strength, Tensor) and strength.shape != (b,):
+        raise RefStarError(f'strength of shape {tuple(strength.shape)}; expected a number or shape {(b,)}')

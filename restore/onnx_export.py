@@ -1,0 +1,202 @@
+"""Writes a RefSTAR as one ONNX file, for any batch and any number of references, and compares it with the network.
+
+Some backbones have forms that fix the batch in the file; while the file is written, equal forms take their place.
+
+Axis letters: b batch, n references, c channels, h w feature size, H W image size.
+"""
+
+import inspect
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from refstar.multi_reference import image_of
+from refstar.utils.errors import RefStarError
+from refstar.utils.onnx_network import INPUTS, KEY, OUTPUTS, VERSION, OnnxNetwork, per_photo
+
+# Arguments of backbones: StyleGAN's noise is that of its weights file, not drawn; images of lower levels are not made.
+FIXED = {'randomize_noise': False, 'return_rgb': False}
+BATCHES, COUNTS, FIDELITY = (1, 2), (1, 3), 0.5  # at which file and network are compared
+
+
+class Exportable(nn.Module):
+    """A RefSTAR with tensors in and tensors out.
+
+    Args:
+        net: the network.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        known = inspect.signature(net.backbone.forward).parameters
+        self.fixed = {name: value for name, value in FIXED.items() if name in known}
+        self.has_w = 'w' in known and hasattr(net.backbone, 'fuse_convs_dict')  # CodeFormer's
+
+    def forward(self, lq: Tensor, refs: Tensor, ref_valid: Tensor, strength: Tensor, w: Tensor | None = None) -> tuple:
+        """INPUTS -> OUTPUTS; ``strength`` and ``w`` have shape (b,)."""
+        with ExitStack() as hooks:
+            if self.has_w:
+                for block in self.net.backbone.fuse_convs_dict.values():
+                    hooks.callback(block.register_forward_hook(partial(_weighted, w=w)).remove)
+            fixed = {**self.fixed, 'w': 1.0} if self.has_w else self.fixed
+            out, aux = self.net(lq, refs, ref_valid, strength=strength, return_aux=True, **fixed)
+        return image_of(out), *(aux[name] for name in OUTPUTS[1:])
+
+
+def _weighted(block: nn.Module, inputs: tuple, out: Tensor, w: Tensor) -> Tensor:
+    """CodeFormer's fusion at w: linear between its input (w = 0) and its output at w = 1. It asks `if w > 0`."""
+    return inputs[1] + w[:, None, None, None] * (out - inputs[1])
+
+
+# ----------------------------------------------------------------- equal forms
+def _modulated(self: nn.Module, x: Tensor, style: Tensor) -> Tensor:
+    """StyleGAN's modulated convolution: the style on the input and the norm on the output, one kernel for all photos.
+    The original makes a kernel for each photo and a group convolution with as many groups."""
+    weight = getattr(self, 'scale', 1) * self.weight[0]
+    style = self.modulation(style)
+    x = x * style[:, :, None, None]
+    if self.sample_mode:
+        factor = {'upsample': 2, 'downsample': 0.5}[self.sample_mode]
+        x = F.interpolate(x, scale_factor=factor, mode=getattr(self, 'interpolation_mode', 'bilinear'))
+    out = F.conv2d(x, weight, padding=self.padding)
+    if self.demodulate:
+        norm = torch.rsqrt(style.square() @ weight.square().sum((2, 3)).T + self.eps)
+        out = out * norm[:, :, None, None]
+    return out
+
+
+def _window_reverse(windows: Tensor, window_size: int, h: int, w: int) -> Tensor:
+    """SwinIR's windows (b * number of windows, s, s, c) back to maps (b, h, w, c). The original divides to find b."""
+    rows, columns = h // window_size, w // window_size
+    return rearrange(windows, '(b i j) y x c -> b (i y) (j x) c', i=rows, j=columns)
+
+
+@contextmanager
+def _replaced(place: Any, name: str, value: Callable) -> Iterator[None]:
+    own = vars(place).get(name)
+    setattr(place, name, value)
+    try:
+        yield
+    finally:
+        delattr(place, name) if own is None else setattr(place, name, own)
+
+
+@contextmanager
+def equal_forms(net: nn.Module) -> Iterator[None]:
+    """While open, the network computes the same by forms that keep the batch open."""
+    from basicsr.archs import swinir_arch
+
+    with ExitStack() as stack:
+        stack.enter_context(_replaced(swinir_arch, 'window_reverse', _window_reverse))
+        for module in net.modules():
+            if type(module).__name__ == 'ModulatedConv2d' and type(module).__module__.startswith('gfpgan.'):
+                stack.enter_context(_replaced(module, 'forward', partial(_modulated, module)))
+        yield
+
+
+# ----------------------------------------------------------------- the file
+def example(net: Exportable, batch: int, count: int, seed: int = 0) -> dict[str, Tensor]:
+    """Random inputs of one shape; where there are several references, the last of the first photo is a padding slot."""
+    random = torch.Generator().manual_seed(seed)
+    low, high = net.net.value_range
+    sides = (3, net.net.size, net.net.size)
+    inputs = {
+        'lq': low + (high - low) * torch.rand(batch, *sides, generator=random),
+        'refs': low + (high - low) * torch.rand(batch, count, *sides, generator=random),
+        'ref_valid': torch.ones(batch, count, dtype=torch.bool),
+        'strength': torch.rand(batch, generator=random),
+    }
+    inputs['ref_valid'][0, 1:][-1:] = False
+    return inputs | ({'w': torch.rand(batch, generator=random)} if net.has_w else {})
+
+
+def export_onnx(net: nn.Module, path: str | Path) -> None:
+    """Writes a RefSTAR as an ONNX file for :class:`~refstar.utils.onnx_network.OnnxNetwork`.
+
+    Args:
+        net: a RefSTAR in evaluation mode, on the CPU, float32.
+        path: file to write.
+
+    Raises:
+        RefStarError: it is no RefSTAR, a package is missing, or its backbone cannot be exported with an open batch.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise RefStarError(f"export needs the package {error.name}: pip install 'refstar[onnx]'") from error
+    if not hasattr(net, 'refsel') or not hasattr(net, 'backbone'):
+        raise RefStarError(f'export: {type(net).__name__} is no RefSTAR; only networks with references are exported')
+    form, path = Exportable(net).eval(), Path(path)
+    inputs = example(form, 2, 3)
+    axes = {name: {0: 'batch'} for name in inputs}
+    axes['refs'][1] = axes['ref_valid'][1] = 'references'
+    try:
+        with torch.no_grad(), equal_forms(net), warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of torch about itself
+            program = torch.onnx.export(
+                form,
+                tuple(inputs.values()),
+                input_names=[name for name in INPUTS if name in inputs],
+                output_names=list(OUTPUTS),
+                dynamic_shapes=axes,
+                dynamo=True,
+                optimize=False,  # onnxruntime does that when it opens the file
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise RefStarError(f'export: {type(net.backbone).__name__} cannot be exported: {reason}') from error
+    shapes = {x.name: x.shape for x in program.model.graph.inputs}
+    fixed = [name for name, shape in shapes.items() if any(isinstance(shape[axis], int) for axis in axes[name])]
+    if fixed:
+        raise RefStarError(f'export: {type(net.backbone).__name__} does not keep these sizes open: {", ".join(fixed)}')
+    note = {'version': VERSION, 'size': net.size, 'value_range': net.value_range}
+    program.model.metadata_props[KEY] = json.dumps(note)
+    _write(program, path)
+
+
+def _write(program: Any, path: Path) -> None:
+    part = path.with_name(f'.{path.name}.part')
+    try:
+        program.save(part, external_data=False)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RefStarError(f'cannot write {path}: {error}') from error
+
+
+def largest_difference(a: Tensor, b: Tensor) -> float:
+    """Largest absolute difference; infinite where a value is not a number."""
+    return (a - b).abs().nan_to_num(nan=torch.inf).max().item()
+
+
+def differences(net: nn.Module, path: str | Path) -> Iterator[tuple[int, int, dict[str, float]]]:
+    """Compares a file with its network in torch, which runs as it always does, without the equal forms.
+
+    Yields:
+        Batch, number of references, and of every output the largest absolute difference.
+    """
+    form, file = Exportable(net).eval(), OnnxNetwork(path)
+    for batch in BATCHES:
+        for count in COUNTS:
+            inputs = example(form, batch, count, seed=10 * batch + count)
+            arguments = {**inputs, **form.fixed}
+            if form.has_w:
+                inputs['w'], arguments['w'] = per_photo(FIDELITY, batch), FIDELITY
+            with torch.no_grad():
+                out, aux = net(**arguments, return_aux=True)
+            image, rest = file(**inputs, return_aux=True)
+            pairs = {'image': (image, image_of(out))} | {name: (rest[name], aux[name]) for name in OUTPUTS[1:]}
+            yield batch, count, {name: largest_difference(a, b) for name, (a, b) in pairs.items()}

@@ -1,0 +1,214 @@
+"""`refstar data`: every problem of a collection is found and counted, nobody is in two splits, an lmdb is BasicSR's."""
+
+import io
+import os
+import time
+
+import numpy as np
+import pytest
+from helpers import runs
+from helpers.photos import check, collection, face, write
+from PIL import Image, ImageEnhance
+
+from refstar.curate.near_duplicates import near_duplicates
+from refstar.tools.data import main
+from refstar.utils.errors import RefStarError
+from refstar.utils.parallel import parallel
+
+
+def test_a_good_collection(tmp_path, capsys):
+    code, found = check(collection(tmp_path / 'faces', {'ann': 3, 'bob': 2}), json_to=tmp_path / 'out/o.json')
+    (part,) = found['parts']
+    assert code == 0 and found['problems'] == 0 and part['problems'] == {}
+    assert (part['identities'], part['images'], part['sizes']) == (2, 5, [64, 64])
+    assert 'identities' in capsys.readouterr().out
+
+
+def test_every_problem_is_listed(tmp_path, capsys):
+    root = collection(tmp_path / 'faces', {'ann': 3, 'bob': 2})
+    write(root / 'cid/0.png', face(900, 32))
+    write(root / 'cid/1.png', face(901)[:50])
+    (root / 'cid/2.png').write_bytes((root / 'ann/0.png').read_bytes()[:200])
+    Image.fromarray(face(902)[..., 0].astype(np.int32)).save(root / 'cid/3.tif')
+    (root / 'dan').mkdir()
+    bright = ImageEnhance.Brightness(Image.open(root / 'ann/1.png')).enhance(1.1).resize((56, 56))
+    bright.save(root / 'bob/7.jpg', quality=80)
+    Image.open(root / 'ann/2.png').save(root / 'ann/8.jpg', quality=80)
+    code, found = check(root, '--min_size', '50', json_to=tmp_path / 'o.json')
+    problems = found['parts'][0]['problems']
+    assert code == 1 and {kind: len(what) for kind, what in problems.items()} == {
+        'missing': 1,
+        'corrupt': 2,
+        'too small': 1,
+        'not square': 1,
+        'duplicate': 2,
+    }
+    assert 'dan' in problems['missing'][0] and '0.png: 32x32' in problems['too small'][0]
+    assert {'one person', 'DIFFERENT people'} == {text.split('(')[1].strip(')') for text in problems['duplicate']}
+    out = capsys.readouterr().out
+    assert 'cid/2.png: is not a readable image' in out and 'cid/3.tif' in out and '7.jpg (DIFFERENT people)' in out
+    assert check(root, '--duplicates', 'off', json_to=tmp_path / 'o.json')[1]['parts'][0]['problems'].keys() == {
+        'missing',
+        'corrupt',
+        'not square',
+    }
+
+
+def test_nobody_may_be_in_two_splits(tmp_path, capsys):
+    root = collection(tmp_path / 'faces', {'ann': 2, 'bob': 2, 'cid': 2})
+    for name, people in {'train': 'ann\nbob\n', 'test': 'cid\nbob\n'}.items():
+        (tmp_path / f'{name}.txt').write_text(people)
+    lists = [tmp_path / 'train.txt', tmp_path / 'test.txt']
+    code, found = check(root, '--splits', *lists, json_to=tmp_path / 'o.json')
+    (leak,) = found['leaks']
+    assert code == 2 and (leak['who'], leak['how'], set(leak['splits'])) == ('bob', 'same identity', {'train', 'test'})
+    printed = capsys.readouterr()
+    assert 'bob (same identity): train: ' in printed.out
+    assert printed.err.startswith('error: 1 people are in more than one of the splits test, train')
+    lists[1].write_text('cid\n')
+    assert check(root, '--splits', *lists)[0] == 0
+
+    (lists[1]).write_text('cid\n')
+    Image.open(root / 'ann/0.png').save(root / 'cid/9.jpg', quality=70)  # the same photo under another name
+    code, found = check(root, '--splits', *lists, json_to=tmp_path / 'o.json')
+    assert code == 2 and [(leak['who'], leak['how']) for leak in found['leaks']] == [('ann', 'same photo')]
+    assert check(root, '--splits', *lists, '--duplicates', 'off')[0] == 0
+
+
+def test_folders_given_as_splits_leak_by_name(tmp_path):
+    train, test = collection(tmp_path / 'train', {'ann': 2}), collection(tmp_path / 'test', {'bob': 2}, first=500)
+    assert check(train, test)[0] == 0
+    collection(tmp_path / 'test', {'ann': 1}, first=700)
+    assert check(train, test)[0] == 2
+
+
+def test_ffhq_ref_lists_are_checked_against_each_other(tmp_path, capsys):
+    root, gt = tmp_path / 'FFHQ-Ref', tmp_path / 'images512x512'
+    for i in range(8):
+        write(gt / f'{i:05d}.png', face(i))
+    (root / 'reference_mapping').mkdir(parents=True)
+    (root / 'id_based_ffhq_split').mkdir()
+    write(root / 'test_images/severe_degrad/00006.png', face(6))
+    for split, gt_name, ref in (('train', '00000', '00001'), ('test', '00006', '00007')):
+        table = root / f'reference_mapping/{split}_references.csv'
+        table.write_text(f'gt_image,lq_image,ref_image\n{gt_name}.png,{gt_name}.png,"[\'{ref}.png\']"\n')
+        (root / f'id_based_ffhq_split/{split}_image.txt').write_text(f'{gt_name}.png\n{ref}.png\n')
+    code, found = check(root, '--gt', gt, json_to=tmp_path / 'o.json')
+    assert code == 0 and [part['degraded'] for part in found['parts']] == [0, 1]
+    (root / 'id_based_ffhq_split/train_image.txt').write_text('00000.png\n00001.png\n00007.png\n')
+    code, found = check(root, '--gt', gt, json_to=tmp_path / 'o.json')
+    assert code == 2 and [(leak['how'], *leak['splits']) for leak in found['leaks']] == [('same file', 'train', 'test')]
+    assert main(['check', str(root)]) == 2 and 'needs --gt' in capsys.readouterr().err
+
+
+def test_every_form_can_be_checked(tmp_path, monkeypatch):
+    """Photos of unknown people, lmdb, stems, csv, DMDNet list, meta_info, option file."""
+    monkeypatch.chdir(tmp_path)
+    collection(tmp_path / 'people', {'ann': 2, 'bob': 2})
+    for i, name in enumerate(('gt/a.png', 'gt/b.png', 'ref/a/1.png', 'ref/b.png')):
+        write(tmp_path / name, face(500 + i))
+    assert main(['lmdb', 'people', 'people.lmdb', '--jobs', '1']) == 0
+    (tmp_path / 'a.csv').write_text('gt_image,ref_image\na.png,"[\'b.png\']"\n')
+    (tmp_path / 'dmdnet.txt').write_text('gt/a.png\tref/a\tlandmarks/a\n')
+    (tmp_path / 'meta.txt').write_text('ann/0.png (64,64,3)\nbob/0.png (64,64,3)\n')
+    (tmp_path / 'x.yml').write_text(
+        'datasets: {train: {type: ReferencePairDataset, dataroot: people}, val: {type: SyntheticFaceDataset}, '
+        'test_1: {type: ReferenceTestDataset, dataroot_gt: gt, dataroot_ref: ref}}\n'
+    )
+    counts = {
+        ('gt',): (0, 2),
+        ('people',): (2, 4),
+        ('people.lmdb',): (2, 4),
+        ('gt', '--ref', 'ref'): (2, 4),
+        ('a.csv', '--gt', 'gt'): (1, 2),
+        ('dmdnet.txt',): (1, 1),
+        ('meta.txt', '--gt', 'people'): (2, 2),
+    }
+    for args, expected in counts.items():
+        code, found = check(*args, json_to=tmp_path / 'o.json')
+        (part,) = found['parts']
+        assert code == 0 and (part['identities'], part['images']) == expected, args
+    code, found = check('x.yml', json_to=tmp_path / 'o.json')
+    assert code == 0 and [part['split'] for part in found['parts']] == ['train', 'test']
+
+
+def test_wrong_input_is_one_line_and_exit_code_2(tmp_path):
+    collection(tmp_path / 'mixed', {'ann': 1})
+    write(tmp_path / 'mixed/0.png', face(0))
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'a.csv').write_text('gt_image,ref_image\n../a.png,"[\'b.png\']"\n')
+    (tmp_path / 'cut.lmdb').mkdir()
+    (tmp_path / 'cut.lmdb/data.mdb').write_bytes(b'x' * 10000)
+    (tmp_path / 'cut.lmdb/meta_info.txt').write_text('a.png (64,64,3) 1\n')
+    for args, message in (
+        ('check none', 'none: there is no such folder or file'),
+        ('check mixed', 'holds photos beside folders'),
+        ('check empty', 'no image was found'),
+        ('check a.csv', 'a csv needs --gt'),
+        ('check a.csv --gt mixed', "a.csv:2: '../a.png' must be a file name inside mixed"),
+        ('check cut.lmdb', 'cut.lmdb: is no whole lmdb'),
+        ('check mixed --duplicates 99', 'must be 0 to 31'),
+        ('check x.yml --gt mixed', 'x.yml: names its own folders'),
+        ('check mixed --jobs 0', '--jobs must be a whole number'),
+        ('split mixed/ann --out out', 'give --network and --weights'),
+        ('split mixed/ann --out out --network mobilefacenet --weights none.pth', 'none.pth: no such file'),
+        ('split a.csv --out out --fractions 1 1 1', 'with the sum 1'),
+        ('split empty --out out', '0 people cannot be divided'),
+        ('lmdb mixed out.db', 'must end in .lmdb'),
+        ('lmdb empty out.lmdb', 'holds no image'),
+    ):
+        code = f'import sys; from refstar.tools.data import main; sys.exit(main({args.split()!r}))'
+        if message in ('none: there is no such folder or file', 'give --network and --weights'):
+            assert message in runs.user_error(runs.python('-c', code, cwd=tmp_path))
+        else:
+            assert message in in_process(args.split(), tmp_path), args
+    assert not (tmp_path / 'out').exists() and not (tmp_path / 'out.lmdb').exists()
+
+
+def in_process(args, cwd):
+    """What a command that must fail by exit code 2 writes to stderr."""
+    with pytest.MonkeyPatch.context() as patch, io.StringIO() as err:
+        patch.chdir(cwd)
+        patch.setattr('sys.stderr', err)
+        assert main(args) == 2
+        return err.getvalue()
+
+
+def test_several_processes_find_the_same_and_a_dead_one_is_reported(tmp_path):
+    root = collection(tmp_path / 'faces', {f'p{i}': 2 for i in range(10)})
+    reports = []
+    for jobs in ('1', '2'):
+        assert main(['check', str(root), '--jobs', jobs, '--json', str(tmp_path / 'o.json')]) == 0
+        reports.append((tmp_path / 'o.json').read_text())
+    assert reports[0] == reports[1]
+    with pytest.raises(RefStarError, match='photos: a process died'):
+        list(parallel(os._exit, [1], 1, 'photos'))
+
+
+def test_near_duplicates_are_all_found_without_comparing_each_with_each():
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 256, (4000, 32), np.uint8)
+    expected = []
+    for i in range(0, 400, 2):
+        bits = np.unpackbits(rows[i])
+        bits[rng.choice(256, rng.integers(0, 12), replace=False)] ^= 1
+        rows[i + 1] = np.packbits(bits)
+        if (np.unpackbits(rows[i] ^ rows[i + 1])).sum() <= 10:
+            expected.append([i, i + 1])
+    assert near_duplicates([row.tobytes() for row in rows], 10) == expected
+    assert near_duplicates([b'\0' * 32] * 3 + [b'\xff' * 32], 0) == [[0, 1, 2]]
+    assert near_duplicates([], 4) == near_duplicates([b'\0' * 32], 4) == []
+
+
+def test_a_hundred_thousand_fingerprints_take_seconds():
+    rows = np.random.default_rng(0).integers(0, 256, (100_000, 32), np.uint8)
+    rows[1::1000] = rows[::1000]
+    start = time.process_time()
+    assert len(near_duplicates([row.tobytes() for row in rows], 10)) == 100
+    assert time.process_time() - start < 20  # each with each would be 5e9 comparisons
+
+
+def test_real_faces_have_no_duplicates(faces_root):
+    """With the real faces at hand: a thousand aligned photos of different people, none taken for another."""
+    splits = [faces_root / f'splits/{name}.txt' for name in ('lfw_val', 'lfw_test', 'london_test')]
+    assert check(faces_root / 'identities', '--splits', *splits)[0] == 0

@@ -1,0 +1,175 @@
+"""Degradation: published ranges, scaling with the size, determinism, clear errors."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from basicsr.data import degradations
+from scipy.stats import binomtest, chisquare, ks_2samp, kstest
+
+from refstar.data.blur import anisotropic_kernel
+from refstar.data.degradation import PRESETS, Degradation, jpeg
+from refstar.data.images import to_tensor
+from refstar.utils.errors import RefStarError
+
+# peers' option files at 512 pixels: sigma, down, noise, JPEG
+PUBLISHED = {
+    'gfpgan': ((0.1, 10), (0.8, 8), (0, 20), (60, 100)),
+    'ffhq_ref_moderate': ((0, 8), (1, 8), (0, 15), (60, 100)),
+    'ffhq_ref_severe': ((8, 16), (8, 32), (0, 20), (30, 100)),
+    'ffhq_ref_train': ((0, 16), (1, 32), (0, 20), (30, 100)),
+    'codeformer_small': ((0.1, 10), (1, 12), (0, 15), (60, 100)),
+    'codeformer_large': ((1, 15), (4, 30), (0, 20), (30, 80)),
+}
+
+
+def picture(size=64, seed=0):
+    return np.random.default_rng(seed).random((size, size, 3), dtype=np.float32)
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_preset_has_the_published_ranges(name):
+    d = Degradation.from_option(name, 512)
+    assert (d.blur_sigma, d.downsample_range, d.noise_range, d.jpeg_range) == PUBLISHED[name]
+    assert d.blur_kernel_size == 41 and d.isotropic_prob == 0.5 and d.scale == 1
+    assert d.max_factor == PUBLISHED[name][1][1]
+    assert set(PRESETS) == set(PUBLISHED)
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_output_contract_and_determinism(name):
+    d = Degradation.from_option(name, 64)
+    img = picture()
+    before = img.copy()
+    a, b = d(img, np.random.default_rng(3)), d(img, np.random.default_rng(3))
+    assert a.shape == img.shape and a.dtype == np.uint8
+    assert np.array_equal(a, b) and np.array_equal(img, before)
+    assert not np.array_equal(a, d(img, np.random.default_rng(4)))
+
+
+def test_small_faces_keep_the_same_information():
+    """The number of pixels across the shrunken face does not depend on the size of the image."""
+    severe = Degradation.from_option('ffhq_ref_severe', 128)
+    assert severe.max_factor == 8 and severe.at(512).max_factor == 32
+    assert Degradation.from_option('ffhq_ref_moderate', 64).max_factor == 1
+    assert Degradation.from_option({'preset': 'ffhq_ref_severe', 'reference_size': 128}, 128).max_factor == 32
+
+
+def test_down_sampling_removes_what_is_above_nyquist():
+    stripes = np.tile(np.array([0.2, 0.8], np.float32), (64, 32))[..., None].repeat(3, 2)
+    option = {'blur_sigma': [4, 4], 'downsample_range': 8, 'noise_range': None, 'jpeg_range': None}
+    d = Degradation.from_option({**option, 'reference_size': 64}, 64)
+    assert d(stripes, np.random.default_rng(0))[8:-8, 8:-8].std() < 0.02 * 255
+
+
+def test_noise_is_normal():
+    """Not only in its spread: drawn from a table, it is compared with the distribution itself."""
+    option = {'blur_sigma': 0, 'downsample_range': 1, 'noise_range': 20, 'jpeg_range': None}
+    field = Degradation.from_option(option, 512).draw(np.random.default_rng(0), (512, 512)).field
+    assert field.shape == (512, 512, 3) and field.dtype == np.float32
+    assert kstest(field.ravel(), 'norm').pvalue > 0.01
+    assert abs(field.std() - 1) < 0.003 and 4.1 < np.abs(field).max() < 4.4
+    assert abs(np.corrcoef(field[:, 1:].ravel(), field[:, :-1].ravel())[0, 1]) < 0.005
+
+
+# --------------------------------------------------------------------- the distribution of what is drawn
+DRAWS = 10_000
+CHANCE = 1e-3  # a true distribution is refused as seldom as that; the draws below are seeded
+
+
+@pytest.fixture(scope='module', params=PUBLISHED)
+def drawn(request):
+    """Ranges of a preset, and what is drawn from them at 512 pixels, as columns."""
+    degradation, rng = Degradation.from_option(request.param, 512), np.random.default_rng(0)
+    side = 10**9  # of an image, so that its shrunken side tells the factor
+    draws = [degradation.draw(rng, (side, side), field=False) for _ in range(DRAWS)]
+    names = ('sigma_x', 'sigma_y', 'theta', 'noise', 'quality')
+    columns = {name: np.array([getattr(draw, name) for draw in draws]) for name in names}
+    return PUBLISHED[request.param], {**columns, 'factor': side / np.array([draw.height for draw in draws])}
+
+
+def test_draws_are_uniform_in_the_published_ranges(drawn):
+    (sigma, down, noise, quality), found = drawn
+    turned = found['sigma_x'] != found['sigma_y']
+    assert binomtest(int(turned.sum()), DRAWS, 0.5).pvalue > CHANCE
+    assert (found['theta'][~turned] == 0).all()
+    for values, (low, high) in (
+        (found['sigma_x'][~turned], sigma),
+        (found['sigma_x'][turned], sigma),
+        (found['sigma_y'][turned], sigma),
+        (found['theta'][turned], (-np.pi, np.pi)),
+        (found['factor'], down),
+        (found['noise'] * 255, noise),
+    ):
+        assert kstest(values, 'uniform', (low, high - low)).pvalue > CHANCE
+        assert kstest(values, 'uniform', (low, 1.1 * (high - low))).pvalue < CHANCE  # another range would be noticed
+    low, high = quality
+    assert set(found['quality']) == set(range(low, high + 1))
+    assert chisquare(np.bincount(found['quality'] - low)).pvalue > CHANCE
+    columns = np.stack([found[name] for name in ('sigma_x', 'factor', 'noise', 'quality')])
+    assert np.abs(np.corrcoef(columns) - np.eye(4)).max() < 0.04  # one draw says nothing about another
+
+
+def test_draws_are_those_of_basicsr(drawn, monkeypatch):
+    """What its samplers hand to the functions that blur, add noise and compress, in `FFHQDegradationDataset`."""
+    (sigma, _, noise, quality), found = drawn
+    blurs, noises, qualities = [], [], []
+    monkeypatch.setattr(degradations, 'bivariate_Gaussian', lambda *args, **kw: blurs.append(args[1:]) or np.ones(1))
+    monkeypatch.setattr(degradations, 'generate_gaussian_noise', lambda img, level, grey: noises.append(level) or 0)
+    monkeypatch.setattr(degradations, 'add_jpg_compression', lambda img, level: qualities.append(int(level)))
+    random.seed(0), np.random.seed(0)
+    for _ in range(DRAWS):
+        degradations.random_mixed_kernels(('iso', 'aniso'), (0.5, 0.5), 41, sigma, sigma, (-math.pi, math.pi))
+        degradations.random_generate_gaussian_noise(None, noise)
+        degradations.random_add_jpg_compression(None, quality)
+    stock = dict(zip(('sigma_x', 'sigma_y', 'theta'), np.array(blurs).T, strict=True))
+    turned, stock_turned = (draws['sigma_x'] != draws['sigma_y'] for draws in (found, stock))
+    assert abs(turned.mean() - stock_turned.mean()) < 0.025
+    assert ks_2samp(found['sigma_x'], stock['sigma_x']).pvalue > CHANCE
+    for name in ('sigma_y', 'theta'):
+        assert ks_2samp(found[name][turned], stock[name][stock_turned]).pvalue > CHANCE
+    assert ks_2samp(found['noise'] * 255, noises).pvalue > CHANCE
+    assert set(qualities) == set(found['quality']) - {quality[1]}  # docs/training.md: the fraction is cut off
+    assert ks_2samp(found['quality'][found['quality'] < quality[1]], qualities).pvalue > CHANCE
+
+
+def test_a_tensor_of_8_bit_values_is_that_of_the_same_floats():
+    img = np.random.default_rng(0).integers(0, 256, (33, 40, 3), dtype=np.uint8)
+    found = to_tensor(img)
+    assert found.shape == (3, 33, 40) and found.is_contiguous() and found.dtype == torch.float32
+    assert torch.equal(found, to_tensor(img / np.float32(255)))
+    assert torch.equal(found, torch.from_numpy(img / np.float32(255) * 2 - 1).permute(2, 0, 1))
+
+
+def test_channel_order_survives_jpeg():
+    red = np.zeros((16, 16, 3), np.float32)
+    red[..., 0] = 1
+    out = jpeg(red, 95)
+    assert out[..., 0].min() > 0.9 * 255 and out[..., 1:].max() < 0.1 * 255
+
+
+def test_kernel_is_normalised_and_turned():
+    kernel = anisotropic_kernel(21, 4.0, 1.0, 0.0)
+    assert np.isclose(kernel.sum(), 1, atol=1e-5)
+    assert kernel[10, 14] > kernel[14, 10]
+    assert np.isfinite(anisotropic_kernel(5, 0.0, 1.0, 0.3)).all()
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('gfpgann', 'unknown preset'),
+        ({'preset': 'gfpgan', 'noise_rang': [0, 1]}, 'noise_range'),
+        ({'blur_sigma': [0, 1]}, 'downsample_range is missing'),
+        ({'preset': 'gfpgan', 'jpeg_range': [60, 101]}, 'jpeg_range'),
+        ({'preset': 'gfpgan', 'noise_range': [9, 1]}, 'noise_range'),
+        ({'preset': 'gfpgan', 'blur_sigma': 'strong'}, 'blur_sigma'),
+        ({'preset': 'gfpgan', 'blur_kernel_size': 40}, 'blur_kernel_size'),
+        (3, 'preset name'),
+    ],
+)
+def test_wrong_options_are_named(option, message):
+    with pytest.raises(RefStarError, match=message):
+        Degradation.from_option(option, 128)

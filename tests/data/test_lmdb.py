@@ -1,0 +1,127 @@
+"""lmdb: BasicSR's are read like folders, ours are read by BasicSR, a broken one is one clear error."""
+
+import shutil
+
+import lmdb
+import numpy as np
+import pytest
+import torch
+from helpers.photos import collection, face, write, write_csv
+from torch.utils.data import DataLoader
+
+from refstar.curate import lmdb_writer
+from refstar.curate.image_tree import Tree
+from refstar.curate.lmdb_writer import write_lmdb
+from refstar.data.collections.manifest import read_manifest
+from refstar.data.images import decode
+from refstar.data.reference_pair_dataset import ReferencePairDataset
+from refstar.data.reference_test_dataset import ReferenceTestDataset
+from refstar.tools.data import main
+from refstar.utils.errors import RefStarError
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """A folder of people, and the same as an lmdb by BasicSR's own script."""
+    from basicsr.utils.lmdb_util import make_lmdb_from_imgs
+
+    names = ['ann/1.png', 'ann/2.png', 'ann/10.png', 'bob/1.png', 'bob/2.png']
+    for i, name in enumerate(names):
+        write(tmp_path / 'people' / name, face(i, 16))
+    keys = [name.removesuffix('.png') for name in names]
+    make_lmdb_from_imgs(str(tmp_path / 'people'), str(tmp_path / 'people.lmdb'), names, keys)
+    return tmp_path / 'people', tmp_path / 'people.lmdb'
+
+
+@pytest.mark.filterwarnings('ignore:This DataLoader')
+def test_lmdb_of_basicsr_gives_the_same_samples_as_the_folder(packed):
+    folder, database = packed
+    opt = {'gt_size': 16, 'cache': True, 'draws': 2}
+    disk = ReferencePairDataset({**opt, 'dataroot': str(folder), 'io_backend': {'type': 'disk'}})
+    lmdb = ReferencePairDataset({**opt, 'dataroot': str(database), 'io_backend': {'type': 'lmdb'}, 'cache': False})
+    assert (
+        [e.name for e in lmdb.entries]
+        == [e.name for e in disk.entries]
+        == ['ann_1', 'ann_2', 'ann_10', 'bob_1', 'bob_2']
+    )
+    for index, sample in enumerate(DataLoader(lmdb, batch_size=None, num_workers=2)):
+        for key in ('lq', 'gt', 'refs'):
+            assert torch.equal(sample[key], disk[index][key])
+
+
+def test_lmdb_for_gt_lq_and_references(tmp_path):
+    """Stems and csv; the csv may name a .jpg, as CelebA-HQ-img does, where BasicSR packed it as .png."""
+    for i, name in enumerate(('gt/a.png', 'gt/b.png', 'lq/a.png', 'lq/b.png', 'ref/a/1.jpg', 'ref/b.jpg')):
+        write(tmp_path / name, face(i, 16))
+    for part in ('gt', 'lq', 'ref'):
+        write_lmdb(tmp_path / part, Tree(tmp_path / part).all_images(), tmp_path / f'{part}.lmdb')
+    opt = {f'dataroot_{part}': str(tmp_path / f'{part}.lmdb') for part in ('gt', 'lq', 'ref')}
+    a, b = read_manifest({**opt, 'io_backend': {'type': 'lmdb'}})
+    assert a.refs == (tmp_path / 'ref.lmdb/a/1.png',) and b.refs == (tmp_path / 'ref.lmdb/b.png',)
+    assert np.array_equal(decode(a.refs[0], 'RGB'), decode(tmp_path / 'ref/a/1.jpg', 'RGB'))
+    assert ReferenceTestDataset({**opt, 'gt_size': 16})[1]['lq_path'].endswith('lq.lmdb/b.png')
+    csv = write_csv(tmp_path / 'a.csv', 'a.png,a.png,"[\'b.jpg\']"')
+    (entry,) = read_manifest({**opt, 'reference_csv': csv})
+    assert np.array_equal(decode(entry.refs[0], 'RGB'), decode(tmp_path / 'ref/b.jpg', 'RGB'))
+    with pytest.raises(RefStarError, match=r'1 missing: .*ref\.lmdb/c\.jpg'):
+        read_manifest({**opt, 'reference_csv': write_csv(tmp_path / 'a.csv', 'a.png,a.png,"[\'c.jpg\']"')})
+    with pytest.raises(RefStarError, match=r'c\.png: .*has no such key'):
+        decode(tmp_path / 'gt.lmdb/c.png', 'RGB')
+
+
+def test_broken_lmdb_is_one_clear_error(packed):
+    """LMDB itself ends the process by SIGBUS where its file is shorter than it says."""
+    _, database = packed
+    data = (database / 'data.mdb').read_bytes()
+    for content in (*(data[:n] for n in (0, 10, 4096, 8192, len(data) - 4096, len(data) - 1)), b'x' * len(data)):
+        (database / 'data.mdb').write_bytes(content)
+        with pytest.raises(RefStarError, match=r'people\.lmdb: is no whole lmdb'):
+            read_manifest({'dataroot': str(database)})
+    (database / 'data.mdb').write_bytes(data)
+    assert len(read_manifest({'dataroot': str(database)})) == 5
+    meta = database / 'meta_info.txt'
+    meta.write_text(meta.read_text() + 'bob/3.png (16,16,3) 1\n')
+    with pytest.raises(RefStarError, match=r'meta_info\.txt lists 6 images, data\.mdb holds 5'):
+        read_manifest({'dataroot': str(database)})
+    meta.unlink()
+    with pytest.raises(RefStarError, match=r'meta_info\.txt is missing'):
+        read_manifest({'dataroot': str(database)})
+    shutil.rmtree(database)
+    database.mkdir()
+    with pytest.raises(RefStarError, match=r'data\.mdb is missing'):
+        read_manifest({'dataroot': str(database)})
+
+
+def test_lmdb_is_read_by_basicsr(tmp_path, capsys):
+    from basicsr.data.data_util import paths_from_lmdb
+    from basicsr.utils import FileClient, imfrombytes
+
+    root = collection(tmp_path / 'faces', {'ann': 2, 'bob': 1})
+    out = tmp_path / 'faces.lmdb'
+    assert main(['lmdb', str(root), str(out), '--jobs', '2']) == 0
+    assert sorted(path.name for path in out.iterdir()) == ['data.mdb', 'lock.mdb', 'meta_info.txt']
+    assert out.joinpath('meta_info.txt').read_text().split('\n')[0] == 'ann/0.png (64,64,3) 1'
+    assert paths_from_lmdb(str(out)) == ['ann/0', 'ann/1', 'bob/0']
+    img = imfrombytes(FileClient('lmdb', db_paths=str(out)).get('ann/1'))
+    assert np.array_equal(img[..., ::-1], face(1))
+    assert main(['lmdb', str(root), str(out)]) == 2 and 'exists already' in capsys.readouterr().err
+
+
+def test_lmdb_is_whole_or_not_there(tmp_path, capsys, monkeypatch):
+    root = collection(tmp_path / 'faces', {'ann': 2})
+    (root / 'ann/1.png').write_bytes(b'no image')
+    assert main(['lmdb', str(root), str(tmp_path / 'a.lmdb'), '--jobs', '1']) == 2
+    assert 'ann/1.png: is not a readable image' in capsys.readouterr().err
+    write(root / 'ann/1.png', face(1))
+    write(root / 'ann/1.jpg', face(2))
+    assert main(['lmdb', str(root), str(tmp_path / 'a.lmdb'), '--jobs', '1']) == 2
+    assert 'would have the same key ann/1' in capsys.readouterr().err
+    (root / 'ann/1.jpg').unlink()
+    monkeypatch.setattr(lmdb_writer.LmdbMaker, 'put', failing)
+    assert main(['lmdb', str(root), str(tmp_path / 'a.lmdb'), '--jobs', '1']) == 2
+    assert 'cannot write' in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['faces']
+
+
+def failing(*_, **__):
+    raise lmdb.DiskError('no space left')

@@ -1,0 +1,272 @@
+"""Datasets of photos on tiny generated ones: contract of the samples, chances, determinism, clear errors."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, default_collate
+
+from refstar.data.reference_pair_dataset import ReferencePairDataset
+from refstar.data.reference_test_dataset import ReferenceTestDataset
+from refstar.data.refsel_dataset import RefSelDataset
+from refstar.utils.errors import RefStarError
+
+SIZE = 32
+PEOPLE = {'ann': 3, 'bob': 2, 'cid': 1}
+
+
+def picture(path, seed, size=SIZE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+    cv2.imwrite(str(path), cv2.resize(noise, (size, size)))
+
+
+@pytest.fixture(scope='module')
+def faces(tmp_path_factory):
+    root = tmp_path_factory.mktemp('faces')
+    for p, (person, count) in enumerate(PEOPLE.items()):
+        for i in range(count):
+            picture(root / person / f'{i}.png', 10 * p + i)
+    return root
+
+
+@pytest.fixture(scope='module')
+def triplets(tmp_path_factory):
+    root = tmp_path_factory.mktemp('refsel')
+    lines = ['id,identity,provenance']
+    for i in range(4):
+        picture(root / f'gt/{i}.png', i)
+        picture(root / f'ref/{i}.png', 50 + i)
+        mask = np.zeros((SIZE, SIZE), np.uint8)
+        mask[: 4 * (i + 1), :8] = 255
+        (root / 'mask').mkdir(exist_ok=True)
+        cv2.imwrite(str(root / f'mask/{i}.png'), mask)
+        lines.append(f'{i},person{i // 2},{"accepted" if i else "proposed"}')
+    (root / 'meta.csv').write_text('\n'.join(lines))
+    return root
+
+
+def options(root, **more):
+    return {'dataroot': str(root), 'gt_size': SIZE, 'degradation': 'ffhq_ref_severe', **more}
+
+
+def certain(**more):
+    """No augmentation but what is asked for."""
+    chances = {'ref_drop_prob': 0, 'wrong_ref_prob': 0, 'self_pair_prob': 0, 'occlusion_prob': 0, 'ref_jitter': 0}
+    return {**chances, 'use_hflip': False, **more}
+
+
+def read(path):
+    return torch.from_numpy(cv2.imread(str(path))[..., ::-1].copy()).permute(2, 0, 1) / 127.5 - 1
+
+
+def check(sample, refs):
+    shapes = {'lq': (3, SIZE, SIZE), 'gt': (3, SIZE, SIZE), 'refs': (refs, 3, SIZE, SIZE), 'ref_valid': (refs,)}
+    shapes |= dict.fromkeys(('ref_mask', 'gt_mask', 'flow_valid'), (refs, 1, SIZE, SIZE))
+    shapes |= {'mask_known': (refs,), 'flow': (refs, 2, SIZE, SIZE)}
+    for key, shape in shapes.items():
+        assert sample[key].shape == shape, key
+        assert sample[key].dtype == (torch.bool if key in ('ref_valid', 'mask_known') else torch.float32), key
+    for key in ('lq', 'gt', 'refs'):
+        assert sample[key].min() >= -1 and sample[key].max() <= 1, key
+    for key in ('ref_mask', 'gt_mask', 'flow_valid'):
+        assert set(sample[key].unique().tolist()) <= {0, 1}, key
+    empty = ~sample['ref_valid']
+    for key in ('refs', 'ref_mask', 'gt_mask', 'flow', 'flow_valid', 'mask_known'):
+        assert not sample[key][empty].any(), key
+    assert all(isinstance(sample[key], str) for key in ('lq_path', 'gt_path', 'identity'))
+
+
+def same(a, b):
+    return (
+        all(torch.equal(a[k], b[k]) if isinstance(a[k], torch.Tensor) else a[k] == b[k] for k in a)
+        and a.keys() == b.keys()
+    )
+
+
+def test_training_samples(faces):
+    dataset = ReferencePairDataset(options(faces, num_refs=3, min_refs=0, cache=True, draws=10))
+    assert len(dataset) == 60
+    for index in range(60):
+        check(dataset[index], 3)
+    batch = default_collate([dataset[i] for i in range(8)])
+    assert batch['refs'].shape == (8, 3, 3, SIZE, SIZE)
+    with pytest.raises(IndexError):
+        dataset[60]
+
+
+def test_real_references_are_other_photos_of_the_person(faces):
+    dataset = ReferencePairDataset(options(faces, num_refs=3, min_refs=3, **certain()))
+    ann = dataset[0]
+    assert ann['identity'] == 'ann' and torch.allclose(ann['gt'], read(faces / 'ann/0.png'), atol=1e-6)
+    assert ann['ref_valid'].tolist() == [True, True, False] and not ann['mask_known'].any()
+    others = [read(faces / f'ann/{i}.png') for i in (1, 2)]
+    found = sorted(
+        next(i for i, o in enumerate(others) if torch.allclose(o, ref, atol=1e-6)) for ref in ann['refs'][:2]
+    )
+    assert found == [0, 1]
+    assert not dataset[5]['ref_valid'].any()  # cid has one photo and self-pairs are off
+
+
+def test_each_chance_does_what_it_says(faces):
+    def sample(index=0, **chances):
+        return ReferencePairDataset(options(faces, **certain(**chances)))[index]
+
+    assert not sample(ref_drop_prob=1)['ref_valid'].any()
+
+    wrong = sample(wrong_ref_prob=1)
+    strangers = [read(faces / name) for name in ('bob/0.png', 'bob/1.png', 'cid/0.png')]
+    assert any(torch.allclose(wrong['refs'][0], stranger, atol=1e-6) for stranger in strangers)
+    assert wrong['ref_valid'].all() and wrong['mask_known'].all()
+    assert not any(wrong[key].any() for key in ('ref_mask', 'gt_mask', 'flow_valid'))
+
+    for index in (0, 5):
+        own = sample(index, self_pair_prob=1)
+        assert own['mask_known'].all() and own['gt_mask'].mean() > 0.1 and own['flow_valid'].mean() > 0.5
+    assert sample(5, self_pair_prob=0.01)['ref_valid'].all()  # the only photo: nothing else to show
+
+    flipped = [sample(i * 6, use_hflip=True)['gt'] for i in range(8)]
+    plain = read(faces / 'ann/0.png')
+    kinds = {bool(torch.allclose(gt, plain.flip(-1), atol=1e-6)) for gt in flipped}
+    assert kinds == {True, False}
+
+    assert not torch.allclose(sample(ref_jitter=1.0)['refs'], sample()['refs'])
+
+
+def test_landmarks_make_real_pairs_known(faces, tmp_path):
+    grid = np.stack(np.meshgrid([0.3, 0.5, 0.7], [0.35, 0.55, 0.75]), -1).reshape(-1, 2)
+    names = [f'ann/{i}.png' for i in range(3)]
+    np.savez(tmp_path / 'points.npz', names=np.array(names), points=np.stack([grid] * 3).astype(np.float32))
+    extra = {'landmarks': str(tmp_path / 'points.npz')}
+    dataset = ReferencePairDataset(options(faces, **certain(ref_jitter=1.0, use_hflip=True), **extra))
+    ann, bob = dataset[0], dataset[3]
+    assert ann['mask_known'].all() and ann['flow_valid'].mean() > 0.1 and ann['gt_mask'].any()
+    assert not bob['mask_known'].any()
+    test = ReferenceTestDataset(options(faces, **extra))
+    assert 'gt_mask' in test[0] and 'gt_mask' not in test[3]
+
+
+@pytest.mark.filterwarnings('ignore:This DataLoader')
+@pytest.mark.parametrize('workers', [1, 2])
+def test_samples_do_not_depend_on_workers(faces, workers):
+    dataset = ReferencePairDataset(options(faces, num_refs=2, draws=2, cache=True))
+    loader = DataLoader(dataset, batch_size=None, num_workers=workers)
+    for index, sample in enumerate(loader):
+        assert same(sample, dataset[index]), index
+    assert index == len(dataset) - 1
+
+
+def test_draws_differ_and_follow_the_seed(faces):
+    dataset = ReferencePairDataset(options(faces))
+    first, again = dataset[0], dataset[len(PEOPLE) * 2]
+    assert first['gt_path'] == again['gt_path'] and not torch.equal(first['lq'], again['lq'])
+    assert not same(first, ReferencePairDataset(options(faces, seed=1))[0])
+
+
+def test_weights_choose_the_images(tmp_path):
+    for i in range(3):
+        picture(tmp_path / f'{i}.png', i)
+    (tmp_path / 'a.csv').write_text('gt_image,ref_image,weight\n0.png,"[\'1.png\']",0\n1.png,"[\'2.png\']",3\n')
+    opt = {'reference_csv': str(tmp_path / 'a.csv'), 'dataroot_gt': str(tmp_path), 'gt_size': SIZE, 'wrong_ref_prob': 0}
+    dataset = ReferencePairDataset(opt)
+    assert {dataset[i]['lq_path'] for i in range(10)} == {'1.png'}
+
+
+def test_three_arms(faces):
+    dataset = ReferenceTestDataset(options(faces, num_refs=2))
+    assert len(dataset) == 6 and len({dataset[i]['lq_path'] for i in range(6)}) == 6
+    ann = dataset[0]
+    assert ann['ref_valid'].tolist() == ann['wrong_valid'].tolist() == [True, True]
+    assert torch.allclose(ann['refs'][0], read(faces / 'ann/1.png'), atol=1e-6)
+    assert torch.allclose(ann['wrong_refs'][1], read(faces / 'bob/1.png'), atol=1e-6)
+    assert not dataset[5]['ref_valid'].any() and not dataset[5]['wrong_valid'].any()
+    assert 'gt_mask' not in ann and same(ann, ReferenceTestDataset(options(faces, num_refs=2))[0])
+    default_collate([ann])
+    cut = ReferenceTestDataset(options(faces, num_refs=2, max_images=2))
+    assert len(cut) == 2 and same(cut[1], dataset[3])
+
+
+def test_ready_lq_files_without_gt(tmp_path):
+    for i, name in enumerate(('lq/a.png', 'ref/a.png', 'lq/b.png', 'ref/b/1.png')):
+        picture(tmp_path / name, i)
+    opt = {'dataroot_lq': str(tmp_path / 'lq'), 'dataroot_ref': str(tmp_path / 'ref'), 'gt_size': SIZE}
+    sample = ReferenceTestDataset(opt)[0]
+    assert 'gt' not in sample and torch.allclose(sample['lq'], read(tmp_path / 'lq/a.png'), atol=1e-6)
+    assert torch.allclose(sample['wrong_refs'][0], read(tmp_path / 'ref/b/1.png'), atol=1e-6)
+    with pytest.raises(RefStarError, match='dataroot_gt'):
+        ReferencePairDataset(opt)
+
+
+def test_refsel_samples(triplets):
+    dataset = RefSelDataset(options(triplets, **certain()))
+    for index in range(4):
+        sample = dataset[index]
+        check(sample, 1)
+        assert sample['mask_known'].all() and sample['ref_mask'].sum() == 32 * (index + 1)
+        assert sample['ref_mask'][0, 0, 0, 0] == 1 and sample['identity'] == f'person{index // 2}'
+    flipped = [RefSelDataset(options(triplets, **certain(use_hflip=True)))[4 * i]['ref_mask'] for i in range(8)]
+    assert {bool(mask[0, 0, 0, 0]) for mask in flipped} == {True, False}
+    default_collate([dataset[i] for i in range(4)])
+
+
+def test_refsel_augmentation(triplets):
+    wrong = RefSelDataset(options(triplets, **certain(wrong_ref_prob=1)))
+    foreign = [read(triplets / f'ref/{i}.png') for i in (2, 3)]
+    for index in (0, 4, 8):
+        sample = wrong[index]
+        assert sample['mask_known'].all() and not sample['ref_mask'].any()
+        assert any(torch.allclose(sample['refs'][0], ref, atol=1e-6) for ref in foreign)
+    own = RefSelDataset(options(triplets, **certain(self_pair_prob=1)))[0]
+    assert own['flow_valid'].mean() > 0.5 and own['ref_mask'].mean() > 0.1
+    assert not RefSelDataset(options(triplets, **certain(ref_drop_prob=1)))[0]['ref_valid'].any()
+    assert len(RefSelDataset(options(triplets, provenance=['accepted'], draws=1))) == 3
+
+
+def test_refsel_names_missing_files(triplets, tmp_path):
+    with pytest.raises(RefStarError, match='no triplet is left'):
+        RefSelDataset(options(triplets, provenance=['edited']))
+    for part in ('gt', 'ref', 'mask'):
+        picture(tmp_path / part / '0.png', 0)
+    (tmp_path / 'meta.csv').write_text('id\n0\n7\n')
+    with pytest.raises(RefStarError, match=r'meta\.csv: 3 missing: gt/7'):
+        RefSelDataset(options(tmp_path))
+    (tmp_path / 'meta.csv').write_text('id\n../0\n')
+    with pytest.raises(RefStarError, match='inside'):
+        RefSelDataset(options(tmp_path))
+    with pytest.raises(RefStarError, match=r'does not end in \.lmdb'):
+        RefSelDataset({**options(tmp_path), 'io_backend': {'type': 'lmdb'}})
+
+
+@pytest.mark.parametrize('kind', [ReferencePairDataset, ReferenceTestDataset, RefSelDataset])
+def test_option_keys_are_documented(kind):
+    assert {'gt_size', 'degradation', 'dataroot', 'seed'} <= set(kind.option_keys)
+    assert all(text and '\n' not in text for text in kind.option_keys.values())
+
+
+@pytest.mark.parametrize(
+    ('more', 'message'),
+    [
+        ({'gt_size': 'big'}, 'gt_size'),
+        ({'gt_size': 64}, 'is 32x32, expected 64x64'),
+        ({'self_pair_prob': 2}, 'self_pair_prob'),
+        ({'use_hflip': 'yes'}, 'use_hflip'),
+        ({'num_refs': 0}, 'num_refs'),
+        ({'min_refs': 3}, 'min_refs = 3'),
+        ({'degradation': 'gfpgann'}, 'gfpgann'),
+        ({'dataroot': 'no/such/folder'}, 'no/such/folder'),
+        ({'max_images': 0}, 'max_images'),
+        ({'max_images': 1, 'wrong_ref_prob': 0.5}, 'wrong_ref_prob'),
+        ({'landmarks': 'none.npz'}, 'none.npz'),
+    ],
+)
+def test_wrong_options_are_named(faces, more, message):
+    with pytest.raises(RefStarError, match=message):
+        ReferencePairDataset({**options(faces, cache=True), **more})
+
+
+def test_real_photos_load(faces_root):
+    """With the real faces at hand: a sample of each split."""
+    opt = {'dataroot': str(faces_root / 'identities'), 'gt_size': 128, 'resize': True}
+    train = ReferencePairDataset({**opt, 'split_file': str(faces_root / 'splits/lfw_val.txt'), 'self_pair_prob': 1})
+    test = ReferenceTestDataset({**opt, 'split_file': str(faces_root / 'splits/lfw_test.txt'), 'max_images': 4})
+    assert train[0]['refs'].shape == (1, 3, 128, 128) and all(test[i]['wrong_valid'].all() for i in range(4))

@@ -1,0 +1,181 @@
+"""Figures of `refstar evaluate` against independent implementations on the same photos, to 1e-4; not identity."""
+
+from pathlib import Path
+
+import cv2
+import lpips
+import numpy as np
+import pytest
+import scipy.linalg
+import skimage.metrics
+import torch
+from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim
+from helpers.measuring import CLOSE, photo, rgb, scored
+from torch import nn
+
+from refstar.data.face_region import face_oval
+from refstar.metrics.detail_metric import calculate_detail
+from refstar.metrics.face_lpips_metric import FACE, FaceParser, calculate_flpips
+from refstar.metrics.fid import FeatureNetwork, frechet_distance
+from refstar.metrics.landmark_metric import calculate_lmd
+from refstar.metrics.measures import Settings, Truth, build_measures
+from refstar.utils.errors import RefStarError
+
+
+# ---------------------------------------------------------------- PSNR, SSIM, NIQE, detail
+@pytest.mark.parametrize('border', [0, 4])
+def test_psnr_and_ssim(border):
+    gt, img = photo(0), photo(1)
+    values = scored(Settings(crop_border=border), Truth(gt), img)
+    assert values['psnr'] == calculate_psnr(img, gt, border) and values['ssim'] == calculate_ssim(img, gt, border)
+    a, b = (x[border : 64 - border, border : 64 - border] for x in (img, gt))
+    assert values['psnr'] == pytest.approx(skimage.metrics.peak_signal_noise_ratio(b, a, data_range=255), **CLOSE)
+    options = {'gaussian_weights': True, 'sigma': 1.5, 'use_sample_covariance': False, 'data_range': 255}
+    ssim = skimage.metrics.structural_similarity(a, b, channel_axis=2, **options)
+    assert values['ssim'] == pytest.approx(ssim, **CLOSE)
+
+
+def test_equal_photos_have_no_psnr():
+    values = scored(Settings(), Truth(photo(0)), photo(0))
+    assert values['psnr'] == 'equal to the ground truth: infinite' and values['ssim'] == pytest.approx(1)
+
+
+def test_niqe_is_basicsrs_and_needs_some_pixels():
+    img = photo(0, 192)
+    niqe = build_measures(Settings())[0][-1].against(Truth())
+    assert niqe(img) == {'niqe': calculate_niqe(img, 0)}
+    assert niqe(photo(0, 128)) == {'niqe': 'NIQE needs 192 pixels, there are 128'}
+
+
+def test_detail_inside_the_selection_or_the_oval():
+    gt, img, region = photo(0), photo(1), np.zeros((64, 64))
+    region[10:30] = 1
+    for truth, mask in ((Truth(gt, region=region), region), (Truth(gt), face_oval(64))):
+        assert scored(Settings(down=8), truth, img)['detail'] == calculate_detail(img, gt, 8, mask)
+    assert scored(Settings(), Truth(gt), img)['detail'] == calculate_detail(img, gt, 4, face_oval(64))  # 32 of 512
+
+
+# ---------------------------------------------------------------- LPIPS, fLPIPS
+def saved_backbone(model: lpips.LPIPS, path: Path) -> str:
+    """The ImageNet backbone of an LPIPS network as torchvision's file has it."""
+    torch.save({f'features.{k.split(".", 1)[1]}': v for k, v in model.net.state_dict().items()}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize('net', ['squeeze', 'alex'])
+def test_lpips_is_that_of_the_package(net, tmp_path):
+    torch.manual_seed(0)
+    package = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval()
+    settings = Settings(lpips_net=net, lpips_weights=saved_backbone(package, tmp_path / 'net.pth'))
+    with torch.no_grad():
+        want = package(rgb(photo(1)), rgb(photo(0))).item()
+    assert scored(settings, Truth(photo(0)), photo(1))['lpips'] == pytest.approx(want, **CLOSE)
+
+
+@pytest.mark.parametrize('kind', ['ParseNet', 'BiSeNet'])
+def test_flpips_is_lpips_of_the_parsed_face(kind, tmp_path, monkeypatch):
+    from facexlib.parsing.bisenet import BiSeNet
+    from facexlib.parsing.parsenet import ParseNet
+
+    monkeypatch.setattr('refstar.metrics.face_lpips_metric.SIZE', 64)
+    torch.manual_seed(0)
+    net = (BiSeNet(19) if kind == 'BiSeNet' else ParseNet(in_size=64, out_size=64, parsing_ch=19)).eval()
+    torch.save(net.state_dict(), tmp_path / 'parse.pth')
+    gt, img = photo(0), photo(1)
+    mean, std = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)) if kind == 'BiSeNet' else ((0.5,) * 3, (0.5,) * 3)
+    x = ((rgb(gt) + 1) / 2 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    with torch.no_grad():
+        classes = net(x)[0].argmax(1)[0]
+    face = torch.stack([classes == c for c in FACE[kind]]).any(0)
+    assert 0 < face.sum() < face.numel()
+    package = lpips.LPIPS(net='squeeze', pnet_rand=True, verbose=False).eval()
+    files = {'lpips_net': 'squeeze', 'lpips_weights': saved_backbone(package, tmp_path / 'net.pth')}
+    black = [torch.where(face, rgb(x), torch.tensor(-1.0)) for x in (img, gt)]
+    with torch.no_grad():
+        want = package(*black).item()
+    found = scored(Settings(parsing_weights=str(tmp_path / 'parse.pth'), **files), Truth(gt), img)
+    assert found['flpips'] == pytest.approx(want, **CLOSE) and found['flpips'] != pytest.approx(found['lpips'], **CLOSE)
+    registered = calculate_flpips(img, gt, 'squeeze', files['lpips_weights'], str(tmp_path / 'parse.pth'))
+    assert registered == pytest.approx(want, **CLOSE)
+
+
+def test_the_classes_of_a_face():
+    """ReF-LDM's set by name, in the numbering of facexlib's own files."""
+    parsenet = (
+        'bg skin nose eye_g l_eye r_eye l_brow r_brow l_ear r_ear mouth u_lip l_lip hair hat ear_r neck_l neck cloth'
+    )
+    bisenet = (
+        'bg skin l_brow r_brow l_eye r_eye eye_g l_ear r_ear ear_r nose mouth u_lip l_lip neck neck_l cloth hair hat'
+    )
+    sets = [{names.split()[i] for i in FACE[kind]} for kind, names in (('ParseNet', parsenet), ('BiSeNet', bisenet))]
+    assert sets[0] == sets[1] and sets[0].isdisjoint({'bg', 'hair', 'hat', 'ear_r', 'neck_l', 'neck', 'cloth'})
+    assert len(sets[0]) == 12
+
+
+def test_a_photo_without_a_face_is_said(tmp_path, monkeypatch):
+    from facexlib.parsing.bisenet import BiSeNet
+
+    monkeypatch.setattr('refstar.metrics.face_lpips_metric.SIZE', 64)
+    net = BiSeNet(19)
+    nn.init.zeros_(net.conv_out.conv_out.weight)
+    torch.save(net.state_dict(), tmp_path / 'parse.pth')
+    with pytest.raises(RefStarError, match='no face found by the parsing network'):
+        FaceParser(str(tmp_path / 'parse.pth'))(photo(0))
+
+
+# ---------------------------------------------------------------- LMD
+def test_lmd_of_facexlibs_network(tmp_path, monkeypatch):
+    from facexlib.alignment.awing_arch import FAN
+
+    torch.save({'state_dict': FAN(4, num_landmarks=98, device='cpu').state_dict()}, tmp_path / 'wflw.pth')
+    points = {seed: np.random.default_rng(seed).uniform(0, 64, (98, 2)) for seed in (0, 1)}
+    monkeypatch.setattr(FAN, 'get_landmarks', lambda self, img: points[int((img != photo(0)).any())])
+    want = np.sqrt(((points[0] - points[1]) ** 2).sum(1)).mean()
+    file = str(tmp_path / 'wflw.pth')
+    assert calculate_lmd(photo(1), photo(0), file) == pytest.approx(want, **CLOSE)
+    assert scored(Settings(landmark_weights=file), Truth(photo(0)), photo(1))['lmd'] == pytest.approx(want, **CLOSE)
+
+
+def test_lmd_sees_a_shift(faces_root):
+    img = cv2.imread(str(sorted((faces_root / 'london_512').glob('*/01.jpg'))[0]))
+    moved = np.roll(img, 6, axis=1)
+    weights = str(faces_root / 'weights' / 'pfld_68.onnx')
+    assert calculate_lmd(img, img, weights) == 0
+    assert calculate_lmd(moved, img, weights) == pytest.approx(6, abs=2)
+
+
+# ---------------------------------------------------------------- FID
+def test_fid_is_the_frechet_distance(tmp_path):
+    class Features(nn.Module):
+        def forward(self, x, return_features: bool = False):
+            x = x.float() / 255
+            return torch.cat([x.mean((2, 3)), x.std((2, 3))], 1) if return_features else x[:, :, 0, 0]
+
+    torch.jit.script(Features()).save(tmp_path / 'features.pt')
+    network = FeatureNetwork(str(tmp_path / 'features.pt'))
+    a, b = (torch.stack([network(photo(i, 24)) for i in range(start, start + 20)]) for start in (0, 50))
+    assert a.shape == (20, 6)
+    (mu, s), (nu, t) = ((x.mean(0).numpy(), np.cov(x.numpy().T)) for x in (a, b))
+    want = ((mu - nu) ** 2).sum() + np.trace(s + t - 2 * scipy.linalg.sqrtm(s @ t).real)
+    assert frechet_distance(a, b) == pytest.approx(want, **CLOSE) and want > 1e-3
+    assert network.about()['program'].startswith('torch-fidelity')
+    with pytest.raises(RefStarError, match='two photos on each side'):
+        frechet_distance(a[:1], b)
+
+
+def test_fid_with_inception(tmp_path, monkeypatch):
+    from torch_fidelity import feature_extractor_inceptionv3 as module
+
+    build = module.FeatureExtractorInceptionV3
+    torch.manual_seed(0)
+    with monkeypatch.context() as m:  # random weights, no download
+        m.setattr(module, 'load_state_dict_from_url', lambda *args, **kwargs: {})
+        m.setattr(build, 'load_state_dict', lambda self, state: None)
+        net = build('inception', ['2048'])
+    torch.save(net.state_dict(), tmp_path / 'inception.pth')
+    network = FeatureNetwork(str(tmp_path / 'inception.pth'))
+    x = torch.tensor(cv2.cvtColor(photo(0), cv2.COLOR_BGR2RGB).transpose(2, 0, 1)[None])
+    torch.testing.assert_close(network(photo(0)), net(x)[0][0].double(), rtol=0, atol=1e-4)
+    torch.save({'weight': torch.zeros(1)}, tmp_path / 'other.pth')
+    with pytest.raises(RefStarError, match=r"other\.pth is no file of torch-fidelity's InceptionV3"):
+        FeatureNetwork(str(tmp_path / 'other.pth'))

@@ -1,0 +1,83 @@
+"""What the tests of `refstar restore` share: a tiny network in a file, pictures, a detector, a guard, no weights."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from basicsr.archs import build_network
+from PIL import Image
+
+from refstar.restore.alignment import template
+from refstar.restore.detection import FoundFace
+from refstar.restore.identity_check import Guard
+from refstar.utils.network_file import save_network
+
+SIZE = 32
+OPTIONS = {
+    'type': 'RefSTAR',
+    'size': SIZE,
+    'refsel': {'size': SIZE, 'channels': 8},
+    'ref_channels': 8,
+    'structure_size': 8,
+    'backbone': {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': 1}
+    | {'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4},
+}
+
+
+def network(seed: int = 0) -> torch.nn.Module:
+    """A RefSTAR whose every parameter is random."""
+    torch.manual_seed(seed)
+    net = build_network(OPTIONS)
+    for p in net.parameters():
+        if p.ndim != 1 and not p.any():
+            torch.nn.init.normal_(p, std=0.05)
+    return net.eval()
+
+
+def network_file(folder: Path, seed: int = 0) -> Path:
+    """The same in a file."""
+    path = folder / f'net{seed}.safetensors'
+    save_network(network(seed), path, OPTIONS)
+    return path
+
+
+def picture(seed: int, height: int = SIZE, width: int = SIZE, hue: int | None = None) -> np.ndarray:
+    """Random blocks, uint8 (height, width, 3); with a hue one channel stands out: the person, for `HueGuard`."""
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(60, 140, (-(-height // 4), -(-width // 4), 3)).astype(np.uint8)
+    img = np.kron(blocks, np.ones((4, 4, 1), np.uint8))[:height, :width]
+    if hue is not None:
+        img[..., hue] += 100
+    return img
+
+
+def save(path: Path, img: np.ndarray, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(img).save(path, **options)
+    return path
+
+
+def face_at(x: float, y: float, side: float) -> FoundFace:
+    """A face whose aligned crop is the upright square of this side with its corner at (x, y)."""
+    points = (template(SIZE) + 0.5) * (side / SIZE) + (x, y) - 0.5
+    return FoundFace(points, np.array([x, y, x + side, y + side], float), 1.0)
+
+
+class Detector:
+    """Finds the faces that a test has put on pictures, by the picture's width."""
+
+    def __init__(self, faces: dict[int, list[FoundFace]]) -> None:
+        self.faces = faces
+
+    def __call__(self, rgb: np.ndarray) -> list[FoundFace]:
+        return sorted(self.faces.get(rgb.shape[1], []), key=lambda face: -face.area)
+
+
+def hue_guard(threshold: float = 0.5) -> Guard:
+    """Takes faces of one dominant channel for one person."""
+
+    def embed(x: torch.Tensor) -> torch.Tensor:
+        mean = x.mean((2, 3))
+        return torch.nn.functional.normalize(mean - mean.mean(1, keepdim=True), dim=1)
+
+    return Guard('hue', '0' * 64, embed, embed, threshold, threshold)

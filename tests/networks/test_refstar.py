@@ -1,0 +1,385 @@
+"""RefSTAR as one composition over backbones: the promises to its users, on networks with random weights."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from basicsr.archs import build_network
+from helpers.networks import BACKBONES, SIZE, bare, image, images, make, narrow_codeformer, run
+
+from refstar import RefSTAR, RefStarError
+from refstar.reference_bank import ReferenceBank
+
+# The network of the released GFPGANv1.3 and v1.4 weights.
+FULL = {
+    **BACKBONES['GFPGANv1Clean'],
+    'out_size': 512,
+    'num_style_feat': 512,
+    'channel_multiplier': 2,
+    'narrow': 1,
+    'num_mlp': 8,
+}
+KINDS = [(name, context) for context in (False, True) for name in BACKBONES]
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind[0] + '-context' * kind[1])
+def net(request) -> RefSTAR:
+    """Every backbone, without and with a composite context."""
+    return make(*request.param)
+
+
+@pytest.fixture(params=['RRDBNet', 'GFPGANv1Clean'])
+def small(request) -> RefSTAR:
+    """For what does not depend on the backbone."""
+    return make(request.param, context=request.param == 'RRDBNet')
+
+
+# ------------------------------------------------------------------ promise 1: nothing to use, nothing changes
+def unused_references(b: int, n: int, size: int = SIZE) -> dict[str, dict]:
+    """Arguments by name that leave nothing of the references."""
+    return {
+        'no references': {'refs': None},
+        'none valid': {'ref_valid': torch.zeros(b, n, dtype=torch.bool)},
+        'strength 0': {'strength': 0.0},
+        'strength 0 as a tensor': {'strength': torch.zeros(b)},
+        'zero mask': {'mask': torch.zeros(b, n, 1, size, size)},
+    }
+
+
+def test_backbone_bit_for_bit(net):
+    lq, refs = images(1, seed=1), images(1, 2, seed=2)
+    plain = bare(net, lq)
+    for case, options in unused_references(1, 2).items():
+        assert torch.equal(run(net, lq, **{'refs': refs, **options}), plain), case
+    assert (run(net, lq, refs) - plain).abs().mean() > 1e-3
+    assert torch.equal(bare(net, lq), plain)  # as before after a pass
+
+
+def test_strength_of_each_photo_of_a_batch(small):
+    lq, refs = images(2, seed=1), images(2, 1, seed=2)
+    out, plain, full = run(small, lq, refs, strength=torch.tensor([0.0, 1.0])), bare(small, lq), run(small, lq, refs)
+    assert torch.equal(out[0], plain[0])
+    torch.testing.assert_close(out[1], full[1])
+    assert (full - plain).abs().mean() > 1e-3
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_state_dict_of_the_original_class_loads_unchanged(name):
+    net = make(name)
+    with narrow_codeformer():
+        original = originals()[name](**{k: v for k, v in BACKBONES[name].items() if k != 'type'}).eval()
+    state = original.state_dict()
+    assert {k.removeprefix('backbone.') for k in net.state_dict() if k.startswith('backbone.')} == set(state)
+    net.backbone.load_state_dict(state, strict=True)
+    lq = images(1, seed=1)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        plain = image(original(lq))
+    assert torch.equal(run(net, lq, images(1, 1, seed=2), strength=0.0), plain)
+
+
+def originals() -> dict[str, type]:
+    from basicsr.archs import rrdbnet_arch, swinir_arch
+    from codeformer.basicsr.archs import codeformer_arch
+    from gfpgan.archs import gfpgan_bilinear_arch, gfpganv1_clean_arch, restoreformer_arch
+
+    homes = (rrdbnet_arch, swinir_arch, codeformer_arch, gfpgan_bilinear_arch, gfpganv1_clean_arch, restoreformer_arch)
+    return {name: next(vars(home)[name] for home in homes if name in vars(home)) for name in BACKBONES}
+
+
+@pytest.mark.slow
+def test_full_size_gfpgan_bit_for_bit():
+    torch.manual_seed(0)
+    backbone = build_network(FULL)
+    state = backbone.state_dict()
+    net = RefSTAR(FULL, 512).eval()
+    assert net.backbone.load_state_dict(state, strict=True)
+    assert {k.removeprefix('backbone.') for k in net.state_dict() if k.startswith('backbone.')} == set(state)
+    lq, refs = images(1, size=512, seed=1), images(1, 1, size=512, seed=2)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        plain = backbone.eval()(lq)[0]
+    cases = unused_references(1, 1, 512)
+    for case in ('none valid', 'strength 0', 'zero mask'):
+        assert torch.equal(run(net, lq, **{'refs': refs, **cases[case]}), plain), case
+
+
+# ------------------------------------------------------------------ promise 2: references are a set
+def test_references_are_a_set(net):
+    lq, refs = images(1, seed=1), images(1, 2, seed=2)
+    out = run(net, lq, refs)
+    torch.testing.assert_close(run(net, lq, refs.flip(1)), out, atol=5e-5, rtol=1e-5)
+    padded = torch.cat([refs, images(1, 1, seed=7)], 1)
+    valid = torch.tensor([[True, True, False]])
+    with_padding = run(net, lq, padded, valid)
+    torch.testing.assert_close(with_padding, out, atol=5e-5, rtol=1e-5)
+    padded[:, 2] = 1e4
+    assert torch.equal(run(net, lq, padded, valid), with_padding)
+
+
+def test_padding_in_a_batch(small):
+    lq, refs = images(2, seed=1), images(2, 3, seed=2)
+    valid = torch.tensor([[True, True, False], [True, False, False]])
+    out = run(small, lq, refs, valid)
+    with torch.no_grad():
+        aux = small(lq, refs, valid, return_aux=True)[1]
+    assert not aux['weight'][~valid].any()
+    assert not aux['mask'][~valid].any()
+    torch.testing.assert_close(run(small, lq[:1], refs[:1, :2]), out[:1], atol=2e-5, rtol=0)
+    torch.testing.assert_close(run(small, lq[1:], refs[1:, :1]), out[1:], atol=2e-5, rtol=0)
+
+
+def test_every_valid_reference_has_influence(small):
+    lq, refs = images(1, seed=1), images(1, 2, seed=2)
+    out = run(small, lq, refs)
+    for i in range(2):
+        changed = refs.clone()
+        changed[:, i] = images(1, seed=5 + i)
+        assert (run(small, lq, changed) - out).abs().max() > 1e-3
+
+
+# ------------------------------------------------------------------ promise 3: nothing outside a given mask
+def test_outside_of_a_given_mask_has_no_influence(net):
+    lq, refs, others = images(1, seed=1), images(1, 2, seed=2), images(1, 2, seed=3)
+    mask = torch.zeros(1, 2, 1, SIZE, SIZE)
+    mask[..., 6:20, 9:25] = 0.7
+    out = run(net, lq, refs, mask=mask)
+    assert torch.equal(run(net, lq, torch.where(mask > 0, refs, others), mask=mask), out)
+    assert (run(net, lq, torch.where(mask > 0, others, refs), mask=mask) - out).abs().max() > 1e-4
+
+
+# ------------------------------------------------------------------ reference bank
+def test_bank_gives_what_references_give(small, tmp_path):
+    lq, refs = images(2, seed=1), images(1, 3, seed=2)
+    valid = torch.tensor([[True, True, False]])
+    out = run(small, lq, refs.expand(2, -1, -1, -1, -1), valid.expand(2, -1))
+    with torch.no_grad():
+        bank = small.encode(refs, valid)
+    torch.testing.assert_close(run(small, lq, bank=bank), out, atol=1e-6, rtol=0)
+    bank.save(tmp_path / 'person.bank')
+    assert torch.equal(run(small, lq, bank=ReferenceBank.load(tmp_path / 'person.bank')), run(small, lq, bank=bank))
+
+
+def test_bank_keeps_the_mask(small, tmp_path):
+    lq, refs, mask = images(1, seed=1), images(1, 1, seed=2), torch.zeros(1, 1, 1, SIZE, SIZE)
+    mask[..., :16] = 1
+    with torch.no_grad():
+        small.encode(refs, mask=mask).save(tmp_path / 'person.bank')
+    assert torch.equal(
+        run(small, lq, bank=ReferenceBank.load(tmp_path / 'person.bank')), run(small, lq, refs, mask=mask)
+    )
+
+
+def test_broken_bank_is_refused(small, tmp_path):
+    path = tmp_path / 'person.bank'
+    with pytest.raises(RefStarError, match='no such'):
+        ReferenceBank.load(path)
+    small.encode(images(1, 1)).save(path)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(RefStarError, match=r'person\.bank'):
+        ReferenceBank.load(path)
+    torch.save({'params': {}}, path)
+    with pytest.raises(RefStarError, match='not a reference bank'):
+        ReferenceBank.load(path)
+
+
+def test_bank_of_another_network_is_refused(small):
+    lq, bank = images(1), small.encode(images(1, 1))
+    run(small, lq, bank=bank)
+    with torch.no_grad():
+        next(small.ref_encoder.parameters()).add_(0.01)
+    with pytest.raises(RefStarError, match='another network'):
+        small(lq, bank=bank)
+    run(small, lq, bank=small.encode(images(1, 1)))
+    run(small, lq, bank=replace(bank, network=''))  # unstamped: made for use at once
+
+
+def test_bank_of_two_people_for_three_photos_is_refused(small):
+    with pytest.raises(RefStarError, match='2 people'):
+        small(images(3), bank=small.encode(images(2, 1)))
+
+
+# ------------------------------------------------------------------ several references
+@pytest.mark.parametrize('n', [1, 3])
+def test_chunks_change_nothing(small, n):
+    lq, refs = images(2, seed=1), images(2, n, seed=2)
+    valid = torch.tensor([[True] * n, [True] + [False] * (n - 1)])
+    torch.testing.assert_close(run(small, lq, refs, valid, chunk=1), run(small, lq, refs, valid), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize('chunk', [1, 2])
+def test_no_more_than_a_chunk_is_encoded_at_a_time(small, chunk):
+    encoders = [small.ref_encoder, small.refsel.ref_encoder, *([] if small.context is None else [small.context.low])]
+    seen = {encoder: [] for encoder in encoders}
+    for encoder in encoders:
+        encoder.register_forward_pre_hook(lambda module, inputs: seen[module].append(len(inputs[0])))
+    run(small, images(2, seed=1), images(2, 3, seed=2), chunk=chunk)
+    assert all(counts == {1: [2, 2, 2], 2: [4, 2]}[chunk] for counts in seen.values()), seen
+
+
+def test_guidance_needs_one_pass_more_than_references(small):
+    lq, refs, passes = images(1, seed=1), images(1, 3, seed=2), []
+    small.backbone.register_forward_hook(lambda *_: passes.append(1))
+    run(small, lq, refs, combine='guidance')
+    after = torch.get_rng_state()
+    assert len(passes) == 4
+    bare(small, lq)
+    assert torch.equal(torch.get_rng_state(), after)  # as after one plain pass
+
+
+def test_guidance_is_the_mean_change(small):
+    lq, refs, valid = images(1, seed=1), images(1, 3, seed=2), torch.tensor([[True, True, False]])
+    plain = bare(small, lq)
+    change = [run(small, lq, refs[:, i : i + 1]) - plain for i in range(2)]
+    wanted = plain + 0.7 * (change[0] + change[1]) / 2
+    how = {'combine': 'guidance', 'guidance_scale': 0.7}
+    torch.testing.assert_close(run(small, lq, refs, valid, **how), wanted, atol=1e-5, rtol=0)
+    with torch.no_grad():
+        bank = small.encode(refs, valid)
+    torch.testing.assert_close(run(small, lq, bank=bank, **how), wanted, atol=1e-5, rtol=0)
+    for case, options in unused_references(1, 3).items():
+        torch.testing.assert_close(run(small, lq, **{'refs': refs, **options}, **how), plain, atol=0, rtol=0, msg=case)
+    with torch.no_grad():
+        aux = small(lq, refs, valid, return_aux=True, combine='guidance')[1]
+    assert aux['mask'].shape == (1, 3, 1, SIZE, SIZE)
+    with pytest.raises(RefStarError, match="combine is 'sum'"):
+        small(lq, refs, combine='sum')
+
+
+# ------------------------------------------------------------------ baselines of the ablation
+@pytest.mark.parametrize('mix', ['everywhere', 'attention'])
+def test_baselines(mix):
+    torch.manual_seed(0)
+    options = {'refsel': {'size': SIZE, 'channels': 8}, 'ref_channels': 8, 'mix': mix}
+    net = RefSTAR(BACKBONES['RRDBNet'], SIZE, **options).eval()
+    lq, refs, valid = images(2, seed=1), images(2, 3, seed=2), torch.tensor([[True, True, False], [False] * 3])
+    plain, out = bare(net, lq), run(net, lq, refs, valid)
+    assert torch.equal(run(net, lq, refs, valid, strength=0.0), plain)
+    assert torch.equal(out[1], plain[1])
+    assert (out[0] - plain[0]).abs().max() > 1e-3
+    refs[:, 2] = 100
+    assert torch.equal(run(net, lq, refs, valid), out)
+    torch.testing.assert_close(run(net, lq, refs, valid, chunk=1), out, atol=1e-5, rtol=0)
+    if mix == 'everywhere':
+        with torch.no_grad():
+            alpha = net(lq, refs, valid, return_aux=True)[1]['alpha']
+        assert alpha[0].mean() > 0.9 and not alpha[1].any()
+
+
+def test_an_unknown_mix_is_refused():
+    with pytest.raises(RefStarError, match="mix is 'sum'; known are selection"):
+        RefSTAR(BACKBONES['RRDBNet'], SIZE, mix='sum')
+
+
+# ------------------------------------------------------------------ other ranges of values
+def test_value_range():
+    """The backbone is fed as it is used to; selection and transfer see the same photo in either range."""
+    net = make('RRDBNet')
+    lq, refs = images(1, seed=1), images(1, 1, seed=2)
+    with torch.no_grad():
+        wanted = net(lq, refs, return_aux=True)[1]['mask']
+        net.value_range = (0, 1)
+        lq, refs = (lq + 1) / 2, (refs + 1) / 2
+        torch.testing.assert_close(net(lq, refs, return_aux=True)[1]['mask'], wanted, atol=1e-5, rtol=0)
+        assert torch.equal(net(lq, refs, strength=0.0), net.backbone(lq))
+
+
+# ------------------------------------------------------------------ training
+def test_gradients_reach_every_new_module(net):
+    net.train()
+    net.backbone.requires_grad_(False)
+    lq, refs, gt = images(1, seed=1), images(1, 2, seed=2), images(1, seed=3)
+    out, aux = net(lq, refs, return_aux=True)
+    loss = (image(out) - gt).abs().mean() + aux['mask'].mean() + aux['carried'].mean()
+    if net.backbone.__class__.__name__ == 'CodeFormer':  # codes are chosen, not mixed: the context learns by the logits
+        loss = loss + out[1].square().mean()
+    loss.backward()
+    new = {name: p for name, p in net.named_parameters() if not name.startswith('backbone.')}
+    for name, p in new.items():
+        assert p.grad is not None, name
+        assert torch.isfinite(p.grad).all(), name
+    parts = [net.refsel.head, net.refsel.matcher, net.refsel.lq_encoder, net.refsel.ref_encoder, net.ref_encoder]
+    parts += [*net.transfer]
+    parts += [] if net.context is None else [net.context, *net.inject]
+    for part in parts:
+        assert any(p.grad.abs().max() > 0 for p in part.parameters()), type(part).__name__
+    before = [p.clone() for p in new.values()]
+    torch.optim.Adam(new.values(), 1e-3).step()
+    assert any(not torch.equal(a, b) for a, b in zip(before, new.values(), strict=True))
+    assert torch.isfinite(run(net, lq, refs)).all()
+
+
+def test_restoration_cannot_close_the_gate(small):
+    out, aux = small(images(1, seed=1), images(1, 1, seed=2), return_aux=True)
+    aux['alpha'].retain_grad()
+    image(out).sum().backward()
+    assert aux['alpha'].grad is None
+    head = [p.grad for p in small.refsel.head.parameters()]
+    assert all(g is None or not g.any() for g in head)
+
+
+def test_deepcopy_and_state_dict_in_a_file(net, tmp_path):
+    lq, refs = images(1, seed=1), images(1, 1, seed=2)
+    out, twin = run(net, lq, refs), copy.deepcopy(net)
+    assert torch.equal(run(twin, lq, refs), out)
+    for x in twin.state_dict().values():
+        x.mul_(0.5) if x.is_floating_point() else None
+    assert not torch.equal(run(twin, lq, refs), out)
+    assert torch.equal(run(net, lq, refs), out)
+    torch.save(net.state_dict(), tmp_path / 'net.pth')
+    twin.load_state_dict(torch.load(tmp_path / 'net.pth', weights_only=True))
+    assert torch.equal(run(twin, lq, refs), out)
+
+
+def test_auxiliary_shapes(small):
+    out, aux = small(images(2), images(2, 3), return_aux=True)
+    assert image(out).shape == (2, 3, SIZE, SIZE)
+    assert aux['mask'].shape == aux['carried'].shape == (2, 3, 1, SIZE, SIZE)
+    assert aux['alpha'].shape == (2, 1, SIZE, SIZE)
+    assert aux['flow'].shape[:3] == (2, 3, 2)
+    assert 0 <= aux['alpha'].min() <= aux['alpha'].max() <= 1
+    assert small(images(1), return_aux=True)[1] is None
+
+
+# ------------------------------------------------------------------ wrong input
+def test_sizes_are_checked(small):
+    with pytest.raises(RefStarError, match='references of 64x64 pixels; this network takes 32x32'):
+        small(images(1), images(1, 1, size=64))
+    with pytest.raises(RefStarError, match='photo of 64x64'):
+        small(images(1, size=64), images(1, 1))
+    with pytest.raises(RefStarError, match='mask of shape'):
+        small(images(1), images(1, 2), mask=torch.ones(1, 1, 1, SIZE, SIZE))
+
+
+def test_contradictory_references_are_refused(small):
+    bank = small.encode(images(1, 1))
+    with pytest.raises(RefStarError, match='not both'):
+        small(images(1), images(1, 1), bank=bank)
+    with pytest.raises(RefStarError, match='references of 2 people for 3 photos'):
+        small(images(3), images(2, 1))
+
+
+def test_a_backbone_for_another_size_is_named():
+    with pytest.raises(RefStarError, match='CodeFormer does not take photos of 64x64 pixels'), narrow_codeformer():
+        RefSTAR(BACKBONES['CodeFormer'], 64)
+    with pytest.raises(RefStarError, match='dim must be a multiple of 4'):
+        RefSTAR(BACKBONES['RRDBNet'], SIZE, context={'dim': 10})
+
+
+def test_taps_are_checked():
+    with pytest.raises(RefStarError, match="no module 'conv_boddy'"):
+        RefSTAR(BACKBONES['RRDBNet'], SIZE, taps=['conv_boddy'])
+    with pytest.raises(RefStarError, match='not a square feature map'):
+        RefSTAR(BACKBONES['GFPGANv1Clean'], SIZE, taps=['final_linear'])
+    with pytest.raises(RefStarError, match='no default taps'):
+        RefSTAR({'type': 'SRVGGNetCompact'}, SIZE)
+
+
+def test_taps_of_any_other_arch():
+    torch.manual_seed(0)
+    block = {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 2, 'upscale': 1}
+    net = RefSTAR(block, SIZE, taps=['body.2'], refsel={'size': SIZE, 'channels': 8}, ref_channels=8).eval()
+    lq, refs = images(1, seed=1), images(1, 1, seed=2)
+    assert torch.equal(run(net, lq), bare(net, lq))
+    assert (run(net, lq, refs) - bare(net, lq)).abs().max() > 1e-3

@@ -1,0 +1,199 @@
+"""Two processes under torchrun, on one node and on two, and under Slurm; on gloo, without a GPU."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from basicsr.models.base_model import BaseModel
+from helpers import forked, kill_resume, runs
+from helpers.shrink import replace_files, shrink
+from test_shipped_options import OPTIONS, plain
+
+from refstar.tools.train import main as train
+from refstar.trainer.distributed import place_in_slurm
+from refstar.trainer.option_file import load_options
+from refstar.utils.errors import RefStarError
+
+GRADIENTS = """
+import torch
+from torch import distributed, nn
+import refstar
+from refstar.models.parallel import average_gradients, share_weights
+
+distributed.init_process_group('gloo')
+rank = distributed.get_rank()
+torch.manual_seed(rank)
+net = nn.ModuleDict({'used': nn.Linear(3, 2), 'by_one': nn.Linear(2, 2), 'unused': nn.Linear(2, 2)})
+net['frozen'] = nn.Linear(2, 2).requires_grad_(False)
+share_weights(net)
+x = torch.full((4, 3), float(rank + 1))
+loss = net['used'](x).sum() + net['used'](2 * x).sum()  # two passes, one backward
+if rank:
+    loss = loss + net['by_one'](torch.ones(1, 2)).sum()
+loss.backward()
+average_gradients(net.parameters())
+torch.testing.assert_close(net['used'].weight.grad, torch.full((2, 3), 4 * 3 * 1.5))
+torch.testing.assert_close(net['by_one'].bias.grad, torch.full((2,), 0.5))
+assert not net['unused'].weight.grad.any() and net['frozen'].weight.grad is None
+both = [torch.empty(2, 3) for _ in range(2)]
+distributed.all_gather(both, net['used'].weight.data)
+assert torch.equal(*both)
+distributed.barrier()
+distributed.destroy_process_group()
+print(f'rank {rank} is right')
+"""
+
+
+def _torchrun(*args: object, cwd: Path) -> str:
+    launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', 2, '-m', 'refstar.tools.train']
+    return runs.succeeded(runs.python(*launch, '-opt', 'x.yml', '--launcher', 'pytorch', *args, cwd=cwd))
+
+
+def test_two_processes_train_and_resume(tmp_path: Path) -> None:
+    runs.write_images(tmp_path / 'datasets/gt', 8)
+    runs.write_images(tmp_path / 'datasets/lq', 8)
+    shutil.copy(runs.FIXTURES / 'sr_tiny.yml', tmp_path / 'x.yml')
+    log = _torchrun('--force_yml', 'train:total_iter=3', cwd=tmp_path)
+    assert 'World size (gpu number): 2' in log and 'DistributedDataParallel' in log and '@ 3 iter' in log
+    models = tmp_path / 'experiments/sr_tiny/models'
+    first = torch.load(models / 'net_g_latest.pth', weights_only=True)['params']
+    assert not any(key.startswith('module.') for key in first)
+    log = _torchrun('--auto_resume', '--force_yml', 'train:total_iter=4', cwd=tmp_path)
+    assert 'Resuming training from' in log and 'iter: 2.' in log and (models / 'net_g_4.pth').is_file()
+    assert not list(tmp_path.glob('experiments/*_archived_*'))
+    second = torch.load(models / 'net_g_latest.pth', weights_only=True)['params']
+    assert any((first[key] != second[key]).any() for key in first)
+
+
+def die_together(iteration: int) -> None:
+    """Lets this process and the other one be killed once both have come to this iteration."""
+    plain = BaseModel.update_learning_rate
+
+    def update_learning_rate(model: BaseModel, current_iter: int, warmup_iter: int = -1) -> None:
+        if current_iter == iteration:
+            Path(f'here{model.opt["rank"]}').touch()
+            while not (Path('here0').exists() and Path('here1').exists()):
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGKILL)
+        plain(model, current_iter, warmup_iter)
+
+    BaseModel.update_learning_rate = update_learning_rate
+
+
+@pytest.mark.parametrize('model', ['SRModel', 'RefSTARModel'])
+def test_two_killed_processes_end_with_the_weights_of_undisturbed_ones(model: str, tmp_path: Path) -> None:
+    """Weights, EMA, optimizers and the random states of both, bit by bit; DDP, and gradients averaged by ourselves."""
+    if model == 'SRModel':
+        opt = load_options(runs.FIXTURES / 'sr_tiny.yml')
+        for kind in ('gt', 'lq'):
+            runs.write_images(tmp_path / kind, 8)
+            opt['datasets']['train'][f'dataroot_{kind}'] = str(tmp_path / kind)
+        opt['val'], opt['datasets'] = None, {'train': opt['datasets']['train']}
+        opt.update(name='run'), opt['train'].update(total_iter=4)
+    else:
+        opt = kill_resume.recipe(tmp_path / 'files', 4)
+    whole, killed = (tmp_path / name for name in ('whole', 'killed'))
+    for folder in (whole, killed):
+        folder.mkdir()
+        runs.write_options(folder / 'x.yml', plain(opt))
+    arguments = ['-opt', 'x.yml', '--auto_resume', '--launcher', 'pytorch']
+    forked.ranks(2, whole, lambda: train(arguments))
+    forked.ranks(2, killed, lambda: die_together(4) or train(arguments), code=-signal.SIGKILL)
+    runs_of = [folder / 'experiments/run' for folder in (whole, killed)]
+    assert [path.name for path in (runs_of[1] / 'training_states').iterdir()] == ['2.state']
+    log = forked.ranks(2, killed, lambda: train(arguments))[0]
+    assert 'Resuming training from' in log and 'iter: 2.' in log
+    assert kill_resume.differences(*runs_of, 4) == []
+    saved = torch.load(runs_of[1] / 'models/net_g_4.pth', weights_only=True)
+    assert any((saved['params'][key] != value).any() for key, value in saved['params_ema'].items())
+    states = torch.load(runs_of[1] / 'training_states/4.state', weights_only=True)['random_states']
+    assert len(states) == 2 and not kill_resume.same(*states)
+
+
+def test_gradients_are_averaged_over_several_passes(tmp_path: Path) -> None:
+    (tmp_path / 'x.py').write_text(GRADIENTS)
+    launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', 2, 'x.py']
+    log = runs.succeeded(runs.python(*launch, cwd=tmp_path))
+    assert 'rank 0 is right' in log and 'rank 1 is right' in log
+
+
+def test_two_processes_train_refstar_with_every_loss(tmp_path: Path) -> None:
+    options = shrink(replace_files(load_options(OPTIONS / 'train/refstar_gfpgan_512.yml'), tmp_path / 'files'))
+    options['train'].update(cycle_checkpoint=True, freeze=['refsel.lq_encoder'])
+    (tmp_path / 'x.yml').write_text(yaml.safe_dump(plain(options), sort_keys=False))
+    log = _torchrun(cwd=tmp_path)
+    assert 'World size (gpu number): 2' in log
+    for term in ('l_pixel', 'l_pyramid', 'l_cycle', 'l_g_gan', 'l_d_r1', 'l_identity_gt', 'l_sel_bce'):
+        assert f' {term}' in log, term
+    assert ': nan' not in log
+    assert (tmp_path / f'experiments/{options["name"]}/models/net_g_latest.pth').is_file()
+
+
+# --------------------------------------------------------------------- two nodes, Slurm
+SHORT = ['-opt', 'x.yml', '--force_yml', 'train:total_iter=2', '--launcher']
+
+
+def user_folder(path: Path, **dist_params: object) -> Path:
+    """A folder with photos and the smallest recipe."""
+    runs.write_images(path / 'datasets/gt', 8)
+    runs.write_images(path / 'datasets/lq', 8)
+    options = load_options(runs.FIXTURES / 'sr_tiny.yml')
+    runs.write_options(path / 'x.yml', plain({**options, 'dist_params': dist_params}))
+    return path
+
+
+@pytest.fixture(scope='module')
+def on_one_node(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run of two processes on one node."""
+    folder = user_folder(tmp_path_factory.mktemp('node'), backend='nccl', port=29500)  # as BasicSR's files have it
+    forked.ranks(2, folder, lambda: train([*SHORT, 'pytorch']))
+    return folder / 'experiments/sr_tiny'
+
+
+def test_two_nodes_train_as_one(on_one_node: Path, tmp_path: Path) -> None:
+    """torchrun started once on each of two nodes that share their files; here both are this machine."""
+    folder = user_folder(tmp_path)
+    meet = ['--rdzv_backend', 'c10d', '--rdzv_endpoint', f'127.0.0.1:{forked.free_port()}', '--rdzv_id', 'x']
+    nodes = ['--nnodes', '2', '--nproc_per_node', '1', *meet, '--local_addr', '127.0.0.1']
+    command = [sys.executable, '-m', 'torch.distributed.run', *nodes, '-m', 'refstar.tools.train', *SHORT, 'pytorch']
+    streams = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'text': True}
+    started = [subprocess.Popen(command, cwd=folder, env=runs.ENVIRONMENT, **streams) for _ in range(2)]
+    try:
+        logs = [node.communicate(timeout=500)[0] for node in started]
+    finally:
+        for node in started:
+            node.kill()
+    assert [node.returncode for node in started] == [0, 0], '\n'.join(log[-3000:] for log in logs)
+    assert sum('World size (gpu number): 2' in log for log in logs) == 1  # the first process alone writes
+    assert kill_resume.differences(on_one_node, folder / 'experiments/sr_tiny', 2) == []
+
+
+def test_slurm_trains_as_torchrun(on_one_node: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = user_folder(tmp_path, backend='nccl', port=forked.free_port())
+    scontrol = folder / 'bin/scontrol'
+    scontrol.parent.mkdir()
+    scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostname node[1-2]" ] && printf "127.0.0.1\\nnode2\\n"\n')
+    scontrol.chmod(0o755)
+    job = {'PATH': f'{scontrol.parent}:/usr/bin:/bin', 'SLURM_NODELIST': 'node[1-2]', 'SLURM_NTASKS': 2}
+    tasks = [{**job, 'SLURM_PROCID': task, 'SLURM_LOCALID': task} for task in range(2)]
+    forked.together(folder, lambda: train([*SHORT, 'slurm']), tasks)
+    assert kill_resume.differences(on_one_node, folder / 'experiments/sr_tiny', 2) == []
+
+    monkeypatch.setenv('PATH', job['PATH'])
+    task = {name: str(value) for name, value in tasks[1].items()}
+    alone = {'MASTER_ADDR': '127.0.0.1', 'RANK': '1', 'WORLD_SIZE': '2', 'LOCAL_RANK': '1'}
+    assert place_in_slurm(task) == {**alone, 'MASTER_PORT': '29500'}
+    assert place_in_slurm({**task, 'SLURM_JOB_ID': '123456'}, 5)['MASTER_PORT'] == '5'
+    ports = {place_in_slurm({**task, 'SLURM_JOB_ID': job})['MASTER_PORT'] for job in ('123456', '123457')}
+    assert ports == {'13456', '13457'}
+    with pytest.raises(RefStarError, match='not started by srun'):
+        place_in_slurm({})
+    with pytest.raises(RefStarError, match='which nodes elsewhere are'):
+        place_in_slurm({**task, 'SLURM_NODELIST': 'elsewhere'})

@@ -1,0 +1,383 @@
+"""The switches of a training step: mixed precision, accumulation, clipping, steps left out, layout, compilation."""
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import test_existing_models
+import torch
+from basicsr.data import build_dataset
+from basicsr.models import build_model
+from basicsr.utils.registry import ARCH_REGISTRY
+from helpers.networks import images
+from helpers.shrink import replace_files, shrink
+from helpers.waits import Waits
+from test_shipped_options import OPTIONS, parsed
+from torch import nn
+from torch.utils.data import default_collate
+
+from refstar.stylegan2_discriminator_clean_arch import ScaledConv
+from refstar.trainer.option_file import load_options
+from refstar.trainer.step import split
+from refstar.utils.checkpoint import load_file
+from refstar.utils.errors import RefStarError
+
+L1 = {'type': 'L1Loss', 'loss_weight': 1.0}
+SGD = {'type': 'SGD', 'lr': 0.1}
+
+
+class Generator(nn.Sequential):
+    """A network with BatchNorm, so with buffers that training changes."""
+
+    def __init__(self, norm: bool = False) -> None:
+        middle = nn.BatchNorm2d(8) if norm else nn.Identity()
+        super().__init__(nn.Conv2d(3, 8, 3, padding=1), middle, nn.LeakyReLU(0.2), nn.Conv2d(8, 3, 3, padding=1))
+
+
+class Discriminator(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 8, 3, stride=2), nn.LeakyReLU(0.2), nn.Conv2d(8, 1, 3))
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    for arch in (Generator, Discriminator):
+        monkeypatch.setitem(ARCH_REGISTRY._obj_map, arch.__name__, arch)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Any:
+    """A function that builds one of BasicSR's own models with keys of the block `train`."""
+
+    def built(model: str = 'SRModel', norm: bool = False, **train: Any) -> Any:
+        torch.manual_seed(0)
+        adversarial = {'gan_opt': {'type': 'GANLoss', 'gan_type': 'wgan_softplus'}, 'optim_d': dict(SGD)}
+        opt = {
+            'model_type': model,
+            'network_g': {'type': 'Generator', 'norm': norm},
+            'network_d': {'type': 'Discriminator'},
+            'path': {'models': str(tmp_path), 'training_states': str(tmp_path)},
+            'logger': {},
+            'train': {'optim_g': dict(SGD), 'pixel_opt': L1, 'ema_decay': 0.9}
+            | {'scheduler': {'type': 'MultiStepLR', 'milestones': [99]}}
+            | (adversarial if model == 'SRGANModel' else {})
+            | train,
+        }
+        common = {'num_gpu': 0, 'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1, 'manual_seed': 0}
+        return build_model({**opt, **common})
+
+    return built
+
+
+def batch(size: int = 2, seed: int = 0) -> dict[str, torch.Tensor]:
+    return {'lq': images(size, size=16, seed=seed), 'gt': images(size, size=16, seed=seed + 1)}
+
+
+def set_scale(model: Any, scale: float) -> None:
+    """Gives fp16 another loss scale than the 65536 that it begins with."""
+    state = model.training_step.scaler.state_dict()
+    model.training_step.scaler.load_state_dict({**state, 'scale': scale})
+
+
+def steps(model: Any, *batches: dict[str, torch.Tensor]) -> None:
+    for data in batches:
+        iteration = getattr(model, 'current_iter', 0) + 1
+        model.update_learning_rate(iteration)
+        model.feed_data(data)
+        model.optimize_parameters(iteration)
+
+
+def weights(model: Any) -> dict[str, torch.Tensor]:
+    """All parameters and buffers: networks and EMA."""
+    nets = {name: net for name, net in vars(model).items() if isinstance(net, nn.Module) and name.startswith('net_')}
+    return {f'{name}.{key}': value.clone() for name, net in nets.items() for key, value in net.state_dict().items()}
+
+
+def assert_close(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], **tolerance: float) -> None:
+    assert set(a) == set(b)
+    for key in a:
+        torch.testing.assert_close(a[key], b[key], msg=lambda text, key=key: f'{key}: {text}', **tolerance)
+
+
+def shipped(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **train: Any) -> tuple[Any, Any]:
+    """A shipped recipe, made small: its model and its data set."""
+    opt = shrink(replace_files(load_options(OPTIONS / 'train' / name), tmp_path / 'files'))
+    opt['train'].update(train)
+    opt = parsed(opt, tmp_path, monkeypatch)
+    torch.manual_seed(0)
+    return build_model(opt), build_dataset(opt['datasets']['train'])
+
+
+def existing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **train: Any) -> tuple[Any, Any]:
+    """An existing model with references, and its data set."""
+    opt = test_existing_models.options(name)
+    opt['train'].update(train)
+    model, data = test_existing_models.built(opt, tmp_path, monkeypatch)
+    return model, data['train']
+
+
+# --------------------------------------------------------------------- accumulation and clipping
+@pytest.mark.parametrize('model', ['SRModel', 'SRGANModel'])
+def test_four_batches_of_two_are_one_of_eight(make: Any, model: str) -> None:
+    large, small = make(model), make(model, accumulate=4)
+    for seed in (0, 1):
+        steps(large, batch(8, seed))
+        steps(small, batch(8, seed))
+        for name, value in large.get_current_log().items():
+            assert small.get_current_log()[name] == pytest.approx(value, rel=1e-4), name
+    before = weights(make(model))
+    assert all((weights(large)[key] != before[key]).any() for key in before)
+    assert_close(weights(small), weights(large), rtol=1e-5, atol=1e-6)
+
+
+def test_accumulation_reaches_the_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = []
+    for accumulate in (1, 2):
+        model, data = existing('RefSRModel', tmp_path, monkeypatch, accumulate=accumulate, optim_g=dict(SGD))
+        steps(model, default_collate([data[i] for i in range(4)]))
+        models.append(weights(model))
+    assert_close(*models, rtol=1e-4, atol=1e-6)
+
+
+def test_a_batch_that_cannot_be_divided_is_named() -> None:
+    assert split({'a': torch.arange(4), 'b': ['x', 'y', 'z', 'w']}, 2)[1]['b'] == ['z', 'w']
+    with pytest.raises(RefStarError, match='3 samples cannot be divided into 2'):
+        split({'a': torch.arange(3)}, 2)
+
+
+def test_clipping_is_to_the_norm_that_is_logged(make: Any) -> None:
+    model, before = make(grad_clip=0.01), weights(make())
+    steps(model, batch())
+    moved = [(p.detach() - before[f'net_g.{key}']).norm() for key, p in model.net_g.named_parameters()]
+    assert torch.stack(moved).norm().item() == pytest.approx(0.1 * 0.01, rel=1e-3)
+    free = make()
+    steps(free, batch())
+    norm = torch.stack([p.grad.norm() for p in free.net_g.parameters()]).norm()
+    assert model.get_current_log()['grad_norm'] == pytest.approx(norm.item(), rel=1e-5)
+    assert 'grad_norm' not in free.get_current_log()
+
+
+# --------------------------------------------------------------------- mixed precision
+@pytest.mark.parametrize('amp', ['bf16', 'fp16'])
+@pytest.mark.parametrize('name', ['SRModel', 'SRGANModel'])
+def test_mixed_precision_trains_like_float32(make: Any, name: str, amp: str) -> None:
+    mixed, plain = make(name, amp=amp), make(name)
+    if amp == 'fp16':
+        set_scale(mixed, 64.0)
+    seen = []
+    mixed.net_g[0].register_forward_hook(lambda m, inputs, out: seen.append(out.dtype))
+    before = weights(plain)
+    steps(mixed, batch()), steps(plain, batch())
+    assert seen[0] == {'bf16': torch.bfloat16, 'fp16': torch.float16}[amp]
+    assert all(p.dtype == torch.float32 for p in mixed.net_g.parameters())
+    for key, value in weights(plain).items():
+        moved, wanted = weights(mixed)[key] - before[key], value - before[key]
+        assert (moved - wanted).norm() < 0.15 * wanted.norm(), key
+    assert torch.Tensor.backward.__module__ == 'torch._tensor'  # as it was
+    assert torch.autograd.grad.__module__ == 'torch.autograd'
+
+
+@pytest.mark.parametrize(('name', 'amp'), [('RefGFPGANModel', 'bf16'), ('RefSRGANModel', 'fp16')])
+def test_mixed_precision_of_existing_models(name: str, amp: str, tmp_path: Path, monkeypatch: Any) -> None:
+    model, data = existing(name, tmp_path, monkeypatch, amp=amp, accumulate=2)
+    before = weights(model)
+    steps(model, *[default_collate([data[i] for i in range(4)])] * 2)
+    assert all(math.isfinite(value) for value in model.get_current_log().values())
+    assert any((weights(model)[key] != before[key]).any() for key in before if key.startswith('net_g.backbone'))
+
+
+def test_r1_of_gfpgans_own_loop_stays_in_float32(tmp_path: Path, monkeypatch: Any) -> None:
+    logs, seen, sample = [], [], None
+    for amp in (None, 'bf16'):
+        model, data = existing('RefGFPGANModel', tmp_path, monkeypatch, amp=amp, net_d_reg_every=1)
+        sample = sample or default_collate([data[i] for i in range(2)])
+        if amp:
+            layer = next(layer for layer in model.net_d.modules() if isinstance(layer, ScaledConv))
+            layer.register_forward_hook(lambda m, inputs, out: seen.append(out.dtype))
+        steps(model, copy.deepcopy(sample))  # GFPGAN leaves a mark on it
+        logs.append(model.get_current_log())
+    assert seen == [torch.bfloat16] * 3 + [torch.float32]  # for net_g, of fake and real ones, for R1
+    assert logs[0]['real_score'] != logs[1]['real_score'] == pytest.approx(logs[0]['real_score'], abs=0.05)
+    assert logs[0]['l_d_r1'] > 0 and logs[1]['l_d_r1'] == pytest.approx(logs[0]['l_d_r1'], rel=1e-6)
+
+
+def test_mixed_precision_of_our_recipe_keeps_positions_in_float32(tmp_path: Path, monkeypatch: Any) -> None:
+    train = {'amp': 'bf16', 'channels_last': ['d'], 'cycle_checkpoint': True}
+    model, data = shipped('refstar_gfpgan_512.yml', tmp_path, monkeypatch, **train)
+    seen = {}
+    matcher = model.net_g.refsel.matcher
+    plain = matcher.refine.forward
+    matcher.refine.forward = lambda *args: seen.setdefault('flow', plain(*args))
+    model.net_g.ref_encoder.register_forward_hook(lambda m, inputs, out: seen.setdefault('features', out))
+    steps(model, default_collate([data[i] for i in range(2)]))
+    features = seen['features']
+    assert next(iter(features.values() if isinstance(features, dict) else features)).dtype == torch.bfloat16
+    assert seen['flow'].dtype == torch.float32
+    assert all(math.isfinite(value) for value in model.get_current_log().values())
+
+
+def test_the_loss_scale_is_saved_and_restored(make: Any, tmp_path: Path) -> None:
+    model = make(amp='fp16')
+    set_scale(model, 128.0)
+    steps(model, batch())
+    model.save_training_state(0, 1)
+    state = load_file(tmp_path / '1.state')
+    assert state['step']['scaler']['scale'] == 128
+    other = make(amp='fp16')
+    other.resume_training(state)
+    assert other.training_step.scaler.get_scale() == 128
+
+
+# --------------------------------------------------------------------- steps left out
+@pytest.mark.parametrize('optimizer', ['Adam', 'RMSprop'])
+def test_a_step_that_is_not_finite_is_left_out_and_the_loss_is_named(
+    make: Any, optimizer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = make(norm=True, optim_g={'type': optimizer, 'lr': 1e-3}, ema_decay=0.5)
+    steps(model, batch())
+    model.get_current_log()
+    before, moments = weights(model), copy.deepcopy(model.optimizer_g.state_dict())
+    steps(model, {key: value * math.nan for key, value in batch().items()})
+    assert_close(
+        {k: v for k, v in weights(model).items() if 'num_batches' not in k},
+        {k: v for k, v in before.items() if 'num_batches' not in k},
+        rtol=0,
+        atol=0,
+    )
+    for key, value in moments['state'][0].items():
+        assert torch.equal(model.optimizer_g.state_dict()['state'][0][key], value), key
+    assert not caplog.text
+    assert math.isnan(model.get_current_log()['l_pix'])
+    assert '1 steps left out since the last line: l_pix not finite' in caplog.text
+    steps(model, batch())
+    assert any((weights(model)[key] != before[key]).any() for key in before)
+
+
+def test_after_too_many_the_training_stops_with_a_checkpoint_of_before(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from refstar.trainer import resume
+
+    monkeypatch.setattr(resume, '_batches', 100)
+    model, broken = make(nonfinite_limit=3), {**batch(), 'gt': batch()['gt'] * math.inf}
+    steps(model, batch(), broken, broken)
+    model.get_current_log()
+    before = weights(model)
+    steps(model, broken)
+    with pytest.raises(RefStarError, match=r'last 3 steps were left out .*l_pix not finite.*Iteration 4 is saved'):
+        model.get_current_log()
+    saved = load_file(tmp_path / 'net_g_4.pth')['params']
+    assert all(torch.equal(saved[key], before[f'net_g.{key}']) for key in saved)
+    assert load_file(tmp_path / '4.state')['iter'] == 4
+
+
+def test_a_scale_that_is_too_high_only_sinks(make: Any) -> None:
+    model = make(amp='fp16', nonfinite_limit=1)
+    set_scale(model, 2.0**40)
+    before = weights(model)['net_g.0.weight']
+    steps(model, batch())
+    model.get_current_log()
+    assert torch.equal(weights(model)['net_g.0.weight'], before)
+    assert model.training_step.scaler.get_scale() == 2.0**39
+
+
+# --------------------------------------------------------------------- the host does not wait
+def test_the_host_waits_only_when_the_log_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    masked = dict.fromkeys(f'{loss}_opt' for loss in ('selection', 'correspondence', 'cycle', 'person', 'identity'))
+    for model, data in (
+        shipped('refstar_gfpgan_512.yml', tmp_path, monkeypatch, grad_clip=1.0, amp='bf16', **masked),
+        existing('RefGFPGANModel', tmp_path, monkeypatch, accumulate=2),
+    ):
+        sample = default_collate([data[i] for i in range(2)])
+        steps(model, sample)  # what is made once, is made
+        with Waits() as mode:
+            steps(model, sample)
+            assert mode.count == 0, type(model).__name__
+            model.get_current_log()
+            assert mode.count > 0
+        model.device = torch.device('meta')
+        with Waits() as mode:
+            type(model).feed_data(model, sample)
+        assert mode.count == 0 and model.lq.device == model.gt.device == model.device, type(model).__name__
+
+
+# --------------------------------------------------------------------- optimizers, EMA, layout, compilation
+def test_the_fused_form_is_the_default_and_both_forms_can_be_asked_for(make: Any) -> None:
+    assert make(optim_g={'type': 'AdamW', 'lr': 1e-3}).optimizer_g.param_groups[0]['fused']
+    other = make(optim_g={'type': 'AdamW', 'lr': 1e-3, 'foreach': True}).optimizer_g
+    assert other.param_groups[0]['foreach'] and not other.param_groups[0]['fused']
+    steps(make(optim_g={'type': 'NAdam', 'lr': 1e-3}), batch())
+
+
+def test_an_older_state_is_resumed_with_the_optimizer_of_the_recipe(make: Any) -> None:
+    old = make(optim_g={'type': 'Adam', 'lr': 1e-3, 'foreach': True})
+    steps(old, batch())
+    state = {'optimizers': [old.optimizer_g.state_dict()], 'schedulers': [old.schedulers[0].state_dict()]}
+    state = copy.deepcopy(state)
+    new = make(optim_g={'type': 'Adam', 'lr': 1e-3})
+    new.net_g.load_state_dict(old.net_g.state_dict())
+    new.resume_training(state)
+    steps(old, batch()), steps(new, batch())
+    assert new.optimizer_g.param_groups[0]['fused']
+    assert_close(
+        {k: v for k, v in weights(new).items() if 'ema' not in k},
+        {k: v for k, v in weights(old).items() if 'ema' not in k},
+    )
+
+
+def test_ema_has_the_buffers_of_the_network(make: Any) -> None:
+    model = make(norm=True)
+    first = model.net_g_ema[0].weight.clone()
+    steps(model, batch())
+    torch.testing.assert_close(model.net_g_ema[0].weight, 0.9 * first + 0.1 * model.net_g[0].weight)
+    assert torch.equal(model.net_g_ema[1].running_mean, model.net_g[1].running_mean)
+    assert model.net_g[1].running_mean.any()
+
+
+def test_channels_last_leaves_keys_and_results_as_they_are(make: Any) -> None:
+    model, plain = make('SRGANModel', channels_last=True), make('SRGANModel')
+    for net in (model.net_g, model.net_d, model.net_g_ema):
+        assert net[0].weight.is_contiguous(memory_format=torch.channels_last) and not net[0].weight.is_contiguous()
+    for net, other in ((model.net_g, plain.net_g), (model.net_d, plain.net_d), (model.net_g_ema, plain.net_g_ema)):
+        net.load_state_dict(other.state_dict())
+    steps(model, batch()), steps(plain, batch())
+    assert_close(weights(model), weights(plain), rtol=1e-5, atol=1e-6)
+    assert (
+        not model.net_g[0].weight.is_contiguous()
+        and make('SRGANModel', channels_last=['d']).net_g[0].weight.is_contiguous()
+    )
+    with pytest.raises(RefStarError, match="train:channels_last: no network or module 'gg' is trained; nearest: g"):
+        make(channels_last=['gg'])
+
+
+def test_compiled_networks_keep_their_keys_and_their_results(make: Any) -> None:
+    eager = {'backend': 'eager', 'fullgraph': True}
+    compiled, plain = make('SRGANModel', compile=True, compile_kwargs=eager), make('SRGANModel')
+    assert compiled.net_g._compiled_call_impl is not None and compiled.net_d._compiled_call_impl is not None
+    steps(compiled, batch()), steps(plain, batch())
+    assert_close(weights(compiled), weights(plain), rtol=0, atol=0)
+
+
+def test_a_module_of_a_network_can_be_compiled_and_r1_forbids_the_discriminator(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    kwargs = {'compile_kwargs': {'backend': 'eager'}}
+    model, data = existing('RefGFPGANModel', tmp_path, monkeypatch, compile=['g.ref_encoder'], **kwargs)
+    steps(model, default_collate([data[i] for i in range(2)]))
+    assert model.net_g._compiled_call_impl is None and model.net_g.ref_encoder._compiled_call_impl is not None
+    with pytest.raises(RefStarError, match=r'write compile: \[g\]'):
+        existing('RefGFPGANModel', tmp_path, monkeypatch, compile=True, **kwargs)
+
+
+def test_tf32_is_set(make: Any) -> None:
+    before = torch.get_float32_matmul_precision()
+    try:
+        make(tf32=True)
+        assert torch.get_float32_matmul_precision() == 'high'
+        make(tf32=False)
+        assert torch.get_float32_matmul_precision() == 'highest' and not torch.backends.cudnn.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision(before)
+        torch.backends.cudnn.allow_tf32 = True

@@ -1,1 +1,0 @@
-"""The parts of `refstar masks build` that need networks."""

@@ -1,0 +1,135 @@
+"""What the commands share: user errors end in one line, and a new run that never began archives no old run."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from urllib.error import URLError
+
+from refstar.trainer.option_file import argument_parser, load_options
+from refstar.trainer.option_schema import check_options
+from refstar.utils.errors import RefStarError
+
+USER_ERROR = 2  # exit code, the same as argparse's
+RUN_FOLDERS = ('experiments', 'results', 'tb_logger')
+
+
+def message_of(error: Exception) -> str:
+    """Returns one line for the user; errors of data loader workers carry their traceback as text, which is left out."""
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f'file not found: {error.filename}'
+    if isinstance(error, URLError):
+        return f'a download failed ({error.reason}); put the file that the log names in place by hand'
+    text = str(error)
+    if text.startswith('Caught '):  # in a worker process
+        text = text.rpartition(f'{type(error).__name__}: ')[2]
+    return ' '.join(text.split())
+
+
+def import_modules(names: list[str]) -> None:
+    """Imports a user's modules, which register what is in them; the current folder is searched first.
+
+    Raises:
+        RefStarError: there is no such module.
+    """
+    if names:
+        import_module('basicsr')
+        sys.path.insert(0, str(Path.cwd()))
+    for name in names:
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name.partition('.')[0] and error.name != name:
+                raise
+            raise RefStarError(
+                f'--import {name}: no such module in {Path.cwd()} or among the installed ones'
+            ) from error
+
+
+def report(main: Callable[[], object]) -> int:
+    """Runs a command; returns its exit code. A user error is printed as one line on stderr."""
+    try:
+        main()
+    except (RefStarError, FileNotFoundError, URLError) as error:
+        print(f'error: {message_of(error)}', file=sys.stderr, flush=True)
+        return USER_ERROR
+    return 0
+
+
+def _runs(root: Path, name: str) -> set[Path]:
+    return {path for folder in RUN_FOLDERS for path in (root / folder).glob(f'{name}*') if path.is_dir()}
+
+
+def _has_results(run: Path) -> bool:
+    return any(path.suffix in ('.pth', '.state', '.png') for path in run.rglob('*'))
+
+
+@contextmanager
+def old_runs_kept(root: Path, name: str) -> Iterator[None]:
+    """Puts an archived run back if the new run of that name fails by a user error before it has made anything.
+
+    Args:
+        root: folder that holds `experiments/`, `results/`, `tb_logger/`.
+        name: of the run.
+    """
+    before = _runs(root, name)
+    try:
+        yield
+    except (RefStarError, FileNotFoundError, URLError):
+        if int(os.environ.get('RANK', 0)) == 0:
+            _undo(before, _runs(root, name), name)
+        raise
+
+
+def _undo(before: set[Path], after: set[Path], name: str) -> None:
+    archived = {path.parent: path for path in after - before if path.name.startswith(f'{name}_archived_')}
+    for run in (path for path in after if path.name == name):
+        if (run in before and run.parent not in archived) or _has_results(run):
+            continue
+        shutil.rmtree(run)
+        if run.parent in archived:
+            archived[run.parent].rename(run)
+
+
+def run_pipeline(command: str, argv: list[str], is_train: bool) -> int:
+    """Checks an option file and hands over to BasicSR's trainer or tester; the root path is the current folder.
+
+    Args:
+        command: what the user typed, e.g. `basicsr train`; BasicSR writes it into the copy of the option file.
+        argv: BasicSR's arguments.
+        is_train: training or test.
+
+    Returns:
+        Exit code: 0, or 2 after a user error.
+    """
+    args = argument_parser(command).parse_args(argv)
+    sys.argv = [command, *argv]  # BasicSR parses it again
+
+    def main() -> None:
+        if args.dry_run and not is_train:
+            raise RefStarError(f'{command} --dry_run: it is for trainings')
+        import_modules(args.modules)
+        opt = load_options(args.opt, args.force_yml)
+        check_options(opt, is_train, args.auto_resume)
+        from basicsr.test import test_pipeline
+        from basicsr.train import train_pipeline
+        from torch import distributed
+
+        from refstar.trainer.dry_run import dry_run
+        from refstar.trainer.run_guard import guarded
+
+        pipeline = guarded(dry_run, saves=False) if args.dry_run else train_pipeline if is_train else test_pipeline
+        name = opt['name']
+        if args.debug and not name.startswith('debug'):
+            name = f'debug_{name}'
+        try:
+            with old_runs_kept(Path.cwd(), name):
+                pipeline(str(Path.cwd()))
+        finally:
+            if distributed.is_available() and distributed.is_initialized():
+                distributed.destroy_process_group()
+
+    return report(main)

@@ -1,0 +1,286 @@
+"""A network in one file: its weights, the options that build it, and the frozen networks that it looks through.
+
+A .safetensors file keeps the options as JSON in its metadata, under `refstar`; a .pth file keeps the same text beside
+`params`. Frozen networks (identity) have no place in a state dict: their files travel as bytes, named by their sha256,
+or stay outside and are checked against it. Nothing of a file is ever executed.
+"""
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from refstar.trainer.option_file import load_options
+
+from .checkpoint import FROZEN, SAFETENSORS, load_file, load_tensors, require_fit, save_atomically, save_tensors
+from .errors import RefStarError
+from .weight_files import sha256
+
+VERSION = 1
+KEY = 'refstar'
+PROGRAMS = ('torchscript', 'onnx')  # identity networks whose files are programs: never embedded
+INITIAL = ('decoder_load_path',)  # options that name weights of before training: the file's own take their place
+
+
+@dataclass
+class NetworkFile:
+    """What a file holds.
+
+    Attributes:
+        state: the network's state dict.
+        options: block `network_g` that builds it; None if the file does not say.
+        hashes: of every weights file that the options name: path -> sha256.
+        embedded: sha256 -> content of those that travel along, uint8 (size,).
+    """
+
+    state: dict[str, Tensor]
+    options: dict[str, Any] | None = None
+    hashes: dict[str, str] = field(default_factory=dict)
+    embedded: dict[str, Tensor] = field(default_factory=dict)
+
+
+def frozen_blocks(options: Any) -> Iterator[dict[str, Any]]:
+    """The blocks in an option block that name a frozen network (`network`) and its file (`weights`)."""
+    if isinstance(options, dict):
+        if isinstance(options.get('network'), str) and isinstance(options.get('weights'), str):
+            yield options
+        options = list(options.values())
+    if isinstance(options, (list, tuple)):
+        for value in options:
+            yield from frozen_blocks(value)
+
+
+# ----------------------------------------------------------------- reading
+def read_network(
+    path: str | Path, options: dict[str, Any] | str | Path | None = None, param_key: str | None = None
+) -> NetworkFile:
+    """Reads a network's file.
+
+    Args:
+        path: a .safetensors file, or a .pth file of BasicSR.
+        options: the network's block, or an option file that has it, in place of what the file or the experiment says.
+            None: those of the file; of a .pth without any, those of the option file in its experiment's folder.
+        param_key: which weights of a .pth file. None: `params_ema`, else `params`, else the whole file.
+
+    Raises:
+        RefStarError: the file is missing or broken, holds Python objects, or has no such weights.
+    """
+    path = Path(path)
+    if path.suffix == SAFETENSORS:
+        tensors, metadata = load_tensors(path)
+        text = metadata.get(KEY)
+        embedded = {name.removeprefix(FROZEN): tensors.pop(name) for name in list(tensors) if name.startswith(FROZEN)}
+        state = tensors
+    else:
+        content = load_file(path)
+        state, text, embedded = _state_of(content, param_key, path), None, {}
+        if isinstance(content.get(KEY), str):
+            text, embedded = content[KEY], content.get('frozen', {})
+    named, hashes = _parse(text, path) if text else (None, {})
+    if options is not None:
+        named, hashes = (options if isinstance(options, dict) else network_block(options, path)), {}
+    elif named is None and path.suffix != SAFETENSORS:
+        named = _block_of_experiment(path)
+    used = set(hashes.values())
+    embedded = {digest: data for digest, data in embedded.items() if digest in used}
+    if not all(isinstance(data, Tensor) and data.dtype == torch.uint8 for data in embedded.values()):
+        raise RefStarError(f'{path}: the weights files in it are broken')
+    return NetworkFile(state, named, hashes, embedded)
+
+
+def _state_of(content: Any, param_key: str | None, path: Path) -> dict[str, Tensor]:
+    if not isinstance(content, dict):
+        raise RefStarError(f'{path}: holds no state dict')
+    levels = [key for key in ('params_ema', 'params', 'state_dict') if isinstance(content.get(key), dict)]
+    key = param_key or next(iter(levels), None)
+    if param_key and not isinstance(content.get(param_key), dict):
+        raise RefStarError(f'{path}: has no {param_key!r}; it holds: {", ".join(map(str, list(content)[:4]))}')
+    state = content[key] if key else content
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise RefStarError(f'{path}: holds no state dict')
+    return {name.removeprefix('module.'): value for name, value in state.items()}
+
+
+def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    try:
+        note = json.loads(text)
+        version, options, hashes = note['version'], note['network'], note['frozen']
+        sound = isinstance(options['type'], str) and all(re.fullmatch('[0-9a-f]{64}', x) for x in hashes.values())
+        if version == VERSION and not sound:
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise RefStarError(f'{path}: the options in its metadata are broken; give them (--options X.yml)') from None
+    if version != VERSION:
+        raise RefStarError(f'{path}: its options are of version {version}, this program reads {VERSION}: update it')
+    return options, hashes
+
+
+def network_block(option_file: str | Path, checkpoint: str | Path) -> dict[str, Any]:
+    """The block of an option file that describes a checkpoint: `network_g` for `net_g_5000.pth`, or for any name.
+
+    Raises:
+        RefStarError: the file is no option file, or has no such block.
+    """
+    options = load_options(option_file)
+    if isinstance(options.get('type'), str):
+        return options
+    label = re.match(r'net_([a-z0-9]+)_', Path(checkpoint).name)
+    key = f'network_{label[1] if label else "g"}'
+    if not isinstance(options.get(key), dict) or 'type' not in options[key]:
+        raise RefStarError(f'{option_file}: has no block {key} that describes {Path(checkpoint).name}')
+    return options[key]
+
+
+def _block_of_experiment(path: Path) -> dict[str, Any] | None:
+    """Of `experiments/NAME/models/net_g_5000.pth`: from the option file that BasicSR keeps in `experiments/NAME`."""
+    if path.resolve().parent.name != 'models':
+        return None
+    files = sorted(path.resolve().parent.parent.glob('*.yml'))
+    if len(files) > 1:
+        names = ', '.join(file.name for file in files)
+        raise RefStarError(f'{path}: several option files in its experiment ({names}): say which (--options X.yml)')
+    return network_block(files[0], path) if files else None
+
+
+# ----------------------------------------------------------------- building
+def load_network(
+    path: str | Path, device: str | torch.device = 'cpu', options: dict[str, Any] | str | Path | None = None
+) -> nn.Module:
+    """Builds the network of a file, with its weights, in evaluation mode.
+
+    Args:
+        path: a .safetensors or .pth file; of a BasicSR checkpoint `params_ema` is preferred.
+        device: where to put it.
+        options: as of :func:`read_network`.
+
+    Raises:
+        RefStarError: as :func:`read_network`; nobody says what network it is; or the weights are another network's.
+    """
+    return build(read_network(path, options), path).to(device)
+
+
+def build(file: NetworkFile, path: str | Path) -> nn.Module:
+    """The network of a file that was read from `path`, in evaluation mode; errors as of :func:`load_network`."""
+    import basicsr  # noqa: F401  (fills the registries)
+    from basicsr.archs import build_network
+
+    if file.options is None:
+        raise RefStarError(f'{path}: does not say what network it is: give its option file (--options X.yml)')
+    with _unpacked(file, Path(path)) as options, torch.random.fork_rng(devices=[]):
+        try:
+            net = build_network(options)
+        except RefStarError as error:
+            raise RefStarError(f'{path}: {error}') from error
+        except Exception as error:  # whatever a class raises that is unknown, or takes no such options
+            reason = error.args[0] if error.args else type(error).__name__
+            raise RefStarError(f'{path}: its network cannot be built here: {reason}') from error
+    require_fit(net, file.state, path)
+    net.load_state_dict(file.state)
+    return net.eval()
+
+
+@contextmanager
+def _unpacked(file: NetworkFile, path: Path) -> Iterator[dict[str, Any]]:
+    """The options with paths of files that are there; embedded ones in a folder that lasts as long as the context."""
+    options = copy.deepcopy(file.options)
+    with TemporaryDirectory(prefix='refstar-') as folder:
+        for block in frozen_blocks(options):
+            digest = file.hashes.get(block['weights'])
+            if digest in file.embedded:
+                if block.get('network') in PROGRAMS:
+                    raise RefStarError(f'{path}: carries a program ({block["network"]}) as weights: refused')
+                suffix = SAFETENSORS if block['weights'].endswith(SAFETENSORS) else '.pth'
+                block['weights'] = str(Path(folder) / f'{digest}{suffix}')
+                Path(block['weights']).write_bytes(file.embedded[digest].numpy().tobytes())
+            elif digest:
+                block['weights'] = str(_found(block['weights'], path))
+            if digest and sha256(block['weights']) != digest:
+                name = Path(block['weights']).name
+                raise RefStarError(f'{path}: was made with another {name}, of sha256 {digest}')
+        yield options
+
+
+def _found(weights: str, path: Path) -> Path:
+    """A weights file that is not embedded: by its path, or beside the network's file."""
+    for place in (Path(weights).expanduser(), path.parent / Path(weights).name):
+        if place.is_file():
+            return place
+    raise RefStarError(f'{path}: needs {weights}, which is not there; put {Path(weights).name} beside it')
+
+
+# ----------------------------------------------------------------- writing
+def save_network(
+    net_or_state: nn.Module | dict[str, Tensor],
+    path: str | Path,
+    options: dict[str, Any],
+    embed_frozen: bool = True,
+) -> None:
+    """Writes a network into one file that :func:`load_network` builds it from.
+
+    Args:
+        net_or_state: the network or its state dict.
+        path: .safetensors, or .pth.
+        options: block `network_g` of its option file.
+        embed_frozen: the weights files of its frozen networks travel along, and their licences with them. False: only
+            their paths and sha256 are written; the files must be there, or beside the network's, when it is loaded.
+
+    Raises:
+        RefStarError: the options are no plain values, a weights file is missing, or the file cannot be written.
+    """
+    state = net_or_state.state_dict() if isinstance(net_or_state, nn.Module) else net_or_state
+    state = {name.removeprefix('module.'): value for name, value in state.items()}
+    write_network(NetworkFile(state, options), path, embed_frozen)
+
+
+def write_network(file: NetworkFile, path: str | Path, embed_frozen: bool = True) -> None:
+    """Writes what :func:`read_network` reads; arguments and errors as of :func:`save_network`."""
+    path, text, embedded = Path(path), None, {}
+    if path.suffix not in (SAFETENSORS, '.pth'):
+        raise RefStarError(f'{path}: a network is written to a file .safetensors or .pth')
+    if file.options is not None:
+        options, hashes, embedded = _packed(file, embed_frozen)
+        try:
+            text = json.dumps({'version': VERSION, 'network': options, 'frozen': hashes})
+        except (TypeError, ValueError) as error:
+            raise RefStarError(f'{path}: the options of the network are no plain values: {error}') from error
+    if path.suffix == SAFETENSORS:
+        tensors = file.state | {f'{FROZEN}{digest}': data for digest, data in embedded.items()}
+        save_tensors(tensors, {KEY: text} if text else {}, path)
+    else:
+        note = {KEY: text, 'frozen': embedded} if text else {}
+        save_atomically({'params': {name: value.cpu() for name, value in file.state.items()}, **note}, path)
+
+
+def _packed(file: NetworkFile, embed: bool) -> tuple[dict[str, Any], dict[str, str], dict[str, Tensor]]:
+    """Options as they are written, sha256 of the weights files that they name, and the content of embedded ones."""
+    options, hashes, embedded = copy.deepcopy(file.options), {}, {}
+    for key in INITIAL:
+        for block in (options, options.get('backbone') or {}):
+            if key in block:
+                block[key] = None
+    for block in frozen_blocks(options):
+        weights, digest = block['weights'], file.hashes.get(block['weights'])
+        data = file.embedded.get(digest)
+        if data is None and (embed or not digest):
+            source = Path(weights).expanduser()
+            if not source.is_file():
+                raise RefStarError(f'{weights}: no such file; the options of the network name it (key weights)')
+            known, digest = digest, sha256(source)
+            if known and known != digest:
+                raise RefStarError(f'{weights}: is another file than the network was made with, of sha256 {known}')
+            if embed and block['network'] not in PROGRAMS:
+                data = torch.from_numpy(np.fromfile(source, dtype=np.uint8))
+        if data is not None:
+            embedded[digest] = data
+            block['weights'] = f'{digest[:8]}_{Path(weights).name.removeprefix(f"{digest[:8]}_")}'
+        hashes[block['weights']] = digest
+    return options, hashes, embedded

@@ -1,0 +1,42 @@
+"""Work on many files by several processes, with a progress bar."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from tqdm import tqdm
+
+from .errors import RefStarError
+
+WINDOW = 512  # items in flight for each process: results of a slow consumer must not pile up
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def parallel(function: Callable, items: Sequence, jobs: int, title: str) -> Iterator[Any]:
+    """`function(item)` for every item, in order; the bar shows only in a terminal.
+
+    Args:
+        function: at the top level of a module, so that other processes find it.
+        items: what it is called with.
+        jobs: processes beside this one, which outlives them: a damaged lmdb can end a process.
+        title: of the progress bar.
+
+    Raises:
+        RefStarError: a process died.
+    """
+    with ProcessPoolExecutor(jobs) as pool, tqdm(total=len(items), desc=title, unit='image', disable=None) as bar:
+        try:
+            for start in range(0, len(items), WINDOW * jobs):
+                for result in pool.map(function, items[start : start + WINDOW * jobs], chunksize=8):
+                    bar.update()
+                    yield result
+        except BrokenProcessPool:
+            raise RefStarError(f'{title}: a process died; out of memory, or a damaged lmdb (make it again)') from None
+        finally:
+            pool.shutdown(cancel_futures=True)
