@@ -1,51 +1,78 @@
-# make demo        set-up, then train, test and report on synthetic faces (about 13 minutes on two cores)
-# make experiment  the same at length, resumable
-# make small       after it, the small network that ships with the package
-# make test        set-up, then the tests
-# make kills       a small training killed 30 times at random moments and resumed
-# VENV=path        an environment of yours instead of .venv; it gets this project installed
+# make demo         set up, then train, test and report on synthetic faces (about 13 minutes on two cores)
+# make test         set up, then run the tests (under 10 minutes on two cores)
+# make test-latest  the tests with the newest versions of everything, in an environment of its own
+# make lock         write constraints.txt anew: the newest versions of everything
+# make experiment   the demo at length (two hours), resumable
+# make small        after it: the small network that ships with the package
+# make kills        kill a small training 30 times at random moments and resume it
+# make architecture renew the drawing and the counts of docs/architecture.md
+# make links        .links/refstar, for editors and tools that follow imports by folders (CONTRIBUTING.md)
+# VENV=path         use this environment instead of .venv; the project is installed into it
 
 VENV ?= .venv
 PYTHON ?= python3.11
-STAMP := $(VENV)/.refstar-$(shell cksum setup.py pyproject.toml | cksum | cut -d' ' -f1)
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.refstar-$(shell cat setup.py pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo experiment small test kills lint format clean
+.PHONY: setup demo experiment small test test-latest lock kills architecture links lint format clean
 
 setup: $(STAMP)
 
-$(VENV)/bin/python:
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(STAMP): | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install -q -e '.[dev]'
+# PIP_CONSTRAINT also holds for what builds packages from source (basicsr, gfpgan, ...).
+$(STAMP): | $(BIN)/python
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install -q -e '.[dev]'
 	touch $@
 
 demo: setup
-	$(VENV)/bin/refstar demo
+	$(BIN)/refstar demo
 
 experiment: setup
-	$(VENV)/bin/refstar demo --length experiment
+	$(BIN)/refstar demo --length experiment
 
 small: experiment
-	$(VENV)/bin/basicsr train -opt options/train/refstar_small_128.yml --auto_resume
-	$(VENV)/bin/basicsr test -opt options/test/refstar_small_128.yml
-	$(VENV)/bin/refstar convert experiments/refstar_small_128/models/net_g_latest.pth --ema --fp16 \
+	$(BIN)/basicsr train -opt options/train/refstar_small_128.yml --auto_resume
+	$(BIN)/basicsr test -opt options/test/refstar_small_128.yml
+	$(BIN)/refstar convert experiments/refstar_small_128/models/net_g_latest.pth --ema --fp16 \
 	  refstar_arch/pretrained/refstar_small_128.safetensors
 
 test: setup
-	$(VENV)/bin/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-latest:
+	$(PYTHON) -m venv --clear .venv-latest
+	.venv-latest/bin/python -m pip install -q -e '.[dev]'
+	.venv-latest/bin/python -m pytest -n auto --dist loadfile
+
+lock:
+	$(PYTHON) -m venv --clear .venv-latest
+	.venv-latest/bin/python -m pip install -q -e '.[dev]'
+	{ sed -n '/^#/p' constraints.txt; .venv-latest/bin/python -m pip freeze --all --exclude pip --exclude refstar; } > constraints.new
+	mv constraints.new constraints.txt
 
 kills: setup
-	PYTHONPATH=tests OMP_NUM_THREADS=1 $(VENV)/bin/python -m helpers.kill_resume --kills 30
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m helpers.kill_resume --kills 30
+
+architecture: setup
+	PYTHONPATH=tests $(BIN)/python -m helpers.import_graph docs/architecture.md docs/images/architecture.png
+
+links:
+	rm -rf .links
+	mkdir -p .links/refstar
+	ln -s $(CURDIR)/refstar_arch/* .links/refstar/
+	for folder in curate data evaluation losses metrics models options restore tools trainer utils; do \
+	  ln -s $(CURDIR)/$$folder .links/refstar/$$folder; done
 
 lint: setup
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 format: setup
-	$(VENV)/bin/ruff check --fix .
-	$(VENV)/bin/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
-	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .links
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

@@ -5,7 +5,7 @@ Every folder that holds Python files or option files must be listed in FOLDERS (
 
 from setuptools import setup
 
-VERSION = '0.1.0'
+VERSION = '0.2.0'
 
 FOLDERS = {
     'refstar': 'refstar_arch',
@@ -28,6 +28,7 @@ FOLDERS = {
     'refstar.utils': 'utils',
 }
 
+# Loose for users; the versions that are tested stand in constraints.txt.
 REQUIRES = [
     'torch>=2.6',  # from here on its own readers refuse pickles that run code
     'torchvision',
@@ -38,47 +39,47 @@ REQUIRES = [
     'opencv-python',
     'lpips',
     'einops',
+    'filelock',
+    'jinja2',
+    'matplotlib',
+    'pooch',
+    'pydantic>=2',
     'safetensors',
 ]
 
 EXTRAS = {
-    'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
-    'app': ['starlette', 'uvicorn'],
+    'app': ['gradio>=6'],
     'data': ['imagehash'],
     'evaluate': ['torch-fidelity'],
-    'plot': ['matplotlib'],
+    'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
     'video': ['av'],
-    'dev': [
-        'av',
-        'httpx2',
-        'hypothesis',
-        'imagehash',
-        'matplotlib',
-        'onnx',
-        'onnxruntime',
-        'onnxscript',
-        'playwright',
-        'pytest',
-        'pytest-timeout',
-        'pytest-xdist',
-        'ruff',
-        'setuptools>=77',
-        'starlette',
-        'torch-fidelity',
-        'uvicorn',
-        'wheel',
-    ],
 }
+EXTRAS['all'] = sorted({name for names in EXTRAS.values() for name in names})
+EXTRAS['dev'] = [
+    *EXTRAS['all'],
+    'hypothesis',
+    'playwright',
+    'pytest',
+    'pytest-timeout',
+    'pytest-xdist',
+    'ruff',
+    'setuptools>=77',
+    'wheel',
+]
 
 setup(
     name='refstar',
     version=VERSION,
     description='Reference-guided face restoration for BasicSR: references in GFPGAN, CodeFormer or your own network',
     license='Apache-2.0',
-    python_requires='>=3.10,<3.13',
+    python_requires='>=3.10,<3.13',  # basicsr 1.4.2 does not build on 3.13
     packages=list(FOLDERS),
     package_dir=FOLDERS,
-    package_data={'refstar': ['pretrained/*.safetensors'], 'refstar.options': ['**/*.yml']}
+    package_data={
+        'refstar': ['pretrained/*'],
+        'refstar.options': ['**/*.yml'],
+        **{f'refstar.{name}': ['templates/*'] for name in ('evaluation', 'restore', 'tools', 'utils')},
+    }
     | {f'refstar.tools.{name}': ['page/*'] for name in ('review', 'serving', 'webapp')},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
