@@ -27,7 +27,7 @@ import yaml
 
 from refstar.tools.demo_options import put
 from refstar.trainer.option_file import load_options
-from refstar.trainer.training_log import parse_line
+from refstar.utils.training_log import parse_line
 
 REPO = Path(__file__).resolve().parent.parent
 OPTIONS = {

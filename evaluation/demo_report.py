@@ -8,8 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from refstar.tools.demo_options import STAGES, TRAININGS, Step
-from refstar.trainer.training_log import read_log
 from refstar.utils.errors import RefStarError
+from refstar.utils.training_log import read_log
 
 from .report_pictures import curves, embed, panels_of, telling_windows, window_row
 

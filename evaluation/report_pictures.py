@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from refstar.models.pictures import CAPTION, strip
-from refstar.trainer.training_log import Entry
 from refstar.utils.errors import RefStarError
+from refstar.utils.training_log import Entry
 
 WINDOW = 0.34  # side of an enlarged window, of the face's side
 ENLARGED = 240  # pixels

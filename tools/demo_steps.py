@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from refstar.trainer.training_log import Entry, parse_line
 from refstar.utils.errors import RefStarError
+from refstar.utils.training_log import Entry, parse_line
 
 from .demo_options import Step
 

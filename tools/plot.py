@@ -8,9 +8,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from refstar.trainer.training_log import History, read_run
 from refstar.utils.atomic_files import write_atomically
 from refstar.utils.errors import RefStarError
+from refstar.utils.training_log import History, read_run
 
 from .cli_common import run_command
 

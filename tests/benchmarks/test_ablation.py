@@ -6,7 +6,7 @@ import ablation
 import ablation_report
 import pytest
 
-from refstar.trainer.option_schema import check_options
+from refstar.trainer.option_check import check_options
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from refstar import RefStarError
 from refstar.models.reference_mixin import ReferenceMixin
-from refstar.trainer.option_schema import check_options
+from refstar.trainer.option_check import check_options
 
 L1 = {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'}
 ADAM = {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99]}

@@ -14,10 +14,10 @@ from refstar.tools import demo_options
 from refstar.tools.demo_options import TESTS, TRAININGS, Step, plan, put
 from refstar.tools.demo_progress import Progress
 from refstar.tools.demo_steps import Ledger, alone
+from refstar.trainer.option_check import check_options
 from refstar.trainer.option_file import load_options
-from refstar.trainer.option_schema import check_options
-from refstar.trainer.training_log import parse_line, read_log
 from refstar.utils.errors import RefStarError
+from refstar.utils.training_log import parse_line, read_log
 
 LINE = (
     '2026-11-21 00:06:51,123 INFO: [demo_..][epoch:  0, iter:   1,340, lr:(2.000e-03,)] [eta: 0:01:02, '

@@ -10,7 +10,7 @@ from helpers import kill_resume, runs
 
 from refstar.tools import plot
 from refstar.trainer.option_file import load_options
-from refstar.trainer.training_log import read_run
+from refstar.utils.training_log import read_run
 
 STAMP = '2026-11-21 10:00:00,000 INFO: '
 

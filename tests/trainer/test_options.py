@@ -8,8 +8,8 @@ import yaml
 from helpers import runs
 
 from refstar.trainer.known_keys import option_keys, parameters
+from refstar.trainer.option_check import check_options
 from refstar.trainer.option_file import load_options, parse_value
-from refstar.trainer.option_schema import check_options
 from refstar.utils.errors import RefStarError
 
 # The blocks that GFPGAN's full recipe `train_gfpgan_v1` has beyond the simple one.

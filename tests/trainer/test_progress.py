@@ -18,8 +18,8 @@ from refstar.models import tensorboard
 from refstar.models.pictures import flow_colours
 from refstar.trainer import progress
 from refstar.trainer.option_file import load_options
-from refstar.trainer.training_log import parse_line
 from refstar.utils.errors import RefStarError
+from refstar.utils.training_log import parse_line
 
 
 def events(folder: Path) -> Any:

@@ -14,8 +14,8 @@ from helpers import kill_resume, runs
 from torch.utils.data import DataLoader, Dataset
 
 from refstar.trainer import resume, retention, run_guard
+from refstar.trainer.option_check import check_options
 from refstar.trainer.option_file import load_options
-from refstar.trainer.option_schema import check_options
 from refstar.trainer.seeding import Draw, SeededDataset
 from refstar.utils.checkpoint import load_file
 from refstar.utils.errors import RefStarError

@@ -15,8 +15,8 @@ from helpers.networks import narrow_codeformer
 from helpers.shrink import SAMPLES, SIZE, blocks, replace_files, shrink
 from torch.utils.data import default_collate
 
+from refstar.trainer.option_check import check_options
 from refstar.trainer.option_file import load_options, parse_options
-from refstar.trainer.option_schema import check_options
 
 OPTIONS = Path(__file__).parents[2] / 'options'
 BATCH = 8  # enough that one of them has a reference whose truth is known
