@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .cli_common import report
+from .cli_common import run_command
 from .restore import network_arguments, open_restorer
 from .serving.serve import checked_token, serve, serving_arguments
 from .webapp.limits import Limits
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(sys.argv[1:] if argv is None else argv)
-    return report(lambda: run(args))
+    return run_command(lambda: run(args))
 
 
 def limits_of(args: argparse.Namespace) -> Limits:

@@ -11,7 +11,7 @@ from typing import Any
 
 from refstar.utils.errors import RefStarError
 
-from .cli_common import import_modules, report
+from .cli_common import import_modules, run_command
 
 ARMS = ('right', 'none', 'wrong')
 TESTSET = ('gt', 'lq', 'mapping', 'refs', 'wrong', 'people', 'regions', 'size', 'name', 'make_lq')  # not with --opt
@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(sys.argv[1:] if argv is None else argv)
-    return report(lambda: run(args))
+    return run_command(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> None:

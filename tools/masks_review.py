@@ -5,14 +5,14 @@ from pathlib import Path
 
 from refstar.curate.mask_review import MaskReview
 
-from .cli_common import report
+from .cli_common import run_command
 from .serving.serve import checked_token, serve, serving_arguments
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of `refstar masks review`."""
     args = _parser().parse_args(argv)
-    return report(lambda: review_masks(args))
+    return run_command(lambda: review_masks(args))
 
 
 def _parser() -> argparse.ArgumentParser:

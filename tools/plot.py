@@ -12,7 +12,7 @@ from refstar.trainer.training_log import History, read_run
 from refstar.utils.atomic_files import write_atomically
 from refstar.utils.errors import RefStarError
 
-from .cli_common import report
+from .cli_common import run_command
 
 ARMS = {'right': '-', 'none': ':', 'wrong': '--'}  # how they are drawn
 LEGEND = {'right': 'right reference', 'none': 'no reference', 'wrong': 'wrong reference'}
@@ -166,7 +166,7 @@ def main(argv: list[str] | None = None) -> int:
         save(draw(dict(zip(labels(args.runs), histories, strict=True)), args.terms), args.out)
         print(args.out)
 
-    return report(run)
+    return run_command(run)
 
 
 if __name__ == '__main__':
