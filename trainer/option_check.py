@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ConfigDict, create_model
 
 from refstar.utils.errors import RefStarError, nearest
-from refstar.utils.option_block import DatasetOptions, OptionBlock
+from refstar.utils.option_block import DatasetOptions, Iterations, IterationsFrom0, OptionBlock
 
 from . import run_options
 from .run_options import STOCK_DATASETS, STOCK_KEYS, STOCK_MODELS, Loss, Metric, Network, Optimizer
@@ -44,9 +44,10 @@ def _package(kind: type) -> str:
     return kind.__module__.partition('.')[0]
 
 
-def _keys(names: Iterable[str], kinds: dict[str, tuple[Any, str]]) -> dict[str, Any]:
-    """Returns optional fields for `create_model`."""
-    return {name: (kinds.get(name, (Any, ''))[0] | None, None) if name in kinds else (Any, None) for name in names}
+def _keys(kinds: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns fields for `create_model` that may be left out; counts of iterations may not be `~`."""
+    counts = (Iterations, IterationsFrom0)
+    return {name: (kind if kind in counts or kind is Any else kind | None, None) for name, kind in kinds}
 
 
 def own_block(kind: type, block: str) -> type[OptionBlock] | None:
@@ -62,8 +63,8 @@ def own_block(kind: type, block: str) -> type[OptionBlock] | None:
     if _package(kind) not in STOCK_PACKAGES:
         return None
     split = [key.rpartition('.') for key in STOCK_MODELS.get(kind.__name__, '').split()]
-    names = {name: STOCK_KEYS[f'{where}.{name}'.lstrip('.')] for where, _, name in split if where == block}
-    return create_model(kind.__name__, __base__=OptionBlock, **_keys(names, names)) if names else None
+    found = [(name, STOCK_KEYS[f'{where}.{name}'.lstrip('.')][0]) for where, _, name in split if where == block]
+    return create_model(kind.__name__, __base__=OptionBlock, **_keys(found)) if found else None
 
 
 @cache
@@ -100,9 +101,8 @@ def dataset_block(target: type) -> type[OptionBlock]:
         return declared
     for kind in target.__mro__:
         if _package(kind) in STOCK_PACKAGES and kind.__name__ in STOCK_DATASETS:
-            return create_model(
-                kind.__name__, __base__=DatasetOptions, **_keys(STOCK_DATASETS[kind.__name__].split(), {})
-            )
+            keys = _keys((key, Any) for key in STOCK_DATASETS[kind.__name__].split())
+            return create_model(kind.__name__, __base__=DatasetOptions, **keys)
     return create_model(target.__name__, __base__=(DatasetOptions, _Open))
 
 

@@ -260,8 +260,8 @@ STOCK_KEYS: dict[str, tuple[Any, str]] = {  # key -> its type and what it does
 _GAN = 'network_d train.optim_d train.gan_opt train.net_d_iters train.net_d_init_iters'
 _DEGRADED = (
     'gt_size queue_size high_order_degradation second_blur_prob resize_prob resize_range gaussian_noise_prob '
-    'noise_range poisson_scale_range gray_noise_prob jpeg_range resize_prob2 resize_range2 gaussian_noise_prob2 noise_range2 '
-    'poisson_scale_range2 gray_noise_prob2 jpeg_range2'
+    'noise_range poisson_scale_range gray_noise_prob jpeg_range resize_prob2 resize_range2 '
+    'gaussian_noise_prob2 noise_range2 poisson_scale_range2 gray_noise_prob2 jpeg_range2'
 )
 # Model class -> keys that it reads beyond those of its bases. VideoBaseModel, SwinIRModel ... read none.
 STOCK_MODELS = {

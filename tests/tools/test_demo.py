@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.recipes import plain
 from helpers.runs import python, succeeded
 from helpers.shrink import replace_files, shrink
-from test_shipped_options import plain
 
 from refstar.tools import demo_options
 from refstar.tools.demo_options import TESTS, TRAININGS, Step, plan, put

@@ -13,8 +13,8 @@ import torch
 import yaml
 from basicsr.models.base_model import BaseModel
 from helpers import forked, kill_resume, runs
+from helpers.recipes import OPTIONS, plain
 from helpers.shrink import replace_files, shrink
-from test_shipped_options import OPTIONS, plain
 
 from refstar.tools.train import main as train
 from refstar.trainer.distributed import place_in_slurm

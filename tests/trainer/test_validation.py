@@ -14,9 +14,9 @@ from basicsr.models import build_model
 from basicsr.models.sr_model import SRModel
 from helpers import forked, runs
 from helpers.networks import BACKBONES, SIZE
+from helpers.recipes import existing_options as existing
+from helpers.recipes import plain
 from helpers.shrink import write_picture
-from test_existing_models import options as existing
-from test_shipped_options import plain
 
 from refstar.tools.test import main as run_test
 from refstar.trainer import validation

@@ -1,4 +1,4 @@
-"""GFPGAN's own training recipe, small: trains, saves, resumes to the same weights and tests on the CPU."""
+"""GFPGAN's and Real-ESRGAN's own recipes, small: train with this project's options, save, resume and test on the CPU."""
 
 import copy
 import shutil
@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import kill_resume, runs
+from helpers import forked, kill_resume, runs
+from helpers.recipes import plain
+
+from refstar.tools.test import main as run_test
+from refstar.trainer.option_file import load_options
 
 NAME = 'gfpgan_simple_small'
+ADDED = {'amp': 'bf16', 'grad_clip': 1.0}  # options of this project
 
 
-def _vgg_weights() -> dict[str, torch.Tensor]:
+def vgg_weights() -> dict[str, torch.Tensor]:
     """VGG19's state dict with averaging filters: one stored number per tensor instead of 548 MB."""
     from torchvision.models import vgg19
 
@@ -24,92 +29,70 @@ def _vgg_weights() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's folder in which the small recipe has been trained to its end."""
+    """A user's folder with photos and pretrained weights."""
     from basicsr.archs import build_network
 
-    folder = tmp_path_factory.mktemp('gfpgan')
-    runs.write_images(folder / 'datasets/gt', 4)
-    runs.write_images(folder / 'datasets/lq', 4)
-    options = yaml.safe_load((runs.FIXTURES / f'{NAME}.yml').read_text())
+    folder = tmp_path_factory.mktemp('stock')
+    for part in ('gt', 'lq'):
+        runs.write_images(folder / 'datasets' / part, 4)
     weights = folder / 'experiments/pretrained_models'
     weights.mkdir(parents=True)
-    network = dict(copy.deepcopy(options['network_g']), decoder_load_path=None)
+    network = dict(load_options(runs.FIXTURES / f'{NAME}.yml')['network_g'], decoder_load_path=None)
     torch.manual_seed(0)
-    decoder = build_network(network).stylegan_decoder
-    torch.save({'params_ema': decoder.state_dict()}, weights / 'decoder.pth')
-    torch.save(_vgg_weights(), weights / 'vgg19-dcbb9e9d.pth')
-    shutil.copy(runs.FIXTURES / f'{NAME}.yml', folder / 'train.yml')
-    log = runs.succeeded(runs.train('-opt', 'train.yml', cwd=folder))
-    (folder / 'log.txt').write_text(log)
+    torch.save({'params_ema': build_network(network).stylegan_decoder.state_dict()}, weights / 'decoder.pth')
+    torch.save(vgg_weights(), weights / 'vgg19-dcbb9e9d.pth')
     return folder
 
 
-def test_trains_with_every_loss_of_the_recipe(folder: Path) -> None:
+def test_gfpgans_recipe_trains_resumes_and_tests(folder: Path) -> None:
+    opt = load_options(runs.FIXTURES / f'{NAME}.yml')
+    run = kill_resume.finish(folder, opt)
     log = (folder / 'log.txt').read_text()
     for term in ('l_g_pix', 'l_p_8', 'l_p_32', 'l_g_percep', 'l_g_style', 'l_g_gan', 'l_d', 'l_d_r1'):
         assert f' {term}: ' in log, term
-    assert ': nan' not in log
-
-
-def test_saves_in_basicsr_format_and_ends_at_the_last_iteration(folder: Path) -> None:
-    run = folder / 'experiments' / NAME
+    assert ': nan' not in log and 'iter:       6,' in log and 'iter:       7,' not in log
     assert sorted(path.name for path in (run / 'training_states').iterdir()) == ['3.state', '6.state']
     files = {f'net_{net}_{label}.pth' for net in 'gd' for label in ('3', '6', 'latest')}
     assert {path.name for path in (run / 'models').iterdir()} == files
     assert set(torch.load(run / 'models/net_g_6.pth', weights_only=True)) == {'params', 'params_ema'}
-    log = (folder / 'log.txt').read_text()
-    assert 'iter:       6,' in log and 'iter:       7,' not in log
     assert list((run / 'visualization').rglob('*_6.png')) and not list((run / 'visualization').rglob('*_7.png'))
 
-
-def test_resumes_to_the_same_weights(folder: Path) -> None:
-    run = folder / 'experiments' / NAME
-    whole = torch.load(run / 'models/net_g_6.pth', weights_only=True)
+    shutil.copytree(run, folder / 'whole')
     for label in ('6', 'latest'):
         for file in run.rglob(f'*{label}.*'):
             file.unlink()
     (run / 'models/.net_g_4.pth.part').write_bytes(b'half a file')
-    log = runs.succeeded(runs.train('-opt', 'train.yml', '--auto_resume', cwd=folder))
-    assert 'Resuming training from epoch: 1, iter: 3.' in log
+    kill_resume.finish(folder, opt)
+    assert 'Resuming training from epoch: 1, iter: 3.' in (folder / 'log.txt').read_text()
     assert not list(folder.glob('experiments/*_archived_*')) and not list(run.rglob('*.part'))
-    resumed = torch.load(run / 'models/net_g_6.pth', weights_only=True)
-    for key, value in whole['params'].items():
-        torch.testing.assert_close(resumed['params'][key], value, rtol=0, atol=1e-6, msg=key)
-    for key, value in whole['params_ema'].items():
-        torch.testing.assert_close(resumed['params_ema'][key], value, rtol=0, atol=1e-6, msg=key)
+    assert kill_resume.differences(folder / 'whole', run, 6) == []
 
-
-def test_tests_with_the_trained_weights(folder: Path) -> None:
-    options = yaml.safe_load((folder / 'train.yml').read_text())
-    weights = f'experiments/{NAME}/models/net_g_latest.pth'
     test = {
         'name': 'gfpgan_test',
         'model_type': 'GFPGANModel',
         'num_gpu': 4,  # more than there are: falls to the CPU with a notice
-        'datasets': {'test_1': options['datasets']['val']},
-        'network_g': options['network_g'],
-        'path': {'pretrain_network_g': weights, 'param_key_g': 'params_ema', 'strict_load_g': True},
-        'val': {'save_img': True, 'metrics': options['val']['metrics']},  # no suffix
+        'datasets': {'test_1': opt['datasets']['val']},
+        'network_g': opt['network_g'],
+        'path': {'pretrain_network_g': str(run / 'models/net_g_latest.pth'), 'param_key_g': 'params_ema'},
+        'val': {'save_img': True, 'metrics': opt['val']['metrics']},  # no suffix
     }
-    runs.write_options(folder / 'test.yml', test)
-    log = runs.succeeded(runs.test('-opt', 'test.yml', cwd=folder))
+    runs.write_options(folder / 'test.yml', plain(test))
+    assert kill_resume.ended(forked.start(folder, lambda: run_test(['-opt', 'test.yml']), 'test.txt')) == 0
+    log = (folder / 'test.txt').read_text()
     assert 'running on the CPU' in log and '# psnr:' in log
     assert len(list((folder / 'results/gfpgan_test/visualization/validation').glob('*.png'))) == 4
 
 
-def test_the_recipe_takes_the_switches_of_this_project_and_resumes(folder: Path, tmp_path: Path) -> None:
+def test_gfpgans_recipe_takes_the_options_of_this_project(folder: Path, tmp_path: Path) -> None:
     for part in ('datasets', 'experiments/pretrained_models'):
         shutil.copytree(folder / part, tmp_path / part)
-    options = yaml.safe_load((folder / 'train.yml').read_text())
-    options['train'].update(amp='bf16', accumulate=2, grad_clip=1.0, total_iter=3)
-    options['logger'].update(save_checkpoint_freq=1, keep_last=1)
-    options['val']['val_freq'] = 3
-    shutil.move(kill_resume.finish(tmp_path, options), tmp_path / 'whole')
-    options['train']['total_iter'] = 2
-    run = kill_resume.finish(tmp_path, options)
+    opt = load_options(runs.FIXTURES / f'{NAME}.yml')
+    opt['train'].update(ADDED, accumulate=2, total_iter=2)
+    opt['logger'].update(save_checkpoint_freq=1, keep_last=1)
+    opt['val'] = None
+    del opt['datasets']['val']
+    run = kill_resume.finish(tmp_path, opt)
     assert [path.name for path in (run / 'training_states').iterdir()] == ['2.state']
-    options['train']['total_iter'] = 3
-    assert kill_resume.differences(tmp_path / 'whole', kill_resume.finish(tmp_path, options), 3) == []
     log = (tmp_path / 'log.txt').read_text()
     assert 'grad_norm: ' in log and 'l_d_r1: ' in log and ': nan' not in log
 
@@ -176,14 +159,64 @@ def test_the_full_recipe_trains_and_resumes(tmp_path: Path) -> None:
     assert kill_resume.differences(tmp_path / 'whole', run, 2) == []
 
 
-def test_components_are_mirrored_once() -> None:
-    from basicsr.utils.registry import DATASET_REGISTRY
+# --------------------------------------------------------------------- Real-ESRGAN
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with photos, their list, and VGG's weights."""
+    folder = tmp_path_factory.mktemp('realesrgan')
+    runs.write_images(folder / 'datasets/gt', 4, 64)
+    runs.write_images(folder / 'datasets/lq', 4, 16)
+    (folder / 'datasets/meta_info.txt').write_text(''.join(f'{i:03d}.png\n' for i in range(4)))
+    weights = folder / 'experiments/pretrained_models'
+    weights.mkdir(parents=True)
+    torch.save(vgg_weights(), weights / 'vgg19-dcbb9e9d.pth')
+    return folder
 
-    kind = DATASET_REGISTRY.get('FFHQDegradationDataset')
-    dataset = kind.__new__(kind)
-    dataset.out_size, dataset.eye_enlarge_ratio = 512, 1.4
-    dataset.components_list = {'00000003': {part: np.array(box) for part, box in PARTS.items()}}
-    plain, mirrored, again = (dataset.get_component_coordinates(3, [flip]) for flip in (False, True, True))
-    assert [box.tolist() for box in mirrored] == [box.tolist() for box in again]
-    assert plain[0].tolist() == [200 - 56 + 1, 240 - 56 + 1, 200 + 56, 240 + 56]
-    assert mirrored[0].tolist() == [202 - 56 + 1, 240 - 56 + 1, 202 + 56, 240 + 56]  # the other eye, from the right
+
+def realesrgan(kind: str) -> dict:
+    """x4plus as it is; its first stage (RealESRNet); its fine-tuning on pairs."""
+    opt = load_options(runs.FIXTURES / 'realesrgan_small.yml')
+    opt['train'].update(ADDED, channels_last=True)
+    opt['logger']['keep_last'], opt['val']['val_freq'] = 1, 100  # validated at the end
+    if kind == 'RealESRNet':
+        opt.update(model_type='RealESRNetModel', gt_usm=True)
+        for key in ('l1_gt_usm', 'percep_gt_usm', 'gan_gt_usm', 'network_d'):
+            del opt[key]
+        opt['path'] = {key: value for key, value in opt['path'].items() if not key.endswith('_d')}
+        for key in ('optim_d', 'perceptual_opt', 'gan_opt', 'net_d_iters', 'net_d_init_iters'):
+            del opt['train'][key]
+    if kind == 'pairs':
+        opt['high_order_degradation'] = False
+        train = {**opt['datasets']['val'], 'name': 'pairs', 'type': 'RealESRGANPairedDataset', 'gt_size': 32}
+        kept = ('use_hflip', 'use_rot', 'use_shuffle', 'num_worker_per_gpu', 'batch_size_per_gpu', 'prefetch_mode')
+        opt['datasets']['train'] = {**train, **{key: opt['datasets']['train'][key] for key in kept}}
+    return opt
+
+
+TERMS = {
+    'x4plus': ('l_g_pix', 'l_g_percep', 'l_g_gan', 'l_d_real', 'l_d_fake'),
+    'RealESRNet': ('l_pix',),
+    'pairs': ('l_g_pix', 'l_g_percep', 'l_g_gan', 'l_d_real', 'l_d_fake'),
+}
+
+
+@pytest.mark.parametrize('kind', TERMS)
+def test_realesrgans_recipe_trains_and_resumes(kind: str, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path, dirs_exist_ok=True)
+    opt = realesrgan(kind)
+    run = kill_resume.finish(tmp_path, opt)
+    log = (tmp_path / 'log.txt').read_text()
+    for term in (*TERMS[kind], 'grad_norm'):
+        assert f' {term}: ' in log, term
+    assert ': nan' not in log and '# psnr: ' in log and '@ 3 iter' in log
+    assert {path.name for path in (run / 'training_states').iterdir()} == {'3.state'}
+    assert set(torch.load(run / 'models/net_g_3.pth', weights_only=True)) == {'params', 'params_ema'}
+    if kind == 'RealESRNet':
+        return
+    opt['train']['total_iter'] = 4
+    resumed = kill_resume.finish(tmp_path, opt)
+    assert 'Resuming training from epoch: 0, iter: 3.' in (tmp_path / 'log.txt').read_text()
+    assert (resumed / 'models/net_d_4.pth').is_file()
+    if kind == 'pairs':  # there is no pool of earlier samples, which nothing saves: exact
+        shutil.move(resumed, tmp_path / 'resumed')
+        assert kill_resume.differences(kill_resume.finish(tmp_path, opt), tmp_path / 'resumed', 4) == []
