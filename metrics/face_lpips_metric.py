@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
+from refstar.utils.checkpoint import load_fitting, read_state_dict
 from refstar.utils.errors import RefStarError
-from refstar.utils.weight_files import load_fitting, read_state_dict
+from refstar.utils.image_files import from_basicsr, require_same_shape
 
-from .basicsr_images import same_shape, to_tensor
 from .lpips_metric import calculate_lpips
 
 # Skin, brows, eyes, glasses, ears, nose, inner mouth and lips; not hair, hat, earring, necklace, neck, cloth.
@@ -51,7 +51,7 @@ class FaceParser:
         Raises:
             RefStarError: there is none.
         """
-        x = F.interpolate((to_tensor(img) + 1) / 2, (SIZE, SIZE), mode='bilinear', align_corners=False)
+        x = F.interpolate((from_basicsr(img) + 1) / 2, (SIZE, SIZE), mode='bilinear', align_corners=False)
         scores: Tensor = self.net(((x - self.mean) / self.std).to(self.device))[0]
         classes = scores.argmax(1)[0].cpu().numpy()
         face = np.isin(classes, FACE[self.name]).astype(np.uint8)
@@ -96,6 +96,6 @@ def calculate_flpips(
     Raises:
         RefStarError: the sizes differ, no face was found, or a network is none.
     """
-    same_shape(img, img2)
+    require_same_shape(img, img2)
     face = face_parser(parsing_weights, device)(img2)
     return calculate_lpips(black_outside(img, face), black_outside(img2, face), net, weights, device=device)

@@ -8,8 +8,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import nn
 
 from refstar.lpips_network import load_lpips
-
-from .basicsr_images import same_shape, to_tensor
+from refstar.utils.image_files import from_basicsr, require_same_shape
 
 
 @lru_cache(maxsize=4)
@@ -47,6 +46,6 @@ def calculate_lpips(
     Raises:
         RefStarError: no weights configured, or not the net's.
     """
-    same_shape(img, img2)
-    x, y = (to_tensor(v, crop_border, input_order).to(device) for v in (img, img2))
+    require_same_shape(img, img2)
+    x, y = (from_basicsr(v, crop_border, input_order).to(device) for v in (img, img2))
     return lpips_network(net, weights, device)(x, y).item()

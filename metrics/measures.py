@@ -10,7 +10,7 @@ from basicsr.metrics.psnr_ssim import calculate_psnr, calculate_ssim
 
 from refstar.data.face_region import face_oval
 from refstar.lpips_network import BACKBONES
-from refstar.utils.weight_files import sha256
+from refstar.utils.checkpoint import sha256
 
 from .detail_metric import calculate_detail
 from .face_lpips_metric import black_outside, face_parser

@@ -16,8 +16,8 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from refstar.utils.checkpoint import sha256
 from refstar.utils.errors import RefStarError
-from refstar.utils.weight_files import sha256
 
 from .identity_networks import NETWORKS
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from refstar.utils.checkpoint import load_fitting, read_state_dict
 from refstar.utils.errors import RefStarError
 from refstar.utils.onnx_session import open_session
-from refstar.utils.weight_files import load_fitting, read_state_dict
 
 from .mobilefacenet_arch import MobileFaceNet
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from refstar.multi_reference import image_of
 from refstar.reference_bank import ReferenceBank
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import to_tensor
 from refstar.value_range import from_range, to_range
 
 from .face_plan import Plan
 from .onnx_network import OnnxNetwork
-from .pixels import to_tensor
 from .reference_batch import edit_masks, encode, join, own_masks, pad
 from .references import Reference
 from .restore_settings import Settings

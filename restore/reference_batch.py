@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from refstar.reference_bank import ReferenceBank
+from refstar.utils.image_files import to_tensor
 from refstar.value_range import to_range
 
-from .pixels import to_tensor
 from .references import Reference
 from .regions import region
 from .restore_settings import Settings
