@@ -11,11 +11,11 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from refstar.layers import from_range, to_range
 from refstar.multi_reference import image_of
 from refstar.reference_bank import ReferenceBank
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import to_tensor
-from refstar.value_range import from_range, to_range
 
 from .face_plan import Plan
 from .onnx_network import OnnxNetwork

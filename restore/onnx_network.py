@@ -13,7 +13,7 @@ from refstar.utils.errors import RefStarError
 from refstar.utils.onnx_session import open_session
 
 INPUTS = ('lq', 'refs', 'ref_valid', 'strength', 'w')  # the last one where the backbone has it
-OUTPUTS = ('image', 'mask', 'carried', 'weight', 'alpha', 'flow')  # the others as in `RefSTAR.guide`
+OUTPUTS = ('image', 'mask', 'carried', 'weight', 'alpha', 'flow')  # the others as in `RefSTAR.select_and_match`
 KEY = 'refstar'  # of the metadata: {"version", "size", "value_range"}
 VERSION = 1
 
