@@ -11,10 +11,9 @@ from basicsr.metrics.psnr_ssim import calculate_psnr, calculate_ssim
 from refstar.data.face_region import face_oval
 from refstar.lpips_network import BACKBONES
 from refstar.metrics.detail_metric import calculate_detail
-from refstar.metrics.face_lpips_metric import black_outside, face_parser
 from refstar.metrics.identity_protocols import IdentityScore, protocol
 from refstar.metrics.landmark_metric import landmark_network, mean_distance
-from refstar.metrics.lpips_metric import calculate_lpips, lpips_network
+from refstar.metrics.lpips_metric import black_outside, calculate_lpips, face_parser, lpips_network
 from refstar.utils.weight_files import sha256
 
 NIQE_SIDE = 192  # pixels: below it BasicSR's NIQE has one block of 96 and no covariance
