@@ -78,7 +78,7 @@ setup(
     package_data={
         'refstar': ['pretrained/*'],
         'refstar.options': ['**/*.yml'],
-        **{f'refstar.{name}': ['templates/*'] for name in ('evaluation', 'restore', 'tools', 'utils')},
+        **{f'refstar.{name}': ['templates/*', '*.yml'] for name in ('evaluation', 'restore', 'tools', 'utils')},
     }
     | {f'refstar.tools.{name}': ['page/*'] for name in ('review', 'serving', 'webapp')},
     install_requires=REQUIRES,

@@ -10,8 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from refstar.utils.errors import RefStarError
-from refstar.utils.shipped_network import ABOUT, SHIPPED
+from refstar.utils.released_weights import ABOUT_SHIPPED, SHIPPED
 
 from .cli_common import run_command
 
@@ -75,7 +74,7 @@ def network_arguments(p: argparse.ArgumentParser) -> None:
     net.add_argument('--identity_network', default='mobilefacenet', metavar='NAME', help='default: mobilefacenet')
     net.add_argument('--identity_weights', metavar='FILE', help='of the network that checks who references show')
     net.add_argument('--identity_threshold', type=float, metavar='COS', help='least similarity of the same person')
-    net.add_argument('--device', help='cpu, cuda, cuda:1 ... (default: cuda where there is one)')
+    net.add_argument('--device', help='cpu, cuda, cuda:1 ... or mps (default: cuda where there is one)')
     precision = net.add_mutually_exclusive_group()
     precision.add_argument('--fp16', dest='precision', action='store_const', const='fp16', default='fp32')
     precision.add_argument('--bf16', dest='precision', action='store_const', const='bf16')
@@ -86,31 +85,21 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(',') if part.strip())
 
 
-def located(weights: str | None) -> str | None:
-    """A file as it is; a name of `refstar weights list`: its file, fetched if it is not there yet."""
-    from refstar.utils.released_weights import RELEASED
-    from refstar.utils.weight_store import WeightStore
-
-    return str(WeightStore().resolve(weights)) if weights in RELEASED else weights
-
-
 def open_restorer(args: argparse.Namespace):
     """The restorer that the arguments of `network_arguments` describe.
 
     Raises:
         RefStarError: a file is missing or does not fit.
     """
-    import torch
-
     from refstar.restore.restorer import Restorer
+    from refstar.utils.device import choose_device
     from refstar.utils.image_files import MAX_PIXELS
+    from refstar.utils.released_weights import resolve
 
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if device.startswith('cuda') and not torch.cuda.is_available():
-        raise RefStarError(f'--device {device}: there is no GPU that torch can use; take cpu')
-    identity, detector = located(args.identity_weights), located(args.detector)
+    device = choose_device(args.device)
+    identity, detector = resolve(args.identity_weights), resolve(args.detector)
     if args.network is SHIPPED:
-        print(f'no --network FILE: taking {ABOUT}', file=sys.stderr, flush=True)
+        print(f'no --network FILE: taking {ABOUT_SHIPPED}', file=sys.stderr, flush=True)
     return Restorer.from_pretrained(
         args.network,
         args.options,

@@ -10,7 +10,7 @@ from torch.utils.data import default_collate
 from refstar.tools.export import main as export
 from refstar.tools.restore import main as restore
 from refstar.utils.network_file import load_network
-from refstar.utils.shipped_network import SHIPPED
+from refstar.utils.released_weights import SHIPPED
 
 PHOTOS = 12
 EXAMPLE = SHIPPED.parents[2] / 'docs' / 'example'
