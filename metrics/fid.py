@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from refstar.utils.checkpoint import read_state_dict, sha256
 from refstar.utils.errors import RefStarError
-from refstar.utils.weight_files import read_state_dict, sha256
 
 
 class FeatureNetwork:
     """Extract features of photos by a network in a file.
 
-    The file is torch-fidelity's InceptionV3 (`weights-inception-2015-12-05-6726825d.pth`, 2048 features) or TorchScript.
+    It is torch-fidelity's InceptionV3 (`weights-inception-2015-12-05-6726825d.pth`, 2048 features) or TorchScript.
     A TorchScript network takes uint8 RGB (1, 3, H, W) and gives features (1, d); where its `forward` has an argument
     `return_features` (StyleGAN's Inception), it is set.
 
