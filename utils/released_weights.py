@@ -125,7 +125,8 @@ def _fetch(name: str, entry: Released) -> None:
 
     path = entry.path
     print(f'{name}: licence {entry.licence}', file=sys.stderr, flush=True)  # `weights get` prints paths to stdout
-    source = pooch.create(path.parent, '', None, {path.name: entry.sha256}, {path.name: entry.url}, RETRIES)
+    hashes, urls = {path.name: entry.sha256}, {path.name: entry.url}
+    source = pooch.create(path.parent, '', registry=hashes, urls=urls, retry_if_failed=RETRIES)
     pooch.get_logger().setLevel('WARNING')
     try:
         source.fetch(path.name, downloader=pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT))

@@ -8,13 +8,12 @@ PROGRAM = """
 import importlib, os, pkgutil, sys, tempfile
 from pathlib import Path
 
+import refstar
 import basicsr, cv2, facexlib, gfpgan, lmdb, matplotlib, torch, torchvision  # third parties come first
 
 for name in ('fcntl', 'resource', 'termios', 'pwd', 'grp'):
     sys.modules[name] = None  # an import of it fails
 del os.O_DIRECTORY
-
-import refstar
 
 for module in pkgutil.walk_packages(refstar.__path__, 'refstar.'):
     importlib.import_module(module.name)
