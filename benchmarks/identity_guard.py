@@ -19,8 +19,8 @@ import torch
 
 from refstar.data.collections.listing import images_in
 from refstar.data.degradation import Degradation
-from refstar.data.images import decode
 from refstar.restore.identity_check import IdentityChecker
+from refstar.utils.image_files import decode_image
 
 COLLECTIONS = ('lfw_test', 'london_test')
 PRESETS = ('ffhq_ref_moderate', 'ffhq_ref_severe')
@@ -44,7 +44,7 @@ def draw_pairs(faces: Path, split: str, count: int) -> list[Pair]:
 
 def read(path: Path, size: int) -> np.ndarray:
     """An aligned photo, uint8 (size, size, 3), RGB."""
-    return cv2.resize(decode(path, 'RGB'), (size, size), interpolation=cv2.INTER_AREA)
+    return cv2.resize(decode_image(path, 'RGB'), (size, size), interpolation=cv2.INTER_AREA)
 
 
 def degrade(img: np.ndarray, preset: str, seed: int) -> np.ndarray:
@@ -79,7 +79,7 @@ def main() -> None:
     torch.set_num_threads(1)
     checkers = [IdentityChecker.from_file(name, str(args.faces / 'weights' / file)) for name, file in NETWORKS.items()]
     if args.network:
-        from refstar.utils.network_file import load_network
+                from refstar.utils.network_file import load_network
 
         checkers.insert(0, IdentityChecker.from_network(load_network(args.network)))
     pairs = [pair for split in COLLECTIONS for pair in draw_pairs(args.faces, split, args.pairs // len(COLLECTIONS))]

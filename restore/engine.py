@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from refstar.data.images import to_tensor
+from refstar.layers import to_range
 from refstar.multi_reference import image_of
 from refstar.reference_bank import ReferenceBank
 from refstar.utils.errors import RefStarError
-from refstar.value_range import to_range
+from refstar.utils.image_files import to_tensor
 
 from .face_masks import allowed_area, fit_mask
 from .faces import PreparedFace, Reference, RestoreSettings
@@ -141,12 +141,6 @@ def stack_faces(faces: Sequence[PreparedFace], device: torch.device) -> Tensor:
     return torch.stack([to_tensor(prepared.face.crop) for prepared in faces]).to(device)
 
 
-def to_image(x: Tensor) -> np.ndarray:
-    """Convert (3, H, W) in [-1, 1] to uint8 (H, W, 3)."""
-    x = ((x.detach().float().clamp(-1, 1) + 1) * 127.5).round()
-    return x.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
-
-
 def keep_colour(out: Tensor, lq: Tensor, alpha: Tensor) -> Tensor:
     """Take the low frequencies of the degraded photo where references were used: other light must not tint the face.
 
@@ -240,7 +234,7 @@ def edit_masks(
 
 def predict_mask(net: nn.Module, lq: Tensor, bank: ReferenceBank) -> Tensor:
     """Return the network's own selection for one face, (1, n, 1, S, S)."""
-    return net.guide(net.normalise(lq), [bank.match], bank.valid, None)['mask']
+    return net.select_and_match(net.normalise(lq), [bank.match], bank.valid, None)['mask']
 
 
 def predict_missing_masks(net: nn.Module, lq: Tensor, banks: Sequence[ReferenceBank]) -> list[ReferenceBank]:

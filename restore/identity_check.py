@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from refstar.data.images import to_tensor
 from refstar.identity_arch import IdentityEncoder
+from refstar.utils.checkpoint import sha256
 from refstar.utils.errors import RefStarError
-from refstar.utils.weight_files import sha256
+from refstar.utils.image_files import to_tensor
 
 BATCH = 16
 
@@ -78,7 +78,7 @@ class IdentityChecker:
         zero = torch.zeros(1, 1, device=device)
         with torch.no_grad():  # the logit is linear in the cosine; strictness belongs to the selection
             shift, at_one = (
-                check.compare(zero + 1, (zero + value)[None]).item() + check.strictness for value in (0, 1)
+                check.same_person_logits(zero + 1, (zero + value)[None]).item() + check.strictness for value in (0, 1)
             )
         default = -(shift + LOGIT_OFFSET) / max(at_one - shift, 1e-6)
         clean_threshold = THRESHOLDS.get(check.encoder.network, DEFAULT)[1]

@@ -10,16 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from refstar.data.images import to_tensor
+from refstar.layers import from_range, to_range
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import to_tensor
 from refstar.utils.onnx_session import open_session
-from refstar.value_range import from_range, to_range
 
 from .engine import stack_faces
 from .faces import PreparedFace, Reference, RestoreSettings
 
 INPUTS = ('lq', 'refs', 'ref_valid', 'strength', 'w')  # the last one where the backbone has it
-OUTPUTS = ('image', 'mask', 'carried', 'weight', 'alpha', 'flow')  # the others as in `RefSTAR.guide`
+OUTPUTS = ('image', 'mask', 'carried', 'weight', 'alpha', 'flow')  # the others as in `RefSTAR.select_and_match`
 KEY = 'refstar'  # of the metadata: {"version", "size", "value_range"}
 VERSION = 1
 

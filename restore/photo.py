@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from refstar.data.picture import Picture
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import Picture
 
 from .alignment import AREAS, feather, paste
 from .faces import Person, RestoredFace, RestoreSettings

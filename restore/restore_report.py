@@ -8,10 +8,9 @@ import cv2
 import numpy as np
 
 from refstar.data.face_region import face_oval
-from refstar.data.images import decode
-from refstar.data.picture import Picture, write_picture
 from refstar.utils.errors import RefStarError
 from refstar.utils.html_report import data_uri
+from refstar.utils.image_files import Picture, decode_image, write_picture
 
 from .face_masks import attribution_map, overlay, reference_colours
 from .faces import PreparedFace, ReferenceChoice, RestoredFace
@@ -52,7 +51,7 @@ def read_masks(face: PreparedFace, folders: list[Path]) -> PreparedFace:
     for reference, name in zip(references, mask_names(references), strict=True):
         path = next((folder / f'{name}.png' for folder in folders if (folder / f'{name}.png').is_file()), None)
         if path is not None:
-            mask = decode(path, 'L').astype(np.float32) / 255
+            mask = decode_image(path, 'L').astype(np.float32) / 255
             if mask.shape[0] != mask.shape[1]:
                 raise RefStarError(f'{path}: {mask.shape[1]}x{mask.shape[0]} is not square; masks are of aligned faces')
             masks[reference] = mask

@@ -9,14 +9,14 @@ import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
-from refstar.data.picture import MAX_PIXELS, picture_of
-from refstar.layers import resize_slots
+from refstar.layers import resize_refs
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import MAX_PIXELS, picture_of, to_image
 from refstar.utils.network_file import load_network
 
 from .alignment import FaceDetector, FoundFace, cut, most_central
 from .bank_file import read_bank
-from .engine import Engine, TorchEngine, keep_colour, stack_faces, to_image
+from .engine import Engine, TorchEngine, keep_colour, stack_faces
 from .faces import DegradedFace, Person, PreparedFace, Reference, RestoredFace, RestoreSettings
 from .identity_check import IdentityChecker
 from .input_files import open_sources, unique
@@ -264,7 +264,7 @@ class Restorer:
         if aux is not None and count:
             mask = aux['mask'][i, :count, 0].float().cpu().numpy()
             carried = aux['carried'][i : i + 1].float()
-            weight = resize_slots(aux['weight'][i : i + 1].float(), carried.shape[-2:])
+            weight = resize_refs(aux['weight'][i : i + 1].float(), carried.shape[-2:])
             attribution = (strength * weight * carried)[0, :count, 0].cpu().numpy()
         return RestoredFace(**vars(face), image=to_image(out[i]), mask=mask, attribution=attribution)
 

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, clamp, nn
 from tqdm import tqdm
 
-from refstar.data.picture import Picture, refuse_large
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import Picture, refuse_large
 
 from .face_tracking import FaceTracker, Track
 from .faces import Person, RestoredFace, RestoreSettings
@@ -111,9 +111,9 @@ def carry_correspondence(net: nn.Module, tracks: Sequence[Track]) -> Iterator[No
 
     It is pulled where both nearly agree: crops are aligned, so their pixels correspond. Changes follow at once.
     """
-    original = net.refsel.compare
+    original = net.refsel.predict
 
-    def compare(lq: Tensor, ref: list[Tensor]) -> tuple[Tensor, Any]:
+    def predict(lq: Tensor, ref: list[Tensor]) -> tuple[Tensor, Any]:
         logits, match = original(lq, ref)
         if len(lq) != len(tracks):  # the mask of one face is edited
             return logits, match
@@ -132,11 +132,11 @@ def carry_correspondence(net: nn.Module, tracks: Sequence[Track]) -> Iterator[No
             track.flow, track.logits = flow.clone(), logit.clone()
         return logits, match
 
-    net.refsel.compare = compare
+    net.refsel.predict = predict
     try:
         yield
     finally:
-        del net.refsel.compare
+        del net.refsel.predict
 
 
 # ------------------------------------------------------------------ files

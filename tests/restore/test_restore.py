@@ -13,7 +13,7 @@ from PIL import Image
 from refstar import RefStarError
 from refstar.restore import engine
 from refstar.restore import restorer as module
-from refstar.restore.engine import blur, keep_colour, to_image, to_tensor
+from refstar.restore.engine import blur, keep_colour
 from refstar.restore.face_masks import REGIONS, allowed_area
 from refstar.restore.faces import RestoreSettings
 from refstar.restore.input_files import printable, unique
@@ -21,6 +21,7 @@ from refstar.restore.reference_choice import measure_attributes, rank, usefulnes
 from refstar.restore.references import Person, ReferenceReader
 from refstar.restore.restore_report import mask_names
 from refstar.restore.restorer import Restorer
+from refstar.utils.image_files import to_image, to_tensor
 
 
 @pytest.fixture(scope='module')

@@ -14,13 +14,13 @@ from helpers.restoring import SIZE, Detector, face_at, hue_checker, network, net
 from PIL import Image
 
 from refstar import RefStarError
-from refstar.data.picture import Picture, picture_of, read_picture
 from refstar.restore.alignment import FaceDetector, cut, feather, paste
 from refstar.restore.background import RealESRGAN
 from refstar.restore.faces import RestoreSettings
 from refstar.restore.photo import PhotoSettings, restore_photo
 from refstar.restore.restorer import Restorer
 from refstar.tools.cli import main
+from refstar.utils.image_files import Picture, picture_of, read_picture
 
 
 # ------------------------------------------------------------------ cutting and pasting

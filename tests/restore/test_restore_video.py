@@ -65,21 +65,21 @@ def test_carrying_matches_on_calms_the_flow_and_follows_a_cut(restorer):
     moves = {}
     for carry in (False, True):
         one, flows = video.VideoRestorer(restorer, people, RestoreSettings(), PhotoSettings(), carry), []
-        original = restorer.net.guide
+        original = restorer.net.select_and_match
 
         def spy(*args, flows=flows, original=original):
             found = original(*args)
             flows.append(found['flow'].clone())
             return found
 
-        restorer.net.guide = spy
+        restorer.net.select_and_match = spy
         for frame in frames(20, 8):
             one(frame)
-        del restorer.net.guide
+        del restorer.net.select_and_match
         left = torch.stack(flows[::2])
         moves[carry] = float((left[1:] - left[:-1]).abs().mean())
     assert 0 < moves[True] < 0.7 * moves[False]
-    assert 'compare' not in vars(restorer.net.refsel)  # the network is as it was
+    assert 'predict' not in vars(restorer.net.refsel)  # the network is as it was
     outputs = {}
     for carry in (False, True):
         one = video.VideoRestorer(restorer, people, RestoreSettings(), PhotoSettings(), carry)
