@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from .collections.manifest import MANIFEST_KEYS, Entry, photos_by_identity, read_manifest
+from .collections.listing import Entry
+from .collections.manifest import MANIFEST_KEYS, photos_by_identity, read_manifest
 from .dataset_settings import whole
 from .images import to_tensor
 from .pairs import real_pair

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from refstar.data.collections.listing import images_in, inside, natural, read_csv
+from refstar.data.collections.listing import images_in, inside, natural
 from refstar.data.collections.reference_csv import read_reference_csv
 from refstar.utils.errors import RefStarError
+from refstar.utils.text_files import read_csv
 
 PROVENANCE = 'testset.json'  # beside degraded photos that were synthesised here
 # Published test sets, in letters and digits: nothing that was synthesised here is called by these names.

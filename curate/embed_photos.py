@@ -10,8 +10,7 @@ from tqdm import tqdm
 
 from refstar.data.images import ImageStore, to_tensor
 from refstar.identity_arch import IdentityEncoder
-
-from .errors import RefStarError
+from refstar.utils.errors import RefStarError
 
 SIZE = 256  # photos are brought to one size, so that they fit in a batch; the networks see 112 to 224 pixels of them
 BATCH = 32
