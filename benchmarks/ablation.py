@@ -36,8 +36,8 @@ CYCLE = {'train.cycle_opt': {'type': 'CycleConsistencyLoss', 'loss_weight': 0.1}
 IDENTITY = {'train.identity_opt': {'type': 'HardExampleIdentityLoss', 'loss_weight': 0.05, 'lambda_ref': 0.3}}
 CONTEXT = {'network_g.context': {'dim': 64, 'channels': 32, 'identity': {}}}
 VARIANTS = {
-    'vanilla cross-attention': {'network_g.mix': 'attention'},
-    'convex mix, no selection': {'network_g.mix': 'everywhere'},
+    'vanilla cross-attention': {'network_g.type': 'RefSTARVanilla'},
+    'convex mix, no selection': {'network_g.type': 'RefSTARNoSelection'},
     '+ RefSel': {},
     '+ cycle consistency': CYCLE,
     '+ identity loss': CYCLE | IDENTITY,
@@ -170,9 +170,10 @@ class Case:
         file.write_text(text, encoding='utf-8')
         begun.write_text(whole)
         print(opt['name'], command, flush=True)
-        argv = [sys.executable, '-m', f'refstar.tools.{command}', '-opt', str(file)]
+        argv = [sys.executable, '-m', f'refstar.tools.{command}', '--import', 'ablation_networks', '-opt', str(file)]
         argv += ['--auto_resume'] if command == 'train' else []
-        env = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE'}
+        path = os.pathsep.join(filter(None, [str(REPO / 'benchmarks'), os.environ.get('PYTHONPATH')]))
+        env = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONPATH': path}
         with open(self.out / f'{opt["name"]}.log', 'w', encoding='utf-8') as log:
             ended = subprocess.run(argv, cwd=self.out, stdout=log, stderr=subprocess.STDOUT, env=env, check=False)
         if ended.returncode:

@@ -12,8 +12,8 @@ import torch
 from refstar.data.images import ImageStore, decode, to_tensor
 from refstar.data.landmarks import Landmarks
 from refstar.identity_arch import FFHQ_512, IdentityEncoder
-from refstar.metrics.face_lpips_metric import face_parser
 from refstar.metrics.landmark_metric import landmark_network
+from refstar.metrics.lpips_metric import face_parser
 from refstar.utils.errors import RefStarError
 from refstar.utils.face_points import FacePoints, similarity
 

@@ -19,8 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refstar.identity_arch import ARCFACE_112, PREPARE, grey_128
-from refstar.identity_networks import NETWORKS
+from refstar.identity_arch import ARCFACE_112, NETWORKS, PREPARE, grey_128
 from refstar.utils.errors import RefStarError, nearest
 from refstar.utils.face_points import FacePoints, similarity
 from refstar.utils.weight_files import sha256
@@ -68,7 +67,7 @@ class Protocol:
         prepare: image -> the network's input; with ``points``, it takes the five points as well.
         crop: what ``prepare`` does, in words, for the output.
         published: the file that its authors used.
-        network: name in ``identity_networks.NETWORKS`` of a file that is no ONNX.
+        network: name in ``identity_arch.NETWORKS`` of a file that is no ONNX.
         unit: of the value: 'cosine' (higher is better), 'degrees' or 'radians' (lower is better).
         skip_below: pairs with a smaller value are left out and counted, as the authors do; None: no pair is.
         points: five points have to be detected.

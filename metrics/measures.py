@@ -13,10 +13,9 @@ from refstar.lpips_network import BACKBONES
 from refstar.utils.weight_files import sha256
 
 from .detail_metric import calculate_detail
-from .face_lpips_metric import black_outside, face_parser
 from .identity_protocols import IdentityScore, protocol
 from .landmark_metric import landmark_network, mean_distance
-from .lpips_metric import calculate_lpips, lpips_network
+from .lpips_metric import black_outside, calculate_lpips, face_parser, lpips_network
 
 NIQE_SIDE = 192  # pixels: below it BasicSR's NIQE has one block of 96 and no covariance
 STRONGEST = 32 / 512  # down-sampling factor over the side: the strongest of ffhq_ref_severe

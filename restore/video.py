@@ -105,7 +105,7 @@ def calm(track: Track, result: Result) -> Result:
 def carried(net: nn.Module, tracks: Sequence[Track]) -> Iterator[None]:
     """While open, the network's correspondence of each face is pulled towards that of the frame before, where both
     nearly agree; crops are aligned, so their pixels correspond. What changed, follows at once."""
-    original = net.refsel.compare
+    original = net.refsel.predict
 
     def compare(lq: Tensor, ref: list[Tensor]) -> tuple[Tensor, Any]:
         logits, match = original(lq, ref)
@@ -126,11 +126,11 @@ def carried(net: nn.Module, tracks: Sequence[Track]) -> Iterator[None]:
             track.flow, track.logits = flow.clone(), logit.clone()
         return logits, match
 
-    net.refsel.compare = compare
+    net.refsel.predict = compare
     try:
         yield
     finally:
-        del net.refsel.compare
+        del net.refsel.predict
 
 
 # ------------------------------------------------------------------ files

@@ -19,11 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from refstar.trainer.option_file import load_options
-
 from .checkpoint import FROZEN, SAFETENSORS, load_file, load_tensors, require_fit, save_atomically, save_tensors
 from .errors import RefStarError
 from .weight_files import sha256
+from .yaml_files import read_yaml_file
 
 VERSION = 1
 KEY = 'refstar'
@@ -130,7 +129,7 @@ def network_block(option_file: str | Path, checkpoint: str | Path) -> dict[str, 
     Raises:
         RefStarError: the file is no option file, or has no such block.
     """
-    options = load_options(option_file)
+    options = read_yaml_file(option_file)
     if isinstance(options.get('type'), str):
         return options
     label = re.match(r'net_([a-z0-9]+)_', Path(checkpoint).name)

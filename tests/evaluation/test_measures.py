@@ -15,9 +15,9 @@ from torch import nn
 
 from refstar.data.face_region import face_oval
 from refstar.metrics.detail_metric import calculate_detail
-from refstar.metrics.face_lpips_metric import FACE, FaceParser, calculate_flpips
 from refstar.metrics.fid import FeatureNetwork, frechet_distance
 from refstar.metrics.landmark_metric import calculate_lmd
+from refstar.metrics.lpips_metric import FACE, FaceParser, calculate_flpips
 from refstar.metrics.measures import Settings, Truth, build_measures
 from refstar.utils.errors import RefStarError
 
@@ -77,7 +77,7 @@ def test_flpips_is_lpips_of_the_parsed_face(kind, tmp_path, monkeypatch):
     from facexlib.parsing.bisenet import BiSeNet
     from facexlib.parsing.parsenet import ParseNet
 
-    monkeypatch.setattr('refstar.metrics.face_lpips_metric.SIZE', 64)
+    monkeypatch.setattr('refstar.metrics.lpips_metric.PARSER_SIZE', 64)
     torch.manual_seed(0)
     net = (BiSeNet(19) if kind == 'BiSeNet' else ParseNet(in_size=64, out_size=64, parsing_ch=19)).eval()
     torch.save(net.state_dict(), tmp_path / 'parse.pth')
@@ -115,7 +115,7 @@ def test_the_classes_of_a_face():
 def test_a_photo_without_a_face_is_said(tmp_path, monkeypatch):
     from facexlib.parsing.bisenet import BiSeNet
 
-    monkeypatch.setattr('refstar.metrics.face_lpips_metric.SIZE', 64)
+    monkeypatch.setattr('refstar.metrics.lpips_metric.PARSER_SIZE', 64)
     net = BiSeNet(19)
     nn.init.zeros_(net.conv_out.conv_out.weight)
     torch.save(net.state_dict(), tmp_path / 'parse.pth')

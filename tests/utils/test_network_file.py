@@ -156,7 +156,7 @@ def test_programs_do_not_travel(tmp_path, identity_weights):
         (note({'type': 'NoSuchNet'}), "cannot be built here: No object named 'NoSuchNet'"),
         (note({'type': 'RefSTAR', 'size': 32}), 'cannot be built here: .*backbone'),
         (note(options(surprise=1)), 'cannot be built here: .*surprise'),
-        (note(options(mix='x')), 'mix is'),
+        (note(options(value_range=[0, 0])), 'value_range is'),
         (note(options()), 'checkpoint of another network'),
         (note(options('gone.pth'), {'gone.pth': '0' * 64}), r'needs gone\.pth'),
     ],

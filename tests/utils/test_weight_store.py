@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from refstar import RefStarError
-from refstar.identity_networks import NETWORKS
+from refstar.identity_arch import NETWORKS
 from refstar.tools.restore import parser
 from refstar.tools.weights import main
 from refstar.utils.released_weights import RELEASED, Released
