@@ -26,7 +26,7 @@ from pathlib import Path
 import yaml
 from ablation_report import BARE, collect, markdown, write_docs
 
-from refstar.tools.demo_options import put, shipped
+from refstar.evaluation.demo_steps import set_option, shipped
 from refstar.trainer.option_file import load_options
 
 REPO = Path(__file__).resolve().parent.parent
@@ -116,7 +116,7 @@ class Case:
         for key in ('cycle_opt', 'cycle_every'):
             opt['train'].pop(key, None)
         for key, value in changes.items():
-            put(opt, key, copy.deepcopy(value))
+            set_option(opt, key, copy.deepcopy(value))
         opt['train']['scheduler']['periods'] = [opt['train']['total_iter']]
         block = Networks.block(self.networks.train)
         if opt['train'].get('identity_opt'):
@@ -213,7 +213,7 @@ class Case:
             path = {'pretrain_network_g': self.checkpoint(experiment), 'param_key_g': 'params_ema'}
             self.call('test', self.test(experiment, opt['network_g'], path, 'test', {}), made)
         strict = copy.deepcopy(opt['network_g'])
-        put(strict, 'refsel.person.strictness', STRICT)
+        set_option(strict, 'refsel.person.strictness', STRICT)
         for row, (val, n) in IN_USE.items():
             self.call('test', self.test(experiment, strict, path, suffix_of(row), val, n), made)
 

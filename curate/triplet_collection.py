@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refstar.data.collections.listing import images_in, inside
-from refstar.data.images import opened
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import open_image
 from refstar.utils.text_files import read_csv, write_text
 
 PARTS = ('gt', 'ref', 'mask')
@@ -131,7 +131,7 @@ class TripletCollection:
 
     def size(self, name: str) -> tuple[int, int]:
         """(width, height) of a triplet's reference; raises as `file`, and `RefStarError` where it is no image."""
-        with opened(self.file(name, 'ref')) as file:
+        with open_image(self.file(name, 'ref')) as file:
             return file.size
 
     def write_provenance(self, provenance: Mapping[str, str]) -> None:

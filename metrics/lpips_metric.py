@@ -15,10 +15,9 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
 from refstar.lpips_network import load_lpips
+from refstar.utils.checkpoint import load_fitting, read_state_dict
 from refstar.utils.errors import RefStarError
-from refstar.utils.weight_files import load_fitting, read_state_dict
-
-from .basicsr_images import same_shape, to_tensor
+from refstar.utils.image_files import from_basicsr, require_same_shape
 
 # Skin, brows, eyes, glasses, ears, nose, inner mouth and lips; not hair, hat, earring, necklace, neck, cloth.
 FACE = {'ParseNet': list(range(1, 13)), 'BiSeNet': [*range(1, 9), *range(10, 14)]}
@@ -60,8 +59,8 @@ def calculate_lpips(
     Raises:
         RefStarError: no weights configured, or not the net's.
     """
-    same_shape(img, img2)
-    x, y = (to_tensor(v, crop_border, input_order).to(device) for v in (img, img2))
+    require_same_shape(img, img2)
+    x, y = (from_basicsr(v, crop_border, input_order).to(device) for v in (img, img2))
     return lpips_network(net, weights, device)(x, y).item()
 
 
@@ -93,7 +92,7 @@ class FaceParser:
         Raises:
             RefStarError: no face was found.
         """
-        x = F.interpolate((to_tensor(img) + 1) / 2, (PARSER_SIZE, PARSER_SIZE), mode='bilinear', align_corners=False)
+        x = F.interpolate((from_basicsr(img) + 1) / 2, (PARSER_SIZE, PARSER_SIZE), mode='bilinear', align_corners=False)
         scores: Tensor = self.net(((x - self.mean) / self.std).to(self.device))[0]
         classes = scores.argmax(1)[0].cpu().numpy()
         face = np.isin(classes, FACE[self.name]).astype(np.uint8)
@@ -138,6 +137,6 @@ def calculate_flpips(
     Raises:
         RefStarError: the sizes differ, no face was found, or a file is of another network.
     """
-    same_shape(img, img2)
+    require_same_shape(img, img2)
     face = face_parser(parsing_weights, device)(img2)
     return calculate_lpips(black_outside(img, face), black_outside(img2, face), net, weights, device=device)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from .basicsr_images import same_shape
+from refstar.utils.image_files import require_same_shape
 
 
 @METRIC_REGISTRY.register()
@@ -20,7 +20,7 @@ def calculate_mask_iou(img: np.ndarray, img2: np.ndarray, threshold: float = 0.5
     Returns:
         float: in [0, 1]; 1 if both are empty: selecting nothing of another person is right.
     """
-    same_shape(img, img2)
+    require_same_shape(img, img2)
     pred, true = (m >= threshold * (255 if m.dtype == np.uint8 else 1) for m in (img, img2))
     union = np.logical_or(pred, true).sum()
     return float(np.logical_and(pred, true).sum() / union) if union else 1.0

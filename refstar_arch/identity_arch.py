@@ -19,10 +19,10 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from refstar.utils.checkpoint import load_fitting, read_state_dict, sha256
 from refstar.utils.errors import RefStarError
 from refstar.utils.face_points import similarity
 from refstar.utils.onnx_session import open_session
-from refstar.utils.weight_files import load_fitting, read_state_dict, sha256
 
 from .mobilefacenet_arch import MobileFaceNet
 

@@ -15,10 +15,10 @@ from refstar.layers import from_range, to_range
 from refstar.multi_reference import image_of
 from refstar.reference_bank import ReferenceBank
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import to_tensor
 
 from .face_plan import Plan
 from .onnx_network import OnnxNetwork
-from .pixels import to_tensor
 from .reference_batch import edit_masks, encode, join, own_masks, pad
 from .references import Reference
 from .restore_settings import Settings

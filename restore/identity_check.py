@@ -13,10 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refstar.identity_arch import IdentityEncoder
+from refstar.utils.checkpoint import sha256
 from refstar.utils.errors import RefStarError
-from refstar.utils.weight_files import sha256
-
-from .pixels import to_tensor
+from refstar.utils.image_files import to_tensor
 
 POLICIES = ('warn', 'drop', 'refuse')
 BATCH = 16

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from refstar.layers import to_range
 from refstar.reference_bank import ReferenceBank
+from refstar.utils.image_files import to_tensor
 
-from .pixels import to_tensor
 from .references import Reference
 from .regions import region
 from .restore_settings import Settings

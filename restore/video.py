@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from refstar.data.picture import refuse_large
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import refuse_large
 
 from .face_plan import Result
 from .face_record import face_record

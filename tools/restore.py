@@ -102,8 +102,8 @@ def open_restorer(args: argparse.Namespace):
     """
     import torch
 
-    from refstar.data.picture import MAX_PIXELS
     from refstar.restore.restorer import Restorer
+    from refstar.utils.image_files import MAX_PIXELS
 
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     if device.startswith('cuda') and not torch.cuda.is_available():

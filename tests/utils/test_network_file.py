@@ -13,9 +13,8 @@ from basicsr.archs import build_network
 from helpers.networks import BACKBONES, SIZE, images, run
 
 from refstar import RefStarError
-from refstar.utils.checkpoint import FROZEN, load_tensors, save_atomically, save_tensors, state_dict_of
+from refstar.utils.checkpoint import FROZEN, load_tensors, save_atomically, save_tensors, sha256, state_dict_of
 from refstar.utils.network_file import build, load_network, read_network, save_network, write_network
-from refstar.utils.weight_files import sha256
 
 
 def options(weights: str | None = None, **more) -> dict:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from refstar.data.picture import Picture
 from refstar.restore.detection import FoundFace
 from refstar.restore.face_plan import Face, Result
 from refstar.restore.references import Reference
 from refstar.restore.restore_settings import Settings
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import Picture
 
 from .limits import Limits
 

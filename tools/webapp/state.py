@@ -5,7 +5,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from refstar.data.picture import Picture, encode_picture
 from refstar.restore.attribution import attribution_map
 from refstar.restore.face_plan import Result
 from refstar.restore.face_record import face_record
@@ -14,6 +13,7 @@ from refstar.restore.regions import NAMES
 from refstar.restore.restore_settings import Settings
 from refstar.restore.restorer import Restorer
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import Picture, encode_picture
 
 from .limits import Limits
 from .sessions import Absent, Session, Shown, Upload

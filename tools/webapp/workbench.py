@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 
 from refstar.curate.mask_png import decode_mask
-from refstar.data.picture import Picture, encode_picture, picture_from
 from refstar.restore.detection import FoundFace
 from refstar.restore.face_plan import Face, Identity, Plan, Result
 from refstar.restore.face_record import face_record
@@ -21,6 +20,7 @@ from refstar.restore.restore_settings import Settings
 from refstar.restore.restorer import Restorer
 from refstar.restore.unique_names import unique
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import Picture, encode_picture, read_picture
 
 from .limits import Limits
 from .sessions import Absent, Photo, Session, Shown, Upload
@@ -60,7 +60,7 @@ class Workbench:
         Raises:
             RefStarError: it is no picture, is too large, or shows no face.
         """
-        picture = picture_from(data, name, self.limits.pixels)
+        picture = read_picture(data, self.limits.pixels, name)
         if self.restorer.detector is None:
             fit(picture, self.restorer.size, name)
             found = [None]
@@ -87,7 +87,7 @@ class Workbench:
         """
         if len(session.uploads) >= self.limits.references:
             raise RefStarError(f'{name}: there are {self.limits.references} references already; remove one first')
-        picture = picture_from(data, name, self.limits.pixels)
+        picture = read_picture(data, self.limits.pixels, name)
         (name,) = unique([name], {upload.name for upload in session.uploads.values()})
         number, faces = session.number(), self.reader.faces(picture, name)
         session.uploads[number] = Upload(name, stranger, {f'{number}-{i}': face for i, face in enumerate(faces)})
