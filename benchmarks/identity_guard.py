@@ -79,7 +79,7 @@ def main() -> None:
     torch.set_num_threads(1)
     checkers = [IdentityChecker.from_file(name, str(args.faces / 'weights' / file)) for name, file in NETWORKS.items()]
     if args.network:
-                from refstar.utils.network_file import load_network
+        from refstar.utils.network_file import load_network
 
         checkers.insert(0, IdentityChecker.from_network(load_network(args.network)))
     pairs = [pair for split in COLLECTIONS for pair in draw_pairs(args.faces, split, args.pairs // len(COLLECTIONS))]
