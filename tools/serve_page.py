@@ -9,6 +9,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -180,6 +181,11 @@ def painted_mask(drawn: dict | None, mask: np.ndarray) -> np.ndarray:
     alpha = np.max([layer[..., 3] for layer in drawn['layers']], 0).astype(np.float32)
     changed = np.abs(alpha - mask * (ALPHA / 255)) > UNCHANGED
     return np.where(changed, np.rint(np.minimum(alpha / ALPHA, 1) * 255), mask).astype(np.uint8)
+
+
+def temporary_folder() -> Path:
+    """Return a new folder that Gradio serves files from; it is deleted with all others when the page ends."""
+    return Path(tempfile.mkdtemp(dir=os.environ['GRADIO_TEMP_DIR']))
 
 
 def _free_port(host: str, port: int) -> int:
