@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from refstar.data.collections.listing import images_in, inside
-from refstar.data.images import opened
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import open_image
 from refstar.utils.text_files import read_csv, write_text
 
 PARTS = ('gt', 'ref', 'mask')
@@ -122,7 +122,7 @@ class TripletCollection:
             RefStarError: it is no 8-bit grey PNG of the size of the reference, or a file is broken; as :meth:`read`.
         """
         data, source = self.read(name, 'mask'), f'mask/{name}.png'
-        with opened(self.require_inside(self.triplets[name].files['ref'])) as file:
+        with open_image(self.require_inside(self.triplets[name].files['ref'])) as file:
             width, height = file.size
         try:
             with Image.open(io.BytesIO(data), formats=['PNG']) as file:

@@ -6,11 +6,11 @@ import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import to_tensor
 
 from .collections.manifest import MANIFEST_KEYS, Entry, photos_by_identity, read_manifest, weights, without_gt
 from .dataset_settings import whole
 from .degradation import Degradation
-from .images import to_tensor
 from .pairs import Face, Slot, real_pair
 from .samples import AUGMENTATION_KEYS, FACE_KEYS, Augmentation, Faces, PhotoDataset, pack_slots, sample_rng
 

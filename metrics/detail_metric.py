@@ -11,8 +11,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
 from refstar.utils.errors import RefStarError
-
-from .basicsr_images import same_shape, to_tensor
+from refstar.utils.image_files import from_basicsr, require_same_shape
 
 # A Gaussian of sigma pixels passes exp(-2 (pi sigma f)^2) of the frequency f. A photo that was shrunk `down` times
 # keeps nothing above f = 1 / (2 down), its Nyquist limit. With this sigma / down, half of that frequency passes.
@@ -99,10 +98,10 @@ def calculate_detail(
     Raises:
         RefStarError: shapes differ, or ``down`` is not above 1.
     """
-    same_shape(img, img2)
+    require_same_shape(img, img2)
     if down <= 1:
         raise RefStarError(f'calculate_detail: down is {down}; give the strongest down-sampling factor, above 1')
-    x, y = (to_tensor(v, crop_border, input_order) for v in (img, img2))
+    x, y = (from_basicsr(v, crop_border, input_order) for v in (img, img2))
     region = None
     if mask is not None:
         h, w = mask.shape

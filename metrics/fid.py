@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from refstar.utils.checkpoint import read_state_dict, sha256
 from refstar.utils.errors import RefStarError
-from refstar.utils.weight_files import read_state_dict, sha256
 
 
 class FeatureNetwork:

@@ -12,8 +12,7 @@ import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from refstar.identity_arch import IdentityEncoder
-
-from .basicsr_images import to_tensor
+from refstar.utils.image_files import from_basicsr
 
 
 @lru_cache(maxsize=4)
@@ -26,7 +25,7 @@ def identity_network(network: str, weights: str, device: str) -> IdentityEncoder
 def cosines(img: np.ndarray, others: Sequence[np.ndarray], network: str, weights: str, device: str) -> list[float]:
     """Cosine of a face to each of some others; FFHQ-aligned squares of any sizes, uint8 HWC BGR."""
     encoder = identity_network(network, weights, device)
-    first, *rest = (encoder(to_tensor(x).to(device))[0] for x in (img, *others))
+    first, *rest = (encoder(from_basicsr(x).to(device))[0] for x in (img, *others))
     return [torch.dot(first, x).item() for x in rest]
 
 

@@ -19,30 +19,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refstar.identity_arch import ARCFACE_112, PREPARE, grey_128
-from refstar.identity_networks import NETWORKS
+from refstar.identity_arch import ARCFACE_112, NETWORKS, PREPARE, grey_128
+from refstar.utils.checkpoint import sha256
 from refstar.utils.errors import RefStarError, nearest
 from refstar.utils.face_points import FacePoints, similarity
-from refstar.utils.weight_files import sha256
-
-from .basicsr_images import to_tensor
+from refstar.utils.image_files import from_basicsr
 
 
 def refldm_112(img: np.ndarray) -> Tensor:
     """ReF-LDM's input: the middle 6.25 to 93.75 % of rows and columns, area-averaged to 112, RGB in [-1, 1]."""
     h, w = img.shape[:2]
     rows, columns = (slice(int(0.0625 * n), int(0.9375 * n)) for n in (h, w))
-    return F.interpolate(to_tensor(img)[..., rows, columns], (112, 112), mode='area')
+    return F.interpolate(from_basicsr(img)[..., rows, columns], (112, 112), mode='area')
 
 
 def gfpgan_128(img: np.ndarray) -> Tensor:
     """GFPGAN's input of its identity loss: luminance of RGB in [-1, 1], whole face, bilinear 128."""
-    return grey_128(to_tensor(img))
+    return grey_128(from_basicsr(img))
 
 
 def restoreformer_128(img: np.ndarray) -> Tensor:
     """RestoreFormer's: as GFPGAN's, but its script reads BGR as if it were RGB, in [0, 1]."""
-    return grey_128((to_tensor(img[..., ::-1]) + 1) / 2)
+    return grey_128((from_basicsr(img[..., ::-1]) + 1) / 2)
 
 
 def vqfr_128(img: np.ndarray) -> Tensor:
@@ -57,7 +55,7 @@ def vqfr_128(img: np.ndarray) -> Tensor:
 
 def insightface_112(img: np.ndarray, points: np.ndarray) -> Tensor:
     """insightface's: similarity of the five points to ArcFace's template, cv2 linear 112, RGB in [-1, 1]."""
-    return to_tensor(cv2.warpAffine(img, similarity(points, np.array(ARCFACE_112)), (112, 112), borderValue=0))
+    return from_basicsr(cv2.warpAffine(img, similarity(points, np.array(ARCFACE_112)), (112, 112), borderValue=0))
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class Protocol:
         prepare: image -> the network's input; with ``points``, it takes the five points as well.
         crop: what ``prepare`` does, in words, for the output.
         published: the file that its authors used.
-        network: name in ``identity_networks.NETWORKS`` of a file that is no ONNX.
+        network: name in ``identity_arch.NETWORKS`` of a file that is no ONNX.
         unit: of the value: 'cosine' (higher is better), 'degrees' or 'radians' (lower is better).
         skip_below: pairs with a smaller value are left out and counted, as the authors do; None: no pair is.
         points: five points have to be detected.
@@ -139,7 +137,7 @@ def protocol(name: str) -> Protocol:
         return PROTOCOLS[name]
     crop = NETWORKS[name].prepare
     return Protocol(
-        lambda img: PREPARE[crop](to_tensor(img)),
+        lambda img: PREPARE[crop](from_basicsr(img)),
         f'{crop} of refstar.identity_arch: fixed crop of the FFHQ alignment',
         network=name,
         note='no published protocol',

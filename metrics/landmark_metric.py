@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
+from refstar.utils.checkpoint import load_fitting, read_state_dict
 from refstar.utils.errors import RefStarError
-from refstar.utils.weight_files import load_fitting, read_state_dict
-
-from .basicsr_images import same_shape
+from refstar.utils.image_files import require_same_shape
 
 # PFLD and its kin see a square of the face: its middle (down) and side, as shares of an FFHQ-aligned photo's side.
 MIDDLE, SIDE, INPUT = 0.575, 0.66, 112
@@ -96,6 +95,6 @@ def calculate_lmd(img: np.ndarray, img2: np.ndarray, weights: str, device: str =
     Raises:
         RefStarError: the sizes differ, or the network is none.
     """
-    same_shape(img, img2)
+    require_same_shape(img, img2)
     points = landmark_network(weights, device)
     return mean_distance(points(img), points(img2))

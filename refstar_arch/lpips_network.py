@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from refstar.utils.checkpoint import load_fitting, read_state_dict
 from refstar.utils.errors import RefStarError
-from refstar.utils.weight_files import load_fitting, read_state_dict
 
 # Name -> the file of torchvision that fits, for messages.
 BACKBONES = {

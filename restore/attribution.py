@@ -6,7 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from refstar.layers import resize_slots
+from refstar.layers import resize_refs
 
 
 def shares(aux: dict[str, Any], i: int, strength: float) -> np.ndarray:
@@ -21,7 +21,7 @@ def shares(aux: dict[str, Any], i: int, strength: float) -> np.ndarray:
         float32 (n, H, W) in [0, 1]; what is missing to 1 is the backbone's.
     """
     carried = aux['carried'][i : i + 1].float()
-    weight = resize_slots(aux['weight'][i : i + 1].float(), carried.shape[-2:])
+    weight = resize_refs(aux['weight'][i : i + 1].float(), carried.shape[-2:])
     return (strength * weight * carried)[0, :, 0].cpu().numpy()
 
 

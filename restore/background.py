@@ -8,11 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from refstar.data.picture import MAX_PIXELS, refuse_large
+from refstar.utils.checkpoint import load_fitting, read_state_dict
 from refstar.utils.errors import RefStarError
-from refstar.utils.weight_files import load_fitting, read_state_dict
-
-from .pixels import to_image, to_tensor
+from refstar.utils.image_files import MAX_PIXELS, refuse_large, to_image, to_tensor
 
 OVERLAP = 16  # pixels around a tile that are computed and thrown away: no seams
 

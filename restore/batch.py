@@ -11,8 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from refstar.data.picture import FORMATS, Picture, read_picture, refuse_large, write_picture
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import FORMATS, Picture, read_picture, refuse_large, write_picture
 from refstar.utils.text_files import write_text
 
 from .background import RealESRGAN

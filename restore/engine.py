@@ -11,14 +11,14 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from refstar.layers import from_range, to_range
 from refstar.multi_reference import image_of
 from refstar.reference_bank import ReferenceBank
 from refstar.utils.errors import RefStarError
-from refstar.utils.onnx_network import OnnxNetwork
-from refstar.value_range import from_range, to_range
+from refstar.utils.image_files import to_tensor
 
 from .face_plan import Plan
-from .pixels import to_tensor
+from .onnx_network import OnnxNetwork
 from .reference_batch import edit_masks, encode, join, own_masks, pad
 from .references import Reference
 from .restore_settings import Settings
@@ -143,7 +143,7 @@ class OnnxEngine:
         device: `cpu` or `cuda`.
 
     Raises:
-        RefStarError: as of :class:`~refstar.utils.onnx_network.OnnxNetwork`.
+        RefStarError: as of :class:`~refstar.restore.onnx_network.OnnxNetwork`.
     """
 
     def __init__(self, path: str | Path, device: str = 'cpu') -> None:

@@ -1,7 +1,7 @@
 """Is a reference the person of the degraded photo? A face-recognition network says how alike two faces are.
 
 Of a network with `refsel.person` (:mod:`refstar.person_check`) the part that was taught bad photos is asked; else any
-network of :mod:`refstar.identity_networks`, given by its file. A cosine means something only with the network's name.
+network of :mod:`refstar.identity_arch`, given by its file. A cosine means something only with the network's name.
 """
 
 from collections.abc import Callable
@@ -13,10 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refstar.identity_arch import IdentityEncoder
+from refstar.utils.checkpoint import sha256
 from refstar.utils.errors import RefStarError
-from refstar.utils.weight_files import sha256
-
-from .pixels import to_tensor
+from refstar.utils.image_files import to_tensor
 
 POLICIES = ('warn', 'drop', 'refuse')
 BATCH = 16
@@ -65,7 +64,7 @@ def guard_by_file(network: str, weights: str, device: str = 'cpu', threshold: fl
     """The guard by a face-recognition network.
 
     Args:
-        network: name in `identity_networks.NETWORKS`.
+        network: name in `identity_arch.NETWORKS`.
         weights: its file.
         device: where it runs.
         threshold: least cosine of the same person; None: the measured one.
@@ -90,7 +89,9 @@ def guard_of(net: nn.Module | None, threshold: float | None = None) -> Guard | N
     device = check.scale.device
     zero = torch.zeros(1, 1, device=device)
     with torch.no_grad():  # the logit is linear in the cosine; strictness is a matter of the selection
-        shift, at_one = (check.compare(zero + 1, (zero + value)[None]).item() + check.strictness for value in (0, 1))
+        shift, at_one = (
+            check.same_person_logits(zero + 1, (zero + value)[None]).item() + check.strictness for value in (0, 1)
+        )
     usual = -(shift + LENIENCE) / max(at_one - shift, 1e-6)
     clean = THRESHOLDS.get(check.encoder.network, DEFAULT)[1]
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from refstar.data.images import decode
-from refstar.data.picture import Picture, write_picture
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import Picture, decode_image, write_picture
 
 from .attribution import attribution_map, colours, overlay
 from .face_plan import Plan, Result
@@ -59,7 +58,7 @@ def read_masks(plan: Plan, folders: list[Path]) -> Plan:
     for name, choice in zip(mask_names([c.reference.name for c in plan.chosen]), plan.chosen, strict=True):
         path = next((folder / f'{name}.png' for folder in folders if (folder / f'{name}.png').is_file()), None)
         if path is not None:
-            mask = decode(path, 'L').astype(np.float32) / 255
+            mask = decode_image(path, 'L').astype(np.float32) / 255
             if mask.shape[0] != mask.shape[1]:
                 raise RefStarError(f'{path}: {mask.shape[1]}x{mask.shape[0]} is not square; masks are of aligned faces')
             choice = replace(choice, reference=replace(choice.reference, mask=mask, encoded=None))

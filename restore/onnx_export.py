@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from refstar.multi_reference import image_of
 from refstar.utils.errors import RefStarError
-from refstar.utils.onnx_network import INPUTS, KEY, OUTPUTS, VERSION, OnnxNetwork, per_photo
+
+from .onnx_network import INPUTS, KEY, OUTPUTS, VERSION, OnnxNetwork, per_photo
 
 # Arguments of backbones: StyleGAN's noise is that of its weights file, not drawn; images of lower levels are not made.
 FIXED = {'randomize_noise': False, 'return_rgb': False}
@@ -122,7 +123,7 @@ def example(net: Exportable, batch: int, count: int, seed: int = 0) -> dict[str,
 
 
 def export_onnx(net: nn.Module, path: str | Path) -> None:
-    """Writes a RefSTAR as an ONNX file for :class:`~refstar.utils.onnx_network.OnnxNetwork`.
+    """Writes a RefSTAR as an ONNX file for :class:`~refstar.restore.onnx_network.OnnxNetwork`.
 
     Args:
         net: a RefSTAR in evaluation mode, on the CPU, float32.

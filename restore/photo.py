@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from refstar.data.picture import Picture
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import Picture
 
 from .alignment import cut, feather, paste
 from .detection import FoundFace, most_central

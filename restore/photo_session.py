@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from refstar.data.picture import Picture, encode_picture, picture_from
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import Picture, encode_picture, read_picture
 
 from .alignment import FoundFace
 from .faces import DegradedFace, Person, PreparedFace, Reference, RestoredFace, RestoreSettings
@@ -89,7 +89,7 @@ class PhotoSession:
         Raises:
             RefStarError: it is no picture, is too large, or shows no face.
         """
-        photo = picture_from(data, name, self.max_pixels)
+        photo = read_picture(data, self.max_pixels, name)
         found: list[FoundFace | None] = [None]
         if self.restorer.detector is None:
             fit(photo, self.restorer.size, name)
@@ -127,7 +127,7 @@ class PhotoSession:
             name, read = photos[key]
             (label,) = unique([name], self._photo_names.values())
             try:
-                kept[key] = reader.faces(picture_from(read(), label, self.max_pixels), label)
+                kept[key] = reader.faces(read_picture(read(), self.max_pixels, label), label)
                 self._photo_names[key] = label
             except RefStarError as error:
                 errors.append(str(error))

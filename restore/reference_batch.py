@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from refstar.layers import to_range
 from refstar.reference_bank import ReferenceBank
-from refstar.value_range import to_range
+from refstar.utils.image_files import to_tensor
 
-from .pixels import to_tensor
 from .references import Reference
 from .regions import region
 from .restore_settings import Settings
@@ -77,7 +77,7 @@ def edit_masks(
         settings: parts to use and to keep, and the threshold.
     """
     size = lq.shape[-1]
-    mask = net.guide(net.normalise(lq), [bank.match], bank.valid, None)['mask'].float()
+    mask = net.select_and_match(net.normalise(lq), [bank.match], bank.valid, None)['mask'].float()
     for i, ref in enumerate(refs):
         if ref.mask is not None:
             mask[:, i] = torch.from_numpy(fit_mask(ref.mask, size)).to(mask)
@@ -91,9 +91,10 @@ def own_masks(net: nn.Module, lq: Tensor, banks: Sequence[ReferenceBank]) -> lis
     """Banks of a batch of which some have a mask: those without get the one that the network would select."""
     if all(bank.mask is None for bank in banks):
         return list(banks)
-    return [
-        bank
-        if bank.mask is not None
-        else replace(bank, mask=net.guide(net.normalise(lq[i : i + 1]), [bank.match], bank.valid, None)['mask'])
-        for i, bank in enumerate(banks)
-    ]
+    masked = []
+    for i, bank in enumerate(banks):
+        if bank.mask is None:
+            aux = net.select_and_match(net.normalise(lq[i : i + 1]), [bank.match], bank.valid, None)
+            bank = replace(bank, mask=aux['mask'])
+        masked.append(bank)
+    return masked

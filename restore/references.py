@@ -9,9 +9,9 @@ import numpy as np
 
 from refstar.data.face_region import face_oval
 from refstar.data.people_clusters import farthest_first, same_person
-from refstar.data.picture import MAX_PIXELS, Picture, picture_of
 from refstar.reference_bank import ReferenceBank
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import MAX_PIXELS, Picture, picture_of
 
 from .alignment import cut
 from .detection import FaceDetector

@@ -9,8 +9,8 @@ import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
-from refstar.data.picture import MAX_PIXELS, picture_of
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import MAX_PIXELS, picture_of, to_image
 
 from .attribution import shares
 from .bank_file import read_bank
@@ -21,7 +21,6 @@ from .face_attributes import traits_of
 from .face_plan import Face, Identity, Plan, Result
 from .identity_check import Guard, guard_by_file, guard_of
 from .input_files import open_sources
-from .pixels import to_image
 from .reference_choice import assign, rank
 from .references import Person, ReferenceReader, fit
 from .restore_settings import Settings

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from refstar.data.picture import refuse_large
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import refuse_large
 
 from .face_plan import Result
 from .face_record import face_record
@@ -105,7 +105,7 @@ def calm(track: Track, result: Result) -> Result:
 def carried(net: nn.Module, tracks: Sequence[Track]) -> Iterator[None]:
     """While open, the network's correspondence of each face is pulled towards that of the frame before, where both
     nearly agree; crops are aligned, so their pixels correspond. What changed, follows at once."""
-    original = net.refsel.compare
+    original = net.refsel.predict
 
     def compare(lq: Tensor, ref: list[Tensor]) -> tuple[Tensor, Any]:
         logits, match = original(lq, ref)
@@ -126,11 +126,11 @@ def carried(net: nn.Module, tracks: Sequence[Track]) -> Iterator[None]:
             track.flow, track.logits = flow.clone(), logit.clone()
         return logits, match
 
-    net.refsel.compare = compare
+    net.refsel.predict = compare
     try:
         yield
     finally:
-        del net.refsel.compare
+        del net.refsel.predict
 
 
 # ------------------------------------------------------------------ files

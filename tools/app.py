@@ -13,7 +13,7 @@ import numpy as np
 
 from refstar.utils.errors import RefStarError
 
-from .cli_common import report
+from .cli_common import run_command
 from .restore import network_arguments, open_restorer
 from .serve_page import (
     add_serving_arguments,
@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(sys.argv[1:] if argv is None else argv)
-    return report(lambda: run(args))
+    return run_command(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> None:

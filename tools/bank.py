@@ -6,7 +6,7 @@ from pathlib import Path
 
 from refstar.utils.errors import RefStarError
 
-from .cli_common import report
+from .cli_common import run_command
 from .restore import network_arguments, open_restorer
 
 
@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(sys.argv[1:] if argv is None else argv)
-    return report(lambda: build(args))
+    return run_command(lambda: build(args))
 
 
 def build(args: argparse.Namespace) -> None:

@@ -49,7 +49,7 @@ def import_modules(names: list[str]) -> None:
             ) from error
 
 
-def report(main: Callable[[], object]) -> int:
+def run_command(main: Callable[[], object]) -> int:
     """Runs a command; returns its exit code. A user error is printed as one line on stderr."""
     try:
         main()
@@ -132,4 +132,4 @@ def run_pipeline(command: str, argv: list[str], is_train: bool) -> int:
             if distributed.is_available() and distributed.is_initialized():
                 distributed.destroy_process_group()
 
-    return report(main)
+    return run_command(main)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from refstar.utils.errors import RefStarError
 
-from .cli_common import import_modules, report
+from .cli_common import import_modules, run_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(argv)
-    return report(lambda: convert(args))
+    return run_command(lambda: convert(args))
 
 
 def convert(args: argparse.Namespace) -> None:

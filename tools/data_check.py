@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from refstar.utils.errors import RefStarError
 
-from .cli_common import report as run
+from .cli_common import run_command
 
 if TYPE_CHECKING:
     from refstar.curate.collection import Part
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
             )
         problems = result.problems
 
-    return run(check) or int(problems > 0)
+    return run_command(check) or int(problems > 0)
 
 
 def whole(value: object, key: str, low: int) -> int:

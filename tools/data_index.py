@@ -9,7 +9,7 @@ from pathlib import Path
 
 from refstar.utils.errors import RefStarError
 
-from .cli_common import report
+from .cli_common import run_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,4 +48,4 @@ def main(argv: list[str] | None = None) -> int:
         write_index(args.out, entries, people)
         print(f'{args.out}: {len(entries)} images of {len(people)} people')
 
-    return report(index)
+    return run_command(index)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from refstar.utils.errors import RefStarError
 
-from .cli_common import report
+from .cli_common import run_command
 from .data_check import whole
 
 
@@ -42,4 +42,4 @@ def main(argv: list[str] | None = None) -> int:
         write_lmdb(args.folder, images, args.out, args.compress_level, jobs)
         print(f'{args.out}: {len(images)} images')
 
-    return report(pack)
+    return run_command(pack)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from refstar.utils.errors import RefStarError
 
-from .cli_common import report
+from .cli_common import run_command
 from .data_check import whole
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(argv)
-    return report(lambda: split(args))
+    return run_command(lambda: split(args))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from refstar.utils.errors import RefStarError
 
-from .cli_common import import_modules, report
+from .cli_common import import_modules, run_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         verdict = 'within' if worst <= args.tolerance else 'BEYOND'
         print(f'largest difference {worst:.1e}, {verdict} the tolerance {args.tolerance:g}')
 
-    return report(export) or int(not worst <= args.tolerance)
+    return run_command(export) or int(not worst <= args.tolerance)
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from refstar.utils.errors import RefStarError
 
-from .cli_common import report
+from .cli_common import run_command
 
 if TYPE_CHECKING:
     from refstar.curate.build_stages import Crew
@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(sys.argv[1:] if argv is None else argv)
-    return report(lambda: build(args))
+    return run_command(lambda: build(args))
 
 
 def build(args: argparse.Namespace) -> None:

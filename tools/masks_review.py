@@ -15,7 +15,7 @@ from PIL import Image
 from refstar.curate.mask_review import MaskReview, Seen, StaleDecision
 from refstar.utils.errors import RefStarError
 
-from .cli_common import report
+from .cli_common import run_command
 from .serve_page import KEYBOARD, add_serving_arguments, checked_token, mask_editor, mask_layer, painted_mask, serve
 
 HEIGHT = 520  # of the pictures on the page
@@ -272,7 +272,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Entry point of `refstar masks review`; returns the exit code."""
     args = parser().parse_args(argv)
-    return report(lambda: review_masks(args))
+    return run_command(lambda: review_masks(args))
 
 
 def review_masks(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .cli_common import report
+from .cli_common import run_command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             args.write.write_text(text, encoding='utf-8')
 
-    return report(run)
+    return run_command(run)
 
 
 if __name__ == '__main__':

@@ -13,7 +13,7 @@ from pathlib import Path
 from refstar.utils.errors import RefStarError
 from refstar.utils.shipped_network import ABOUT, SHIPPED
 
-from .cli_common import report
+from .cli_common import run_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -102,8 +102,8 @@ def open_restorer(args: argparse.Namespace):
     """
     import torch
 
-    from refstar.data.picture import MAX_PIXELS
     from refstar.restore.restorer import Restorer
+    from refstar.utils.image_files import MAX_PIXELS
 
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     if device.startswith('cuda') and not torch.cuda.is_available():
@@ -134,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
 
         failed.extend(restore_album(args, open_restorer))
 
-    return report(run) or (1 if failed else 0)
+    return run_command(run) or (1 if failed else 0)
 
 
 if __name__ == '__main__':

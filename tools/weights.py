@@ -8,7 +8,7 @@ from pathlib import Path
 
 from refstar.utils.errors import RefStarError
 
-from .cli_common import report
+from .cli_common import run_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(argv)
-    return report(show if args.command == 'list' else lambda: get(args))
+    return run_command(show if args.command == 'list' else lambda: get(args))
 
 
 def show() -> None:

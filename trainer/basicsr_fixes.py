@@ -23,7 +23,7 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import dist_util, options
 
 from refstar.utils.errors import RefStarError
-from refstar.utils.safe_yaml import OptionLoader
+from refstar.utils.yaml_files import OptionLoader
 
 from . import base_model, native_ops, progress, resume, run_guard, speed, validation
 from .distributed import place_in_slurm

@@ -7,10 +7,8 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from refstar.utils.errors import RefStarError, nearest
-from refstar.utils.safe_yaml import read_yaml
+from refstar.utils.yaml_files import read_yaml, read_yaml_file
 
 
 def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -64,11 +62,11 @@ def _force(opt: dict, entry: str) -> None:
         where = where[key]
     try:
         where[last] = parse_value(text.strip())
-    except (yaml.YAMLError, ValueError) as error:
-        raise RefStarError(f'--force_yml {entry}: {" ".join(str(error).split())}') from error
+    except ValueError as error:
+        raise RefStarError(f'--force_yml {entry}: {error}') from error
 
 
-def load_options(path: str | os.PathLike, force: list[str] | None = None) -> OrderedDict:
+def load_options(path: str | os.PathLike, force: list[str] | None = None) -> dict[str, Any]:
     """Reads an option file.
 
     Args:
@@ -76,19 +74,12 @@ def load_options(path: str | os.PathLike, force: list[str] | None = None) -> Ord
         force: entries `a:b=value` that replace values of the file.
 
     Returns:
-        The options as nested OrderedDicts in the order of the file.
+        The options as nested dicts in the order of the file.
 
     Raises:
         RefStarError: no such file, no valid YAML, or an entry of `force` that does not fit.
     """
-    if not Path(path).is_file():
-        raise RefStarError(f'option file not found: {path}')
-    try:
-        opt = read_yaml(Path(path).read_text(encoding='utf-8'))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RefStarError(f'{path}: no valid YAML: {" ".join(str(error).split())}') from error
-    if not isinstance(opt, dict):
-        raise RefStarError(f'{path}: expected options `key: value`')
+    opt = read_yaml_file(path)
     for entry in force or []:
         _force(opt, entry)
     return opt

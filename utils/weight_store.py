@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .checkpoint import sha256
 from .download import Interrupted, download
 from .errors import RefStarError, nearest
 from .released_weights import RELEASED, Released
-from .weight_files import sha256
 
 HOME, OFFLINE, MIRRORS, ACCEPT = 'REFSTAR_HOME', 'REFSTAR_OFFLINE', 'REFSTAR_MIRRORS', 'REFSTAR_ACCEPT_LICENCES'
 ATTEMPTS = 5  # in a row that bring nothing; each goes on where the last one was cut

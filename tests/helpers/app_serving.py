@@ -11,13 +11,13 @@ from helpers.restoring import SIZE, Detector, face_at, hue_guard, network, pictu
 from PIL import Image
 from starlette.testclient import TestClient
 
-from refstar.data.picture import Picture
 from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
 from refstar.restore.photo import restore_photo
 from refstar.restore.restore_settings import Settings
 from refstar.restore.restorer import Restorer
 from refstar.tools.webapp.limits import Limits
 from refstar.tools.webapp.server import web_app
+from refstar.utils.image_files import Picture
 
 ONE, TWO, FIVE = 96, 128, 200  # widths of photos with as many faces
 FACES = {

@@ -7,10 +7,9 @@ import torch
 from basicsr.metrics import calculate_metric
 
 from refstar.metrics.detail_metric import calculate_detail, detail, high_pass
-from refstar.metrics.flow_metric import calculate_flow_error
 from refstar.metrics.identity_metric import calculate_id_gt, calculate_id_ref
 from refstar.metrics.lpips_metric import calculate_lpips, lpips_network
-from refstar.metrics.mask_metric import calculate_mask_iou
+from refstar.metrics.selection_metric import calculate_flow_error, calculate_mask_iou
 from refstar.utils.errors import RefStarError
 
 

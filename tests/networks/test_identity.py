@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from refstar.identity_arch import ARCFACE_112, FFHQ_512, IdentityEncoder, arcface_crop
 from refstar.mobilefacenet_arch import MobileFaceNet
+from refstar.utils.checkpoint import read_state_dict, sha256
 from refstar.utils.errors import RefStarError
-from refstar.utils.weight_files import read_state_dict, sha256
 
 
 def blobs(size: int) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """RefSTAR as one composition over backbones: the promises to its users, on networks with random weights."""
 
 import copy
+import doctest
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from basicsr.archs import build_network
 from helpers.networks import BACKBONES, SIZE, bare, image, images, make, narrow_codeformer, run
 
-from refstar import RefSTAR, RefStarError
+from refstar import RefSTAR, RefStarError, refstar_arch
 from refstar.reference_bank import ReferenceBank
 
 # The network of the released GFPGANv1.3 and v1.4 weights.
@@ -185,14 +186,23 @@ def test_broken_bank_is_refused(small, tmp_path):
 
 
 def test_bank_of_another_network_is_refused(small):
-    lq, bank = images(1), small.encode(images(1, 1))
+    lq, bank, state = images(1), small.encode(images(1, 1)), small.state_dict()
     run(small, lq, bank=bank)
-    with torch.no_grad():
-        next(small.ref_encoder.parameters()).add_(0.01)
+    name = next(key for key in state if key.startswith('ref_encoder.'))
+    small.load_state_dict({**state, name: state[name] + 0.01})
     with pytest.raises(RefStarError, match='another network'):
         small(lq, bank=bank)
     run(small, lq, bank=small.encode(images(1, 1)))
-    run(small, lq, bank=replace(bank, network=''))  # unstamped: made for use at once
+
+
+def test_bank_made_while_training_goes_by_the_weights_of_now(small):
+    small.train()
+    bank = small.encode(images(1, 1))
+    with torch.no_grad():
+        next(small.ref_encoder.parameters()).add_(0.01)
+    with pytest.raises(RefStarError, match='another network'):
+        small(images(1), bank=bank)
+    run(small, images(1), bank=replace(bank, network=''))  # without a fingerprint nothing is checked
 
 
 def test_bank_of_two_people_for_three_photos_is_refused(small):
@@ -245,31 +255,6 @@ def test_guidance_is_the_mean_change(small):
     assert aux['mask'].shape == (1, 3, 1, SIZE, SIZE)
     with pytest.raises(RefStarError, match="combine is 'sum'"):
         small(lq, refs, combine='sum')
-
-
-# ------------------------------------------------------------------ baselines of the ablation
-@pytest.mark.parametrize('mix', ['everywhere', 'attention'])
-def test_baselines(mix):
-    torch.manual_seed(0)
-    options = {'refsel': {'size': SIZE, 'channels': 8}, 'ref_channels': 8, 'mix': mix}
-    net = RefSTAR(BACKBONES['RRDBNet'], SIZE, **options).eval()
-    lq, refs, valid = images(2, seed=1), images(2, 3, seed=2), torch.tensor([[True, True, False], [False] * 3])
-    plain, out = bare(net, lq), run(net, lq, refs, valid)
-    assert torch.equal(run(net, lq, refs, valid, strength=0.0), plain)
-    assert torch.equal(out[1], plain[1])
-    assert (out[0] - plain[0]).abs().max() > 1e-3
-    refs[:, 2] = 100
-    assert torch.equal(run(net, lq, refs, valid), out)
-    torch.testing.assert_close(run(net, lq, refs, valid, chunk=1), out, atol=1e-5, rtol=0)
-    if mix == 'everywhere':
-        with torch.no_grad():
-            alpha = net(lq, refs, valid, return_aux=True)[1]['alpha']
-        assert alpha[0].mean() > 0.9 and not alpha[1].any()
-
-
-def test_an_unknown_mix_is_refused():
-    with pytest.raises(RefStarError, match="mix is 'sum'; known are selection"):
-        RefSTAR(BACKBONES['RRDBNet'], SIZE, mix='sum')
 
 
 # ------------------------------------------------------------------ other ranges of values
@@ -383,3 +368,8 @@ def test_taps_of_any_other_arch():
     lq, refs = images(1, seed=1), images(1, 1, seed=2)
     assert torch.equal(run(net, lq), bare(net, lq))
     assert (run(net, lq, refs) - bare(net, lq)).abs().max() > 1e-3
+
+
+def test_example_in_the_docstring_runs():
+    failed, tried = doctest.testmod(refstar_arch)
+    assert tried > 0 and failed == 0

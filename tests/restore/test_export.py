@@ -10,9 +10,9 @@ from helpers.networks import BACKBONES, SIZE, bare, image, images, make, run
 
 from refstar import RefSTAR, RefStarError
 from refstar.restore.onnx_export import Exportable, differences, equal_forms, example, export_onnx
+from refstar.restore.onnx_network import OUTPUTS, OnnxNetwork
 from refstar.tools.export import main
 from refstar.utils.network_file import save_network
-from refstar.utils.onnx_network import OUTPUTS, OnnxNetwork
 
 pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')

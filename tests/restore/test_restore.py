@@ -16,13 +16,13 @@ from refstar.restore import restorer as module
 from refstar.restore.colour import blur, keep_colour
 from refstar.restore.face_attributes import traits_of, usefulness
 from refstar.restore.mask_files import mask_names
-from refstar.restore.pixels import to_image, to_tensor
 from refstar.restore.reference_choice import rank
 from refstar.restore.references import Person, ReferenceReader
 from refstar.restore.regions import NAMES, region
 from refstar.restore.restore_settings import Settings
 from refstar.restore.restorer import Restorer
 from refstar.restore.unique_names import printable, unique
+from refstar.utils.image_files import to_image, to_tensor
 
 
 @pytest.fixture(scope='module')

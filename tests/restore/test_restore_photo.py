@@ -14,7 +14,6 @@ from helpers.restoring import SIZE, Detector, face_at, hue_guard, network, netwo
 from PIL import Image
 
 from refstar import RefStarError
-from refstar.data.picture import Picture, picture_of, read_picture
 from refstar.restore.alignment import cut, feather, paste
 from refstar.restore.background import RealESRGAN
 from refstar.restore.detection import FaceDetector
@@ -22,6 +21,7 @@ from refstar.restore.photo import Layout, restore_photo
 from refstar.restore.restore_settings import Settings
 from refstar.restore.restorer import Restorer
 from refstar.tools.cli import main
+from refstar.utils.image_files import Picture, picture_of, read_picture
 
 
 # ------------------------------------------------------------------ cutting and pasting

@@ -45,13 +45,13 @@ def test_references_help_and_strangers_do_not_harm(net):
 
 
 def test_restore_takes_it_and_says_so(tmp_path, capsys):
-    inputs = ['-i', str(EXAMPLE / 'photo.png'), '-r', str(EXAMPLE / 'alice'), '--aligned']
+    inputs = ['-i', str(EXAMPLE / 'photo.jpg'), '-r', str(EXAMPLE / 'references'), '--aligned']
     for name, strength in (('with', '1'), ('without', '0')):
         assert restore([*inputs, '-o', str(tmp_path / name), '-w', strength]) == 0
     assert 'no --network FILE: taking the small network that ships' in capsys.readouterr().err
     before, with_refs, without = (
         cv2.imread(str(path)).astype(int)
-        for path in (EXAMPLE / 'photo.png', tmp_path / 'with/photo.png', tmp_path / 'without/photo.png')
+        for path in (EXAMPLE / 'photo.jpg', tmp_path / 'with/photo.jpg', tmp_path / 'without/photo.jpg')
     )
     assert np.abs(with_refs - without).mean() > 2 and np.abs(without - before).mean() > 2
     record = (tmp_path / 'with/photo.json').read_text()

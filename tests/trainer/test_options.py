@@ -304,29 +304,6 @@ def test_force_yml_sets_and_names_what_is_wrong(tmp_path) -> None:
         assert message in str(error.value), entry
 
 
-def test_option_files_are_read_safely(tmp_path) -> None:
-    file = tmp_path / 'x.yml'
-    file.write_text('b: 1e-4\na: !!float 2e-3\nc: {z: 1, y: 2}\n')
-    opt = load_options(file)
-    assert list(opt) == ['b', 'a', 'c'] and list(opt['c']) == ['z', 'y'] and opt['b'] == 1e-4 and opt['a'] == 2e-3
-    for text, message in {
-        'a: !!python/object/apply:os.getcwd []': 'no valid YAML',
-        'a: [1': 'no valid YAML',
-        'a: 1\nb: 2\na: 3': "key 'a' is given twice",
-        '? [a]\n: b': 'a key must be a plain word',
-        'a: !!timestamp 2026-13-45': 'month must be in 1..12',
-        'a: !!timestamp x': 'no value',
-        'a: !!int x': 'line 1',
-        "a: !!int ''": 'no value',
-        'a: !!bool x': 'no value',
-        'just a line': 'expected options',
-    }.items():
-        file.write_text(text)
-        with pytest.raises(RefStarError) as error:
-            load_options(file)
-        assert message in str(error.value) and 'x.yml' in str(error.value) and '\n' not in str(error.value)
-
-
 def test_a_date_is_text(tmp_path) -> None:
     file = tmp_path / 'x.yml'
     file.write_text('name: 2026-13-45\nother: 2026-11-21\n')

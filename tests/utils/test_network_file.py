@@ -13,9 +13,8 @@ from basicsr.archs import build_network
 from helpers.networks import BACKBONES, SIZE, images, run
 
 from refstar import RefStarError
-from refstar.utils.checkpoint import FROZEN, load_tensors, save_atomically, save_tensors, state_dict_of
+from refstar.utils.checkpoint import FROZEN, load_tensors, save_atomically, save_tensors, sha256, state_dict_of
 from refstar.utils.network_file import build, load_network, read_network, save_network, write_network
-from refstar.utils.weight_files import sha256
 
 
 def options(weights: str | None = None, **more) -> dict:
@@ -156,7 +155,7 @@ def test_programs_do_not_travel(tmp_path, identity_weights):
         (note({'type': 'NoSuchNet'}), "cannot be built here: No object named 'NoSuchNet'"),
         (note({'type': 'RefSTAR', 'size': 32}), 'cannot be built here: .*backbone'),
         (note(options(surprise=1)), 'cannot be built here: .*surprise'),
-        (note(options(mix='x')), 'mix is'),
+        (note(options(value_range=[0, 0])), 'value_range is'),
         (note(options()), 'checkpoint of another network'),
         (note(options('gone.pth'), {'gone.pth': '0' * 64}), r'needs gone\.pth'),
     ],

@@ -11,7 +11,7 @@ from PIL import Image
 
 from refstar import RefStarError
 from refstar.data.images import decode
-from refstar.data.picture import Picture, picture_from, read_picture, write_picture
+from refstar.utils.image_files import Picture, read_picture, write_picture
 
 
 def test_pictures_are_read_right(tmp_path):
@@ -42,11 +42,9 @@ def test_formats_that_nobody_named_are_not_tried(form, tmp_path):
     """Whatever the file is called: by command line, data sets and app alike."""
     path = tmp_path / 'a.png'
     Image.fromarray(picture(0, 16, 16)).save(path, form)
-    for read in (read_picture, lambda p: decode(p, 'RGB')):
+    for read in (read_picture, lambda p: read_picture(p.read_bytes(), name='a.png'), lambda p: decode(p, 'RGB')):
         with pytest.raises(RefStarError, match=r'a\.png: is not a readable image \(PNG, JPEG, WEBP, BMP, TIFF, GIF\)'):
             read(path)
-    with pytest.raises(RefStarError, match=r'a\.png: is no picture \(PNG, JPEG, WEBP, BMP, TIFF, GIF\)'):
-        picture_from(path.read_bytes(), 'a.png')
 
 
 def test_of_several_pictures_of_a_camera_the_first_is_taken(tmp_path):
@@ -60,13 +58,13 @@ def test_of_several_pictures_of_a_camera_the_first_is_taken(tmp_path):
 def test_the_limit_is_ours_and_not_pillows(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 500)
     path = save(tmp_path / 'a.png', picture(0, 40, 40))  # more than Pillow opens
-    for limit, read in ((1599, read_picture), (1599, lambda p, n: picture_from(p.read_bytes(), 'a.png', n))):
+    for limit, read in ((1599, read_picture), (1599, lambda p, n: read_picture(p.read_bytes(), n, 'a.png'))):
         with pytest.raises(RefStarError, match=r'a\.png: 40x40 is too large \(limit: 1599 pixels\)'):
             read(path, limit)
     with pytest.raises(RefStarError, match=r'a\.png: is too large \(limit: 900 pixels\)'):
         monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 500)
         read_picture(path, 900)
-    for read in (read_picture, lambda p, n: picture_from(p.read_bytes(), 'a.png', n)):
+    for read in (read_picture, lambda p, n: read_picture(p.read_bytes(), n, 'a.png')):
         monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 500)
         assert read(path, 1600).rgb.shape == (40, 40, 3)
 

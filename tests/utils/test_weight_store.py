@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from refstar import RefStarError
-from refstar.identity_networks import NETWORKS
+from refstar.identity_arch import NETWORKS
 from refstar.tools.restore import parser
 from refstar.tools.weights import main
+from refstar.utils.checkpoint import sha256
 from refstar.utils.released_weights import RELEASED, Released
-from refstar.utils.weight_files import sha256
 from refstar.utils.weight_store import WeightStore
 
 DATA = random.Random(0).randbytes(3_000_000)

@@ -1,4 +1,4 @@
-"""The scores of `refstar evaluate`: what is measured on one photo, from which files, and which way is better."""
+"""Measures of `refstar evaluate`: what each needs, what it computes on one photo, and which way is better."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,13 +10,11 @@ from basicsr.metrics.psnr_ssim import calculate_psnr, calculate_ssim
 
 from refstar.data.face_region import face_oval
 from refstar.lpips_network import BACKBONES
-from refstar.utils.weight_files import sha256
-
-from .detail_metric import calculate_detail
-from .face_lpips_metric import black_outside, face_parser
-from .identity_protocols import IdentityScore, protocol
-from .landmark_metric import landmark_network, mean_distance
-from .lpips_metric import calculate_lpips, lpips_network
+from refstar.metrics.detail_metric import calculate_detail
+from refstar.metrics.identity_protocols import IdentityScore, protocol
+from refstar.metrics.landmark_metric import landmark_network, mean_distance
+from refstar.metrics.lpips_metric import black_outside, calculate_lpips, face_parser, lpips_network
+from refstar.utils.checkpoint import sha256
 
 NIQE_SIDE = 192  # pixels: below it BasicSR's NIQE has one block of 96 and no covariance
 STRONGEST = 32 / 512  # down-sampling factor over the side: the strongest of ffhq_ref_severe
@@ -27,12 +25,12 @@ Score = Callable[[np.ndarray], Values]
 
 @dataclass
 class Truth:
-    """What a restored photo is compared with; all images uint8 (H, W, 3) BGR in [0, 255].
+    """Everything that a restored photo is compared with; all images uint8 (H, W, 3) BGR in [0, 255].
 
     Attributes:
         gt: ground truth; None: there is none (real degraded photos), and what needs one is not measured.
         refs: references of the person that were used, the first one first.
-        wrong: references of the stranger, where they are known.
+        wrong: references of another person, where they are known.
         region: (H, W) in [0, 1], where the references can help; None: not known.
     """
 
@@ -50,8 +48,8 @@ class Measure:
         columns: name -> 'higher' or 'lower' is better, or '' if neither.
         against: truth -> function that scores a restored photo; RefStarError: it cannot be measured on this photo. What
             belongs to the truth alone is computed once for all methods.
-        about: what has to stand beside the figures: network, file, sha256, crop.
-        needs_gt: nothing of it can be measured without a ground truth.
+        about: facts to publish with the figures: network, file, sha256, crop.
+        needs_gt: without a ground truth nothing of it can be measured.
     """
 
     columns: dict[str, str]
@@ -61,8 +59,8 @@ class Measure:
 
 
 @dataclass
-class Settings:
-    """What is measured and with which files; a file that is not given is a score that is not measured.
+class MeasureSettings:
+    """Options and files of the measures; a measure whose file is not given is left out.
 
     Attributes:
         crop_border: pixels left out at every edge, for PSNR, SSIM and NIQE.
@@ -85,8 +83,8 @@ class Settings:
     device: str = 'cpu'
 
 
-def fidelity(s: Settings) -> Measure:
-    """PSNR and SSIM of BasicSR."""
+def fidelity(s: MeasureSettings) -> Measure:
+    """Build PSNR and SSIM of BasicSR."""
 
     def against(truth: Truth) -> Score:
         def measure(img: np.ndarray) -> Values:
@@ -102,8 +100,8 @@ def fidelity(s: Settings) -> Measure:
     return Measure({'psnr': 'higher', 'ssim': 'higher'}, against, {'program': 'BasicSR', 'crop_border': s.crop_border})
 
 
-def fine_detail(s: Settings) -> Measure:
-    """*Detail*, inside the selection where it is known, else in the face oval."""
+def fine_detail(s: MeasureSettings) -> Measure:
+    """Build *detail*, inside the selection where it is known, else in the face oval."""
 
     def against(truth: Truth) -> Score:
         side = max(truth.gt.shape[:2])
@@ -117,8 +115,8 @@ def fine_detail(s: Settings) -> Measure:
     return Measure({'detail': 'higher'}, against, {'down': factor, 'region': 'selection where known, else face oval'})
 
 
-def perceptual(s: Settings) -> Measure:
-    """LPIPS by the named net."""
+def perceptual(s: MeasureSettings) -> Measure:
+    """Build LPIPS by the named net."""
     lpips_network(s.lpips_net, s.lpips_weights, s.device)
 
     def against(truth: Truth) -> Score:
@@ -129,8 +127,8 @@ def perceptual(s: Settings) -> Measure:
     return Measure({'lpips': 'lower'}, against, {'program': 'lpips', **about})
 
 
-def face_perceptual(s: Settings) -> Measure:
-    """fLPIPS: LPIPS of the face alone, which is found in the ground truth."""
+def face_perceptual(s: MeasureSettings) -> Measure:
+    """Build fLPIPS: LPIPS of the face alone, which is found in the ground truth."""
     parser = face_parser(s.parsing_weights, s.device)
 
     def against(truth: Truth) -> Score:
@@ -144,8 +142,8 @@ def face_perceptual(s: Settings) -> Measure:
     return Measure({'flpips': 'lower'}, against, about | {'note': note})
 
 
-def identity(s: Settings) -> Measure:
-    """ID-GT, ID-Ref (first reference, mean), the stranger, and the copy gap, by a named protocol."""
+def identity(s: MeasureSettings) -> Measure:
+    """Build ID-GT, ID-Ref (first reference, mean), ID-wrong and the copy gap, by a named protocol."""
     score = IdentityScore(s.id_protocol, s.id_weights, s.detector_weights, s.device)
 
     def values(cosines: list[float]) -> float | str:
@@ -172,13 +170,13 @@ def identity(s: Settings) -> Measure:
     about = score.about() | {
         'id_ref': 'mean over the references used; id_ref_first: the first of them',
         'copy_gap': 'cosine to the references (mean) minus cosine to the ground truth; far above zero it is copying',
-        'id_wrong': "to the stranger's references",
+        'id_wrong': "to the other person's references",
     }
     return Measure(columns, against, about, needs_gt=False)
 
 
-def landmarks(s: Settings) -> Measure:
-    """LMD."""
+def landmarks(s: MeasureSettings) -> Measure:
+    """Build LMD, the mean distance of landmarks."""
     network = landmark_network(s.landmark_weights, s.device)
 
     def against(truth: Truth) -> Score:
@@ -189,8 +187,8 @@ def landmarks(s: Settings) -> Measure:
     return Measure({'lmd': 'lower'}, against, about | {'unit': 'pixels of these photos'})
 
 
-def naturalness(s: Settings) -> Measure:
-    """BasicSR's NIQE."""
+def naturalness(s: MeasureSettings) -> Measure:
+    """Build BasicSR's NIQE."""
 
     def niqe(img: np.ndarray) -> Values:
         side = min(img.shape[:2]) - 2 * s.crop_border
@@ -201,8 +199,8 @@ def naturalness(s: Settings) -> Measure:
     return Measure({'niqe': 'lower'}, lambda truth: niqe, about, needs_gt=False)
 
 
-def build_measures(s: Settings, with_gt: bool = True) -> tuple[list[Measure], dict[str, str]]:
-    """The measures that the settings allow, and why the others are not measured (by the names of their columns).
+def build_measures(s: MeasureSettings, with_gt: bool = True) -> tuple[list[Measure], dict[str, str]]:
+    """Build the measures that the settings allow; return them, and columns -> why the others are not measured.
 
     Args:
         s: settings.

@@ -1,8 +1,8 @@
-"""Confidence intervals by the paired bootstrap: people are drawn again, not photos.
+"""Confidence intervals by the paired bootstrap: people are resampled, not photos.
 
-Two arms or methods are compared on the same photos, so it is the difference per photo that is averaged, and its
-interval is narrower than those of the two means. Photos of one person are not independent: where people are known, a
-person is drawn with all of their photos.
+Two arms or methods are compared on the same photos. The difference is taken per photo, so its interval is narrower than
+those of the two means. Photos of one person are not independent: where people are known, a person is drawn with all of
+their photos.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """The difference has a sign at this level."""
+        """Return whether a difference has a sign at this level."""
         return self.low > 0 or self.high < 0
 
 
@@ -44,7 +44,7 @@ def bootstrap(
     seed: int = 0,
     level: float = LEVEL,
 ) -> list[Interval]:
-    """Percentile intervals of the mean of each column, all from the same resamples.
+    """Compute percentile intervals of the mean of each column, all from the same resamples.
 
     Args:
         values: shape (photos, columns); NaN is "not measured". A column may be a difference of two methods.

@@ -5,45 +5,17 @@ Axis letters: b batch, n references, H W image size.
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from .errors import RefStarError
+from refstar.utils.errors import RefStarError
+from refstar.utils.onnx_session import open_session
 
 INPUTS = ('lq', 'refs', 'ref_valid', 'strength', 'w')  # the last one where the backbone has it
-OUTPUTS = ('image', 'mask', 'carried', 'weight', 'alpha', 'flow')  # the others as in `RefSTAR.guide`
+OUTPUTS = ('image', 'mask', 'carried', 'weight', 'alpha', 'flow')  # the others as in `RefSTAR.select_and_match`
 KEY = 'refstar'  # of the metadata: {"version", "size", "value_range"}
 VERSION = 1
-
-
-def open_session(path: str | Path, what: str, device: str | torch.device = 'cpu') -> Any:
-    """Opens an ONNX file in onnxruntime.
-
-    Args:
-        path: the file.
-        what: what needs it, for messages.
-        device: 'cpu', or 'cuda', which needs the package onnxruntime-gpu.
-
-    Raises:
-        RefStarError: onnxruntime is not there, has no such device, or cannot read the file.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise RefStarError(f"{what} needs onnxruntime: pip install 'refstar[onnx]'") from error
-    kind = torch.device(device).type
-    provider = {'cpu': 'CPUExecutionProvider', 'cuda': 'CUDAExecutionProvider'}.get(kind)
-    if provider not in onnxruntime.get_available_providers():
-        raise RefStarError(f'{what}: this onnxruntime does not run on {kind} (for cuda: pip install onnxruntime-gpu)')
-    if not Path(path).is_file():
-        raise RefStarError(f'{what}: {path}: no such file')
-    try:
-        return onnxruntime.InferenceSession(str(path), providers=[provider])
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise RefStarError(f'{what}: {path} cannot be read: {reason}') from error
 
 
 class OnnxNetwork:
@@ -59,7 +31,7 @@ class OnnxNetwork:
         has_w (bool): the backbone has CodeFormer's fidelity w.
 
     Raises:
-        RefStarError: as :func:`open_session`, or the file is not one of `refstar export`.
+        RefStarError: as :func:`~refstar.utils.onnx_session.open_session`, or the file is not one of `refstar export`.
     """
 
     def __init__(self, path: str | Path, device: str | torch.device = 'cpu') -> None:
