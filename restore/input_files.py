@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from refstar.curate.image_tree import Tree
-from refstar.data.collections.listing import IMAGE_SUFFIXES, images_in, natural
+from refstar.data.collections.listing import IMAGE_SUFFIXES, Tree, images_in, natural
 from refstar.utils.errors import RefStarError
 
 from .references import BANK_SUFFIX

@@ -93,7 +93,7 @@ def test_faces_are_prepared_without_a_table_from_the_host(prepare: Callable) -> 
 
 
 def test_strangers_of_a_batch_are_told_without_waiting() -> None:
-    person = SimpleNamespace(compare=lambda photos, refs: photos @ refs[0].T, encoder=lambda faces: faces)
+    person = SimpleNamespace(same_person_logits=lambda photos, refs: photos @ refs[0].T, encoder=lambda faces: faces)
     data = {
         'ref_valid': torch.ones(2, 2, dtype=torch.bool, device='meta'),
         'mask_known': torch.ones(2, 2, dtype=torch.bool, device='meta'),
@@ -114,20 +114,27 @@ def test_a_batch_is_degraded_without_waiting() -> None:
     assert waits.count == 0
 
 
-def test_what_would_wait_is_seen() -> None:
-    x = torch.ones(3, device='meta')
-    for wait in (
-        lambda: x.new_tensor([1, 2, 3]),
-        lambda: torch.tensor(1.0, device='meta'),
-        lambda: torch.from_numpy(np.ones(3)).to(x),
-        lambda: torch.ones(3)[torch.ones(3, dtype=torch.bool)],
-        lambda: torch.ones(()).item(),
-    ):
-        with Waits() as waits:
-            wait()
-        assert waits.count > 0
+@pytest.mark.parametrize(
+    'wait',
+    [
+        lambda x: x.new_tensor([1, 2, 3]),
+        lambda x: torch.tensor(1.0, device='meta'),
+        lambda x: torch.from_numpy(np.ones(3)).to(x),
+        lambda x: torch.ones(3)[torch.ones(3, dtype=torch.bool)],
+        lambda x: torch.ones(()).item(),
+        lambda x: bool(torch.ones(3).any()),
+    ],
+    ids=['new_tensor', 'tensor', 'to', 'mask', 'item', 'bool'],
+)
+def test_a_wait_is_seen(wait: Callable) -> None:
     with Waits() as waits:
-        assert send(np.ones(3), x.device).device == x.device
+        wait(torch.ones(3, device='meta'))
+    assert waits.count > 0
+
+
+def test_sending_a_table_does_not_wait() -> None:
+    with Waits() as waits:
+        assert send(np.ones(3), torch.device('meta')).device.type == 'meta'
     assert waits.count == 0
 
 
