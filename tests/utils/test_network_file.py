@@ -159,3 +159,8 @@ def test_a_refused_save_leaves_no_file(tmp_path, name, more, message):
     with pytest.raises(RefStarError, match=message):
         save_network(network(options()), tmp_path / name, options(**more))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_option_of_version_0_1_is_dropped(tmp_path):
+    save_tensors({'a': torch.zeros(1)}, note(options(mix='selection')), tmp_path / 'net.safetensors')
+    assert read_network(tmp_path / 'net.safetensors').options == options()
