@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from helpers import runs
 from helpers.photos import check, collection, face, write
+from helpers.runs import data_command as main
 from PIL import Image, ImageEnhance
 
 from refstar.curate.near_duplicates import near_duplicates
-from refstar.tools.data import main
 from refstar.utils.errors import RefStarError
 from refstar.utils.parallel import parallel
 
@@ -157,7 +157,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path):
         ('lmdb mixed out.db', 'must end in .lmdb'),
         ('lmdb empty out.lmdb', 'holds no image'),
     ):
-        code = f'import sys; from refstar.tools.data import main; sys.exit(main({args.split()!r}))'
+        code = f'import sys; from refstar.tools.cli import main; sys.exit(main({["data", *args.split()]!r}))'
         if message in ('none: there is no such folder or file', 'give --network and --weights'):
             assert message in runs.user_error(runs.python('-c', code, cwd=tmp_path))
         else:

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.runs import data_command as main
 from safetensors.numpy import load_file, save_file
 
 from refstar.data.collections.index import FORMAT, Index
 from refstar.data.collections.manifest import photos_by_identity, read_manifest
 from refstar.data.reference_pair_dataset import ReferencePairDataset
 from refstar.data.reference_test_dataset import ReferenceTestDataset
-from refstar.tools.data import main
 from refstar.utils.errors import RefStarError
 
 

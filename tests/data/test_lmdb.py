@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.photos import collection, face, write, write_csv
+from helpers.runs import data_command as main
 from torch.utils.data import DataLoader
 
 from refstar.curate import lmdb_writer
@@ -16,7 +17,6 @@ from refstar.data.collections.manifest import read_manifest
 from refstar.data.images import decode
 from refstar.data.reference_pair_dataset import ReferencePairDataset
 from refstar.data.reference_test_dataset import ReferenceTestDataset
-from refstar.tools.data import main
 from refstar.utils.errors import RefStarError
 
 
