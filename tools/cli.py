@@ -6,12 +6,6 @@ from importlib import import_module
 from .cli_common import USER_ERROR
 
 Commands = dict[str, tuple]  # name -> (module in this folder with main(argv), or the table of its own commands; help)
-DATA: Commands = {
-    'check': ('data_check', 'count people and photos; find what is missing, broken, small or double, and leaks'),
-    'split': ('data_split', 'divide people into train, val and test; a network tells unknown ones apart'),
-    'index': ('data_index', 'write what a list says into one file, for data sets of many thousand people'),
-    'lmdb': ('data_lmdb', 'pack a folder of photos into an lmdb of BasicSR'),
-}
 MASKS: Commands = {
     'build': ('masks_build', 'make triplets from photos of people, or from procedural people'),
     'review': ('masks_review', 'go through the masks of a collection in the browser: accept, reject, paint'),
@@ -27,7 +21,7 @@ REFSTAR: Commands = {
     'bank': ('bank', "prepare a person's good photos once, for many restorations"),
     'options': ('options', 'all keys of option files, as a page'),
     'demo': ('demo', 'train, test and report on synthetic faces, without any download'),
-    'data': (DATA, 'check and split collections of photos'),
+    'data': ('data', 'check and split collections of photos'),
     'masks': (MASKS, 'make and review RefSel-HQ triplets: photo, reference, selection'),
     'convert': ('convert', "a network's file in another form: .pth, .safetensors, fp16"),
     'export': ('export', 'a network as an ONNX file, compared with torch'),

@@ -8,11 +8,11 @@ import pytest
 import torch
 from helpers import runs
 from helpers.photos import check, collection, write
-from helpers.runs import data_command as main
 
 from refstar.curate.people_split import divide, reference_rows
 from refstar.data.collections.reference_csv import read_reference_csv
 from refstar.data.people_clusters import farthest_first, same_person
+from refstar.tools.data import main
 from refstar.utils.errors import RefStarError
 
 

@@ -4,8 +4,9 @@ import json
 
 import cv2
 import numpy as np
-from helpers.runs import data_command as main
 from PIL import Image
+
+from refstar.tools.data import main
 
 
 def face(seed, size=64):

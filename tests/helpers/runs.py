@@ -9,8 +9,6 @@ import cv2
 import numpy as np
 import yaml
 
-from refstar.tools import cli
-
 FIXTURES = Path(__file__).parents[1] / 'fixtures'
 ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
 
@@ -30,11 +28,6 @@ def test(*args: object, cwd: Path) -> subprocess.CompletedProcess:
 
 
 test.__test__ = False  # a command, not a test
-
-
-def data_command(argv: list[str]) -> int:
-    """Run `refstar data` in this process."""
-    return cli.main(['data', *argv])
 
 
 def succeeded(done: subprocess.CompletedProcess) -> str:

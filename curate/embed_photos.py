@@ -10,9 +10,8 @@ from tqdm import tqdm
 
 from refstar.data.images import ImageStore
 from refstar.identity_arch import IdentityEncoder
-
-from .errors import RefStarError
-from .image_files import to_tensor
+from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import to_tensor
 
 SIZE = 256  # photos are brought to one size, so that they fit in a batch; the networks see 112 to 224 pixels of them
 BATCH = 32
