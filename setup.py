@@ -81,7 +81,7 @@ setup(
     extras_require=EXTRAS,
     entry_points={
         'console_scripts': [
-            'basicsr = refstar.tools.basicsr_cli:main',
+            'basicsr = refstar.tools.cli:basicsr',
             'refstar = refstar.tools.cli:main',
         ]
     },
