@@ -26,7 +26,7 @@ from pathlib import Path
 import yaml
 from ablation_report import BARE, collect, markdown, write_docs
 
-from refstar.tools.demo_options import put, shipped
+from refstar.evaluation.demo_steps import set_option, shipped
 from refstar.trainer.option_file import load_options
 
 REPO = Path(__file__).resolve().parent.parent
@@ -36,8 +36,8 @@ CYCLE = {'train.cycle_opt': {'type': 'CycleConsistencyLoss', 'loss_weight': 0.1}
 IDENTITY = {'train.identity_opt': {'type': 'HardExampleIdentityLoss', 'loss_weight': 0.05, 'lambda_ref': 0.3}}
 CONTEXT = {'network_g.context': {'dim': 64, 'channels': 32, 'identity': {}}}
 VARIANTS = {
-    'vanilla cross-attention': {'network_g.mix': 'attention'},
-    'convex mix, no selection': {'network_g.mix': 'everywhere'},
+    'vanilla cross-attention': {'network_g.type': 'RefSTARVanilla'},
+    'convex mix, no selection': {'network_g.type': 'RefSTARNoSelection'},
     '+ RefSel': {},
     '+ cycle consistency': CYCLE,
     '+ identity loss': CYCLE | IDENTITY,
@@ -116,7 +116,7 @@ class Case:
         for key in ('cycle_opt', 'cycle_every'):
             opt['train'].pop(key, None)
         for key, value in changes.items():
-            put(opt, key, copy.deepcopy(value))
+            set_option(opt, key, copy.deepcopy(value))
         opt['train']['scheduler']['periods'] = [opt['train']['total_iter']]
         block = Networks.block(self.networks.train)
         if opt['train'].get('identity_opt'):
@@ -170,9 +170,10 @@ class Case:
         file.write_text(text, encoding='utf-8')
         begun.write_text(whole)
         print(opt['name'], command, flush=True)
-        argv = [sys.executable, '-m', f'refstar.tools.{command}', '-opt', str(file)]
+        argv = [sys.executable, '-m', f'refstar.tools.{command}', '--import', 'ablation_networks', '-opt', str(file)]
         argv += ['--auto_resume'] if command == 'train' else []
-        env = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE'}
+        path = os.pathsep.join(filter(None, [str(REPO / 'benchmarks'), os.environ.get('PYTHONPATH')]))
+        env = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONPATH': path}
         with open(self.out / f'{opt["name"]}.log', 'w', encoding='utf-8') as log:
             ended = subprocess.run(argv, cwd=self.out, stdout=log, stderr=subprocess.STDOUT, env=env, check=False)
         if ended.returncode:
@@ -212,7 +213,7 @@ class Case:
             path = {'pretrain_network_g': self.checkpoint(experiment), 'param_key_g': 'params_ema'}
             self.call('test', self.test(experiment, opt['network_g'], path, 'test', {}), made)
         strict = copy.deepcopy(opt['network_g'])
-        put(strict, 'refsel.person.strictness', STRICT)
+        set_option(strict, 'refsel.person.strictness', STRICT)
         for row, (val, n) in IN_USE.items():
             self.call('test', self.test(experiment, strict, path, suffix_of(row), val, n), made)
 

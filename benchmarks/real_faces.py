@@ -25,7 +25,7 @@ from pathlib import Path
 
 import yaml
 
-from refstar.tools.demo_options import put
+from refstar.evaluation.demo_steps import set_option
 from refstar.trainer.option_file import load_options
 from refstar.utils.training_log import parse_line
 
@@ -153,7 +153,7 @@ class Run:
         """The arms on lfw_val with several values of an option of the test; prints a line for each."""
         for value in values:
             opt = self.options('test')
-            put(opt, key, float(value))
+            set_option(opt, key, float(value))
             dataset = opt['datasets'].pop('test_1')
             dataset.update(name='lfw_val', split_file=dataset['split_file'].replace('lfw_test', 'lfw_val'))
             opt.update(name=f'sweep_s{self.seed}_{key}_{value}', datasets={'test_1': dataset})

@@ -15,8 +15,8 @@ import torch
 import refstar  # noqa: F401  (first: makes basicsr importable)
 from refstar.data.face_region import face_oval
 from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
-from refstar.restore.pixels import to_image
 from refstar.restore.restorer import Restorer
+from refstar.utils.image_files import to_image
 
 TINTS = {'as it is': (1, 1, 1), 'warm': (1.2, 1, 0.75), 'cold': (0.8, 1, 1.2), 'dark': (0.6, 0.6, 0.6)}
 FIRST = 1_000_000  # people that no training has seen

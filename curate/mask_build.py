@@ -8,7 +8,6 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +23,11 @@ from .contact_sheet import contact_sheet
 from .mask_curation import Strictness, confidence, objection, teachers
 from .mask_propagation import Predictor, train
 from .mask_proposal import propose
+from .mask_review import decided, review_lock
 from .pair_sources import PhotoPairs, SyntheticPairs
-from .review_journal import Decision, Journal, Record
 
 COLUMNS = ('id', 'identity', 'confidence', 'provenance', 'agreement', 'likeness', 'area', 'similarity', 'spread')
-COLUMNS += ('sharpness', 'objection', 'gt_source', 'ref_source')
+COLUMNS += ('sharpness', 'objection', 'gt_source', 'ref_source', 'reviewed')
 SHEET = 24  # pairs of a contact sheet
 
 
@@ -150,7 +149,7 @@ class Build:
     def predict(self, records: Sequence[Mapping], size: int, network: tuple[dict, Path] | None) -> list[dict]:
         """Writes the masks; the records with what is new. Where a person decided on a mask, it stays as it is."""
         names = [record['id'] for record in records]
-        work = Predictor(self.root, self.work / 'teach' / 'mask', size, network, self._decided())
+        work = Predictor(self.root, self.work / 'teach' / 'mask', size, network, decided(self.root))
         found = run_stage(self.work / 'masks', names, work, self.crew, 'predict' if network else 'write masks')
         return [{**record, **new} for record, new in zip(records, found, strict=True)]
 
@@ -160,29 +159,16 @@ class Build:
         Raises:
             RefStarError: a review is running.
         """
-        journal = self.root / 'decisions.jsonl'
-        with closing(Journal(journal)) if journal.exists() else nullcontext():
-            given = self._decided()
+        with review_lock(self.root):
+            given = decided(self.root)
             rows = []
             for record in records:
                 wrong = objection(record, least)
                 provenance = ('propagated' if propagated else 'proposed') if wrong else 'accepted'
-                row = {**record, 'objection': wrong, 'provenance': given.get(record['id'], provenance)}
+                row = {**record, 'objection': wrong, 'provenance': provenance, **given.get(record['id'], {})}
                 rows.append({key: '' if row.get(key) is None else row[key] for key in COLUMNS})
             write_text(self.root / 'meta.csv', _csv(rows, COLUMNS))
         return rows
-
-    def _decided(self) -> dict[str, str]:
-        """What a review decided, for every id on which a decision stands."""
-        file = self.root / 'decisions.jsonl'
-        if not file.exists():
-            return {}
-        found: dict[str, Record] = {}
-        for line in file.read_bytes().splitlines(keepends=True):
-            if line.endswith(b'\n'):
-                decision = Decision.parse(line)
-                found.setdefault(decision.id, Record()).apply(decision)
-        return {name: record.last.now.state for name, record in found.items() if record.past}
 
     def sheet(self, rows: Sequence[Mapping], file: Path) -> None:
         """Draws accepted triplets, evenly taken."""

@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 import torch
 
-from refstar.data.images import ImageStore, decode, to_tensor
+from refstar.data.images import ImageStore, decode
 from refstar.data.landmarks import Landmarks
 from refstar.identity_arch import FFHQ_512, IdentityEncoder
-from refstar.metrics.face_lpips_metric import face_parser
 from refstar.metrics.landmark_metric import landmark_network
+from refstar.metrics.lpips_metric import face_parser
 from refstar.utils.errors import RefStarError
 from refstar.utils.face_points import FacePoints, similarity
+from refstar.utils.image_files import to_tensor
 
 from .build_stages import write_image
 from .pair_mining import pack, sharpness

@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
 
+from refstar.utils.image_files import to_tensor
+
 from .collections.manifest import MANIFEST_KEYS, Entry, photos_by_identity, read_manifest
 from .dataset_settings import whole
-from .images import to_tensor
 from .pairs import real_pair
 from .samples import FACE_KEYS, Faces, PhotoDataset, pack_slots, sample_rng
 

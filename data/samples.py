@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from refstar.utils.image_files import to_tensor
+
 from .dataset_settings import choice, number, switch, whole
 from .degradation import Degradation
 from .degradation_batch import pack
-from .images import ImageStore, to_tensor
+from .images import ImageStore
 from .landmarks import Landmarks, move_points
 from .pairs import Face, Slot, self_pair
 from .photometric import occlude, relight

@@ -10,9 +10,9 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import to_tensor
 
 from .degradation import Degradation
-from .images import to_tensor
 from .synthetic.identity import person
 from .synthetic.match import Photo, correspond
 from .synthetic.photo import compile_loops, draw_shot, take_photo

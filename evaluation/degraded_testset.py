@@ -1,6 +1,6 @@
 """Degraded test photos by published ranges and a seed, for test sets whose official ones are absent.
 
-They come with a file that says what they are, so that nothing made here is ever called by a published name.
+A file beside them says what they are, so that nothing made here is called by a published name.
 """
 
 import json
@@ -22,7 +22,7 @@ from .testset import PROVENANCE, Sample
 
 
 def describe(degradation: str | Mapping[str, Any], seed: int, size: int) -> str:
-    """What a test set made by these options is called: `synthesised, ffhq_ref_severe ranges, seed 0`."""
+    """Return what a test set made by these options is called: `synthesised, ffhq_ref_severe ranges, seed 0`."""
     opt = {'preset': degradation} if isinstance(degradation, str) else dict(degradation)
     changed = ', '.join(f'{k} {v}' for k, v in opt.items() if k != 'preset')
     ranges = f'{opt["preset"]} ranges' if 'preset' in opt else 'own ranges'
@@ -32,12 +32,12 @@ def describe(degradation: str | Mapping[str, Any], seed: int, size: int) -> str:
 
 
 def write_provenance(folder: Path, text: str, photos_of: str = '') -> None:
-    """Writes beside degraded photos what they are, and the places of the photos that they were made of."""
+    """Write beside degraded photos what they are, and the places of the photos that they were made of."""
     write_text(folder / PROVENANCE, json.dumps({'text': text, 'photos_of': photos_of}, indent=2))
 
 
 def synthesise(samples: Sequence[Sample], preset: str, seed: int, out: Path, size: int | None = None) -> None:
-    """Degrades the ground truth of a test set into `<out>/<name>.png`: the draws of `ReferenceTestDataset`.
+    """Degrade the ground truth of a test set into `<out>/<name>.png`: the draws of `ReferenceTestDataset`.
 
     Args:
         samples: of the test set.

@@ -1,10 +1,8 @@
-"""Runs a model for `refstar evaluate --opt`: every arm on every photo of its test sets, as folders of PNGs.
+"""Running of a model for `refstar evaluate --opt`: every arm on every photo of its test sets, as folders of PNGs.
 
-The folders have the form that `refstar evaluate --pred` takes, so other figures can be made of them later.
+The folders have the form that `refstar evaluate --pred` takes, so they can be scored again.
 """
 
-import csv
-import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from basicsr.models import build_model
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import imwrite, mkdir_and_rename, tensor2img
 from torch import Tensor
+from tqdm import tqdm
 
 from refstar.models import load_and_freeze
 from refstar.models.reference_mixin import ARMS, ReferenceMixin
@@ -25,25 +24,24 @@ from refstar.models.refstar_model import RefSTARModel
 from refstar.trainer.option_check import check_options
 from refstar.trainer.option_file import load_options, parse_options
 from refstar.utils.errors import RefStarError
-from refstar.utils.text_files import write_text
 
 from .degraded_testset import describe, write_provenance
-from .scores import show_progress
+from .score_tables import write_csv
 from .testset import Folders
 
 DEGRADATION = 'ffhq_ref_severe'  # default of the data sets for tests
 
 
 @dataclass
-class Run:
-    """What running a model on one test set left behind.
+class ModelOutput:
+    """Folders that a model left behind on one test set.
 
     Attributes:
         name: of the data set.
         folders: of its photos.
         arms: arm -> folder of the restored photos.
-        settings: arguments of :class:`~refstar.metrics.measures.Settings` that the option file names.
-        num_refs: slots of references.
+        settings: fields of :class:`~refstar.evaluation.measures.MeasureSettings` that the option file names.
+        num_refs: number of references of a photo.
     """
 
     name: str
@@ -54,7 +52,7 @@ class Run:
 
 
 def read_test(opt_file: str, force: Sequence[str] = ()) -> dict[str, Any]:
-    """The options of `basicsr test`, checked.
+    """Read and check the options of `basicsr test`.
 
     Raises:
         RefStarError: the file is wrong.
@@ -64,8 +62,8 @@ def read_test(opt_file: str, force: Sequence[str] = ()) -> dict[str, Any]:
     return parse_options(str(Path.cwd()), is_train=False)[0]
 
 
-def run_model(opt: dict[str, Any], arms: Sequence[str], out: Path) -> Iterator[Run]:
-    """Runs arms on all test sets of an option file, one after the other.
+def run_model(opt: dict[str, Any], arms: Sequence[str], out: Path) -> Iterator[ModelOutput]:
+    """Run arms on all test sets of an option file, one after the other.
 
     Args:
         opt: of :func:`read_test`.
@@ -85,7 +83,7 @@ def run_model(opt: dict[str, Any], arms: Sequence[str], out: Path) -> Iterator[R
         folder = out / block['name']
         mkdir_and_rename(str(folder))  # an earlier run is kept as <folder>_archived_<time>
         people = {}
-        for done, data in enumerate(loader, 1):
+        for data in tqdm(loader, block['name'], unit='photo', disable=None):
             stem = Path(data['lq_path'][0]).stem
             people[stem] = str(data['identity'][0])
             write_truth(data, folder, stem)
@@ -93,26 +91,25 @@ def run_model(opt: dict[str, Any], arms: Sequence[str], out: Path) -> Iterator[R
             for arm in wanted:
                 with torch.no_grad():
                     imwrite(restore(arm), str(folder / 'restored' / arm / f'{stem}.png'))
-            show_progress(done, len(dataset))
-        write_people(people, folder / 'people.csv')
+        write_csv(folder / 'people.csv', ['image', 'identity'], list(people.items()))
         places = ' '.join(str(v) for k, v in block.items() if k.startswith('dataroot') or k == 'reference_csv')
         write_provenance(folder / 'lq', source_of(block), places)
         settings = settings_of(opt['val'])
         if not block.get('dataroot_lq'):
             settings.setdefault('down', dataset.degradation.max_factor)
         made = {arm: folder / 'restored' / arm for arm in wanted}
-        yield Run(block['name'], folders_of(folder), made, settings, block.get('num_refs', 1))
+        yield ModelOutput(block['name'], folders_of(folder), made, settings, block.get('num_refs', 1))
 
 
 def source_of(block: dict[str, Any]) -> str:
-    """Where the degraded photos of a data set come from."""
+    """Return where the degraded photos of a data set come from."""
     if block.get('dataroot_lq'):
         return f'files of {block["dataroot_lq"]}'
     return describe(block.get('degradation', DEGRADATION), block.get('seed', 0), block['gt_size'])
 
 
 def restorer(model: BaseModel) -> Callable[[str], np.ndarray]:
-    """How a model restores the photo it was fed: arm -> uint8 BGR.
+    """Return a function that restores the photo that the model was fed: arm -> uint8 BGR.
 
     Raises:
         RefStarError: the model takes no references.
@@ -133,7 +130,7 @@ def restorer(model: BaseModel) -> Callable[[str], np.ndarray]:
 
 
 def write_truth(data: dict[str, Any], folder: Path, stem: str) -> None:
-    """Writes a sample's photos, and the mask inside which its references show the truth, where that is known."""
+    """Write a sample's photos, and the mask inside which its references show the truth, where that is known."""
 
     def write(image: Tensor, *place: str) -> None:
         imwrite(tensor2img(image, min_max=(-1, 1)), str(folder.joinpath(*place)) + '.png')
@@ -149,28 +146,15 @@ def write_truth(data: dict[str, Any], folder: Path, stem: str) -> None:
         imwrite((mask * 255).round().astype(np.uint8), str(folder / 'regions' / f'{stem}.png'))
 
 
-def write_people(people: dict[str, str], path: Path) -> None:
-    """Writes the csv that `--people` takes."""
-    text = io.StringIO()
-    csv.writer(text).writerows([('image', 'identity'), *people.items()])
-    write_text(path, text.getvalue())
-
-
 def folders_of(folder: Path) -> Folders:
-    """What was written into a data set's folder."""
-    places = {
-        'gt': 'gt',
-        'lq': 'lq',
-        'refs': 'refs',
-        'wrong': 'wrong_refs',
-        'regions': 'regions',
-        'people': 'people.csv',
-    }
-    return Folders(**{key: folder / place for key, place in places.items() if (folder / place).exists()})
+    """Return what was written into a data set's folder."""
+    places = {key: folder / key for key in ('gt', 'lq', 'refs', 'regions')}
+    places |= {'wrong': folder / 'wrong_refs', 'people': folder / 'people.csv'}
+    return Folders(**{key: place for key, place in places.items() if place.exists()})
 
 
 def settings_of(val: dict[str, Any]) -> dict[str, Any]:
-    """The networks and files that the metrics of an option file name, as settings of the measures."""
+    """Return the networks and files that the metrics of an option file name, as settings of the measures."""
     names = {
         'calculate_psnr': {'crop_border': 'crop_border'},
         'calculate_detail': {'down': 'down'},

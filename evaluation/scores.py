@@ -1,27 +1,27 @@
-"""Scores every restored photo of every method; counts what is missing or fails, by name."""
+"""Scoring of every restored photo of every method; what is missing or fails is counted by name."""
 
 import math
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 from refstar.data.collections.listing import images_in
 from refstar.data.images import decode
 from refstar.metrics.fid import FeatureNetwork, frechet_distance
-from refstar.metrics.measures import Measure, Score, Truth
 from refstar.utils.errors import RefStarError
 
+from .measures import Measure, Score, Truth
 from .testset import Sample, TestSet
 
 
 @dataclass
 class Scores:
-    """Everything that was measured.
+    """All figures.
 
     Attributes:
         columns: column -> 'higher' or 'lower' is better, or ''.
@@ -39,7 +39,7 @@ class Scores:
     fid: dict[str, float] = field(default_factory=dict)
 
     def coverage(self, method: str) -> dict[str, object]:
-        """n, and the names of what is missing or failed, of one method."""
+        """Return n, and the names of what is missing or failed, of one method."""
         rows = [row for row in self.rows if row['method'] == method]
         return {
             'n': sum(row['status'] == 'ok' for row in rows),
@@ -47,9 +47,14 @@ class Scores:
             'failed': {row['image']: row['reason'] for row in rows if row['status'] == 'failed'},
         }
 
+    def leave_out(self, columns: Iterable[str], where: str, why: object) -> None:
+        """Note that columns could not be measured on a photo."""
+        for column in columns:
+            self.unmeasured.setdefault(column, {})[where] = str(why)
+
 
 def read_photo(path: Path, size: int | None = None) -> np.ndarray:
-    """A photo as uint8 (H, W, 3) BGR, brought to ``size`` by Pillow's bicubic filter (as FFHQ-Ref is) if given.
+    """Read a photo as uint8 (H, W, 3) BGR, brought to ``size`` by Pillow's bicubic filter (as FFHQ-Ref is) if given.
 
     Raises:
         RefStarError: no readable image.
@@ -61,7 +66,7 @@ def read_photo(path: Path, size: int | None = None) -> np.ndarray:
 
 
 def read_truth(sample: Sample, size: int | None) -> Truth:
-    """Ground truth, references and mask of a sample.
+    """Read ground truth, references and mask of a sample.
 
     Raises:
         RefStarError: one of them cannot be read, or the mask has another size.
@@ -76,47 +81,69 @@ def read_truth(sample: Sample, size: int | None) -> Truth:
     return Truth(gt, refs, wrong, region)
 
 
+def shape(img: np.ndarray) -> str:
+    """Format width x height."""
+    return f'{img.shape[1]}x{img.shape[0]}'
+
+
 def score_all(
     testset: TestSet,
     predictions: Mapping[str, Mapping[str, Path]],
     measures: Sequence[Measure],
     size: int | None = None,
-    progress: Callable[[int, int], None] = lambda done, count: None,
 ) -> Scores:
-    """Measures everything.
+    """Measure all photos; a photo that cannot be measured is in the result with its reason.
 
     Args:
         testset: what is compared with.
         predictions: method -> name of the sample -> file.
         measures: what is measured.
         size: ground truth and references are brought to this side; restored photos never are.
-        progress: called with how many photos are done.
-
-    Returns:
-        Scores: the figures; a photo that cannot be measured is in them with its reason.
     """
     scores = Scores({column: better for m in measures for column, better in m.columns.items()})
-    for done, sample in enumerate(testset.samples):
+    for sample in tqdm(testset.samples, 'scoring', unit='photo', disable=None):
+        against, broken, truth = [], None, None
         try:
             truth = read_truth(sample, size)
         except RefStarError as error:
-            scores.failed_gt[sample.name] = str(error)
-            truth = None
-        against = _prepare(measures, truth, sample.name, scores) if truth else []
+            broken = scores.failed_gt[sample.name] = str(error)
+        for measure in measures if truth else ():
+            try:
+                against.append((measure, measure.against(truth)))
+            except RefStarError as error:
+                scores.leave_out(measure.columns, sample.name, f'ground truth or references: {error}')
         for method, files in predictions.items():
             row = {'image': sample.name, 'identity': sample.identity or '', 'method': method, 'status': 'ok'}
             scores.rows.append(row)
+            if sample.name not in files:
+                row['status'] = 'missing'
+                continue
             try:
-                img = _restored(files.get(sample.name), truth, scores.failed_gt.get(sample.name))
+                if broken:
+                    raise RefStarError(broken)
+                img = read_photo(files[sample.name])
+                if truth.gt is not None and img.shape != truth.gt.shape:
+                    raise RefStarError(f'{files[sample.name]}: is {shape(img)}, the ground truth {shape(truth.gt)}')
             except RefStarError as error:
                 row |= {'status': 'failed', 'reason': str(error)}
                 continue
-            if img is None:
-                row['status'] = 'missing'
-                continue
             row |= _measure(against, img, f'{sample.name}, {method}', scores)
-        progress(done + 1, len(testset.samples))
     return scores
+
+
+def _measure(against: Sequence[tuple[Measure, Score]], img: np.ndarray, where: str, scores: Scores) -> dict[str, float]:
+    values = {}
+    for measure, score in against:
+        try:
+            found = score(img)
+        except RefStarError as error:
+            found = dict.fromkeys(measure.columns, str(error))
+        for column, value in found.items():
+            if isinstance(value, str) or not math.isfinite(value):
+                scores.leave_out([column], where, value)
+            else:
+                values[column] = value
+    return values
 
 
 def add_fid(
@@ -127,10 +154,10 @@ def add_fid(
     size: int | None = None,
     reference: Path | None = None,
 ) -> None:
-    """Fréchet distance of every method's scored photos to the ground truth, or to the photos of a folder.
+    """Add the Fréchet distance of every method's scored photos to the ground truth, or to the photos of a folder.
 
     Raises:
-        RefStarError: there is neither, or fewer than two photos on a side.
+        RefStarError: there is neither.
     """
     if reference is not None:
         files = images_in(reference) if reference.is_dir() else []
@@ -143,57 +170,3 @@ def add_fid(
         names = [row['image'] for row in scores.rows if row['method'] == method and row['status'] == 'ok']
         found = [features(read_photo(photos[name])) for name in names]
         scores.fid[method] = frechet_distance(torch.stack(found), wanted) if len(found) > 1 else math.nan
-
-
-def show_progress(done: int, count: int) -> None:
-    """A line on a terminal."""
-    if sys.stderr.isatty():
-        print(f'\r{done} of {count} photos', end='' if done < count else '\n', file=sys.stderr, flush=True)
-
-
-def shape(img: np.ndarray) -> str:
-    """Width x height."""
-    return f'{img.shape[1]}x{img.shape[0]}'
-
-
-def _prepare(measures: Sequence[Measure], truth: Truth, name: str, scores: Scores) -> list[tuple[Measure, Score]]:
-    """What belongs to the truth alone; a measure that cannot be taken on this photo is left out and noted."""
-    ready = []
-    for measure in measures:
-        try:
-            ready.append((measure, measure.against(truth)))
-        except RefStarError as error:
-            _note(scores, measure.columns, name, f'ground truth or references: {error}')
-    return ready
-
-
-def _restored(path: Path | None, truth: Truth | None, broken: str | None) -> np.ndarray | None:
-    if path is None:
-        return None
-    if truth is None:
-        raise RefStarError(broken)
-    img = read_photo(path)
-    if truth.gt is not None and img.shape != truth.gt.shape:
-        raise RefStarError(f'{path}: is {shape(img)}, the ground truth {shape(truth.gt)}')
-    return img
-
-
-def _measure(against: Sequence[tuple[Measure, Score]], img: np.ndarray, where: str, scores: Scores) -> dict[str, float]:
-    values = {}
-    for measure, score in against:
-        try:
-            found = score(img)
-        except RefStarError as error:
-            _note(scores, measure.columns, where, str(error))
-            continue
-        for column, value in found.items():
-            if isinstance(value, str) or not math.isfinite(value):
-                _note(scores, [column], where, str(value))
-            else:
-                values[column] = value
-    return values
-
-
-def _note(scores: Scores, columns: Iterable[str], where: str, why: str) -> None:
-    for column in columns:
-        scores.unmeasured.setdefault(column, {})[where] = why

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from refstar.data.collections.listing import images_in, inside, natural, read_csv
+from refstar.data.collections.listing import images_in, inside, natural
 from refstar.data.collections.reference_csv import read_reference_csv
 from refstar.utils.errors import RefStarError
+from refstar.utils.text_files import read_csv
 
 PROVENANCE = 'testset.json'  # beside degraded photos that were synthesised here
 # Published test sets, in letters and digits: nothing that was synthesised here is called by these names.
@@ -22,13 +23,13 @@ LEAK = (
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a test set lies; everything but ``gt`` or ``lq`` may be None.
+    """Places of a test set; everything but ``gt`` or ``lq`` may be None.
 
     Attributes:
         gt: ground truth.
         lq: degraded photos.
         refs: references: the names of the csv (default: in ``gt``), else `<stem>.png` or `<stem>/*.png`.
-        wrong: a stranger's references, `<stem>.png` or `<stem>/*.png`.
+        wrong: references of another person, `<stem>.png` or `<stem>/*.png`.
         regions: 8-bit masks `<stem>.png`: where *detail* is measured.
         mapping: csv of FFHQ-Ref's form.
         people: csv with the columns `image` (stem) and `identity`; without it, the people are those of ``mapping``.
@@ -53,7 +54,7 @@ class Sample:
         identity: the person; None: unknown.
         gt, lq, region: files; None: there is none.
         refs: the references that are used, the first one first.
-        wrong: a stranger's references.
+        wrong: references of another person.
     """
 
     name: str
@@ -68,10 +69,10 @@ class Sample:
 
 @dataclass
 class TestSet:
-    """What methods are measured on.
+    """The photos on which methods are measured.
 
     Attributes:
-        samples: its photos.
+        samples: the photos.
         title: what it may be called.
         lq_source: where its degraded photos come from.
         notes: what a reader of the figures has to know.
@@ -88,6 +89,7 @@ class TestSet:
 
     @property
     def has_gt(self) -> bool:
+        """Whether any photo has a ground truth."""
         return any(s.gt for s in self.samples)
 
     @property
@@ -97,10 +99,8 @@ class TestSet:
         return None if None in people else people
 
 
-def read_testset(
-    folders: Folders, num_refs: int = 1, name: str | None = None, max_images: int | None = None
-) -> TestSet:
-    """Lists the photos of a test set.
+def read_testset(folders: Folders, num_refs: int = 1, name: str | None = None) -> TestSet:
+    """List the photos of a test set.
 
     Args:
         folders: where everything lies.
@@ -117,24 +117,21 @@ def read_testset(
     if folders.gt is None and folders.lq is None:
         raise RefStarError('give --gt, or --lq where there is no ground truth')
     missing: list[str] = []
-    listed = _from_csv if folders.mapping else _from_stems
-    samples = list(listed(folders, num_refs, missing))
+    samples = list((_from_csv if folders.mapping else _from_stems)(folders, num_refs, missing))
     source = folders.mapping or folders.gt or folders.lq
     if not samples:
-        raise RefStarError(
-            f'{source}: none of its photos is there' + (f'; missing: {missing[0]} ...' if missing else '')
-        )
-    twice = [n for n, count in Counter(s.name for s in samples).items() if count > 1]
-    if twice:
+        first_missing = f'; missing: {missing[0]} ...' if missing else ''
+        raise RefStarError(f'{source}: none of its photos is there{first_missing}')
+    if twice := _repeated(s.name for s in samples):
         raise RefStarError(f'{source}: {", ".join(twice[:3])} is there twice')
     if folders.people:
         named = {row['image']: row['identity'] for _, row in read_csv(str(folders.people), ['image', 'identity'])}
         samples = [replace(s, identity=named.get(s.name) or None) for s in samples]
-    return _describe(TestSet(samples, name or '', 'not given', missing=missing), folders)
+    return _describe(TestSet(samples, name or str(folders.gt or folders.lq), 'not given', missing=missing), folders)
 
 
-def by_stem(root: Path | None) -> dict[str, tuple[Path, ...]]:
-    """The images of a folder by stem; a sub-folder holds several of one stem.
+def images_by_stem(root: Path | None) -> dict[str, tuple[Path, ...]]:
+    """Return the images of a folder by stem; a sub-folder holds several of one stem.
 
     Raises:
         RefStarError: two files differ in nothing but their suffix.
@@ -142,35 +139,34 @@ def by_stem(root: Path | None) -> dict[str, tuple[Path, ...]]:
     if root is None:
         return {}
     files = images_in(root)
-    twice = [stem for stem, count in Counter(p.stem for p in files).items() if count > 1]
-    if twice:
+    if twice := _repeated(p.stem for p in files):
         raise RefStarError(f'{root}: several files are called {twice[0]}')
     found = {p.name: tuple(images_in(p)) for p in sorted(root.iterdir()) if p.is_dir()}
     return found | {p.stem: (p,) for p in files}
 
 
-def first(files: Sequence[Path]) -> Path | None:
-    """The first, if there is one."""
-    return files[0] if files else None
+def _repeated(names: Iterator[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def _from_stems(folders: Folders, num_refs: int, missing: list[str]) -> Iterator[Sample]:
-    gt, lq, refs, wrong, regions = map(by_stem, (folders.gt, folders.lq, folders.refs, folders.wrong, folders.regions))
+    places = (folders.gt, folders.lq, folders.refs, folders.wrong, folders.regions)
+    gt, lq, refs, wrong, regions = map(images_by_stem, places)
     for stem in sorted(gt or lq, key=natural):
         for root, found in ((folders.lq, lq), (folders.refs, refs)):
             if root is not None and not found.get(stem):
                 missing.append(f'{root}/{stem}.*')
-        one = [first(found.get(stem, ())) for found in (gt, lq, regions)]
+        one = [next(iter(found.get(stem, ())), None) for found in (gt, lq, regions)]
         several = [found.get(stem, ())[:num_refs] for found in (refs, wrong)]
         yield Sample(stem, (stem,), None, one[0], one[1], *several, one[2])
 
 
 def _from_csv(folders: Folders, num_refs: int, missing: list[str]) -> Iterator[Sample]:
     rows = read_reference_csv(str(folders.mapping))
-    wrong, regions = by_stem(folders.wrong), by_stem(folders.regions)
+    wrong, regions = images_by_stem(folders.wrong), images_by_stem(folders.regions)
     ref_root = folders.refs or folders.gt
 
-    def there(path: Path) -> bool:
+    def is_there(path: Path) -> bool:
         if not path.is_file():
             missing.append(str(path))
         return path.is_file()
@@ -178,24 +174,24 @@ def _from_csv(folders: Folders, num_refs: int, missing: list[str]) -> Iterator[S
     for row in rows:
         name = '_'.join(Path(row.gt.replace('\\', '/')).with_suffix('').parts)
         gt = inside(folders.gt, row.gt, row.where) if folders.gt else None
-        if gt is not None and not there(gt):
+        if gt is not None and not is_there(gt):
             continue
         lq = inside(folders.lq, row.lq, row.where) if folders.lq else None
         if lq is not None and (folders.lq / f'{name}.png').is_file():  # as --make_lq names it
             lq = folders.lq / f'{name}.png'
-        if lq is not None and not there(lq):
+        if lq is not None and not is_there(lq):
             lq = None
             if gt is None:
                 continue
         refs = [inside(ref_root, ref, row.where) for ref in dict.fromkeys(row.refs)] if ref_root else []
-        refs = [ref for ref in refs if there(ref)][:num_refs]
+        refs = tuple([ref for ref in refs if is_there(ref)][:num_refs])
         stems = tuple(dict.fromkeys((name, Path(row.gt).stem, Path(row.lq).stem)))
-        region = first(regions.get(name, ()))
-        yield Sample(name, stems, row.person, gt, lq, tuple(refs), wrong.get(name, ())[:num_refs], region)
+        region = next(iter(regions.get(name, ())), None)
+        yield Sample(name, stems, row.person, gt, lq, refs, wrong.get(name, ())[:num_refs], region)
 
 
 def _describe(testset: TestSet, folders: Folders) -> TestSet:
-    """Adds title, source of the degraded photos, and notes."""
+    """Add the source of the degraded photos, and notes; synthesised photos lose the name of a published test set."""
     places = f'{folders.gt} {folders.mapping} {folders.lq}'
     made = folders.lq / PROVENANCE if folders.lq else None
     if made and made.is_file():
@@ -206,21 +202,10 @@ def _describe(testset: TestSet, folders: Folders) -> TestSet:
             raise RefStarError(f'{made}: is not what `refstar evaluate` writes') from None
     elif folders.lq:
         testset.lq_source = f'files of {folders.lq}'
-    testset.title = testset.title or str(folders.gt or folders.lq)
-    return name_honestly(testset, places)
-
-
-def name_honestly(testset: TestSet, places: str = '') -> TestSet:
-    """What was synthesised loses the name of a published test set; FFHQ-Ref gets its note about the leak.
-
-    Args:
-        testset: with its title and ``lq_source``.
-        places: paths that may say that these are photos of FFHQ.
-    """
-    title, synthesised = letters(testset.title), testset.lq_source.startswith('synthesised')
-    if 'ffhq' in title or 'ffhq' in letters(places):
+    title, places = (re.sub('[^a-z0-9]', '', text.lower()) for text in (testset.title, places))
+    if 'ffhq' in title + places:
         testset.notes.append(LEAK)
-    if synthesised and any(name in title for name in OFFICIAL):
+    if testset.lq_source.startswith('synthesised') and any(name in title for name in OFFICIAL):
         testset.title = 'own test set'
         testset.notes.append('Its degraded photos were synthesised, so it is not called by the published name.')
     if testset.people is None:
@@ -228,13 +213,8 @@ def name_honestly(testset: TestSet, places: str = '') -> TestSet:
     return testset
 
 
-def letters(text: str) -> str:
-    """Small letters and digits only."""
-    return re.sub('[^a-z0-9]', '', text.lower())
-
-
 def find_predictions(folder: Path, samples: Sequence[Sample], suffixes: Sequence[str] = ('',)) -> dict[str, Path]:
-    """The restored photos of one method by the names of the samples; what is not there is left out.
+    """Return the restored photos of one method by the names of the samples; what is not there is left out.
 
     Args:
         folder: of the method.
@@ -246,7 +226,7 @@ def find_predictions(folder: Path, samples: Sequence[Sample], suffixes: Sequence
     """
     if not folder.is_dir():
         raise RefStarError(f'--pred: there is no folder {folder}')
-    files = {stem: paths[0] for stem, paths in by_stem(folder).items() if paths and paths[0].parent == folder}
+    files = {stem: paths[0] for stem, paths in images_by_stem(folder).items() if paths and paths[0].parent == folder}
     found = {}
     for sample in samples:
         names = [stem + suffix for stem in sample.stems for suffix in suffixes]
@@ -255,8 +235,6 @@ def find_predictions(folder: Path, samples: Sequence[Sample], suffixes: Sequence
             found[sample.name] = path
     if not found:
         has = f'{len(files)} photos ({next(iter(files))} ...)' if files else 'no photo'
-        raise RefStarError(
-            f'--pred {folder}: has {has}, none called as one of the test set ({samples[0].stems[0]} ...); '
-            'see --pred_suffix'
-        )
+        expected = f'none called as one of the test set ({samples[0].stems[0]} ...); see --pred_suffix'
+        raise RefStarError(f'--pred {folder}: has {has}, {expected}')
     return found

@@ -23,7 +23,7 @@ def person_pairs(refsel: nn.Module, verdict: Verdict, data: dict[str, Any]) -> t
         tuple: arguments of :class:`~refstar.losses.person_loss.PersonLoss`, with b * n references for each photo.
     """
     b, n = data['ref_valid'].shape
-    logits = refsel.person.compare(verdict.embedding, verdict.refs.flatten(0, 1).expand(b, -1, -1))
+    logits = refsel.person.same_person_logits(verdict.embedding, verdict.refs.flatten(0, 1).expand(b, -1, -1))
     names = data['identity']
     alike = send(np.array([[a == other for other in names for _ in range(n)] for a in names]), logits.device)
     same = alike & same_person(data).flatten()
@@ -39,7 +39,7 @@ def supervise(
     Args:
         refsel (nn.Module): the :class:`RefSel` that made ``aux``.
         criteria (nn.ModuleDict): losses by name.
-        aux (dict): ``mask_logits``, ``carried`` and ``match``, see :meth:`RefSTAR.guide`.
+        aux (dict): ``mask_logits``, ``carried`` and ``match``, see :meth:`RefSTAR.select_and_match`.
         data (dict): batch with ``gt, identity, ref_mask, gt_mask, mask_known, flow, flow_valid, ref_valid``.
     """
     terms = {}
@@ -47,7 +47,7 @@ def supervise(
         known = data['mask_known'] & data['ref_valid']
         loss = criteria['selection']
         if aux['mask_logits'] is None:
-            raise RefStarError("train:selection_opt: this network predicts no selection (network_g.mix: 'everywhere')")
+            raise RefStarError('train:selection_opt: this network predicts no selection')
         terms |= {f'l_sel_{k}': v for k, v in loss(aux['mask_logits'], data['ref_mask'], known, logits=True).items()}
         terms |= {f'l_carried_{k}': v for k, v in loss(aux['carried'], data['gt_mask'], known).items()}
     if 'correspondence' in criteria:

@@ -11,8 +11,8 @@ from torch import nn
 
 from refstar.data.degradation_batch import complete
 from refstar.input_checks import check_settings
+from refstar.layers import to_range
 from refstar.utils.errors import RefStarError
-from refstar.value_range import to_range
 
 from . import load_and_freeze
 

@@ -1,30 +1,32 @@
-"""Composite context (after arXiv 2505.21905): what the references say of a person as a whole, as a few tokens.
+"""Composite context (after arXiv 2505.21905): a few tokens that describe the person, from the references.
 
 Three sources: the identity embedding of a frozen face-recognition network, the general face tokens of any other frozen
 network, and low-level tokens of a small network that learns with the rest. The number of tokens does not depend on the
-number of references: theirs are averaged, each weighted by how much of it the selection uses.
+number of references: tokens are averaged, each reference weighted by how much of it the selection uses.
 
-Axis letters: b batch, n references, t tokens, d width of a token, H W image size.
+Axis letters: b batch, n references, t tokens, l positions, c channels, d width of a token, H W image size.
 """
 
 from collections.abc import Iterable
 
 import torch
+import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
+from einops import rearrange
 from torch import Tensor, nn
 
 from refstar.utils.errors import RefStarError
 
-from .context_attention import HEADS
 from .identity_arch import IdentityEncoder
-from .layers import ResBlock, act, resize, with_slots
+from .layers import ResBlock, act, resize, split_refs
 
-LOOK = 64  # pixels: size at which the low-level tokens see a reference
-ENOUGH = 0.1  # of the photo selected: the context counts in full
+HEADS = 4  # of the attention
+LOW_LEVEL_SIZE = 64  # pixels: size at which the low-level tokens see a reference
+FULL_AREA = 0.1  # share of the photo: if so much is selected, the context counts in full
 
 
 class LowLevelTokens(nn.Module):
-    """A small convolutional network: colours, light and coarse shape, on a grid of tokens.
+    """Small convolutional network: colours, light and coarse shape on a grid of tokens.
 
     Args:
         channels (int): width.
@@ -41,14 +43,14 @@ class LowLevelTokens(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(m, 3, H, W) RGB in [-1, 1] -> (m, grid^2, d)."""
-        x = nn.functional.pixel_unshuffle(resize(x, (LOOK, LOOK)), 4)
+        x = nn.functional.pixel_unshuffle(resize(x, (LOW_LEVEL_SIZE, LOW_LEVEL_SIZE)), 4)
         x = nn.functional.adaptive_avg_pool2d(act(self.body(self.stem(x))), self.grid)
         return self.out(x).flatten(2).transpose(1, 2)
 
 
 @ARCH_REGISTRY.register()
 class CompositeContext(nn.Module):
-    """References -> tokens that condition a backbone, see :class:`~refstar.context_attention.ContextAttention`.
+    """Tokens of the references that condition a backbone, see :class:`ContextAttention`.
 
     Args:
         dim (int): width of a token. Default: 256.
@@ -81,31 +83,31 @@ class CompositeContext(nn.Module):
         with torch.no_grad():
             counts = [grid**2]
             for name, net in self.frozen.items():
-                counts.append(self.tokens_of(name, probe(name, net)).shape[1])
+                counts.append(self.project_tokens(name, probe(name, net)).shape[1])
         self.place = nn.Parameter(0.02 * torch.randn(sum(counts), dim))
 
-    def tokens_of(self, name: str, found: Tensor) -> Tensor:
-        """Output of one frozen network, (m, c) or (m, t, c) -> (m, t, d)."""
+    def project_tokens(self, name: str, found: Tensor) -> Tensor:
+        """Project the output of one frozen network, (m, c) or (m, t, c), to tokens (m, t, d)."""
         return self.project[name](found if found.ndim == 3 else found[:, None])
 
     def forward(self, refs: Tensor) -> Tensor:
-        """References (b, n, 3, H, W), RGB in [-1, 1] -> tokens (b, n, t, d)."""
+        """Encode references (b, n, 3, H, W), RGB in [-1, 1], as tokens (b, n, t, d)."""
         x = refs.flatten(0, 1)
         with torch.no_grad():
             found = {name: net(x) for name, net in self.frozen.items()}
-        tokens = [self.tokens_of(name, out) for name, out in found.items()]
-        return with_slots(torch.cat([*tokens, self.low(x)], 1) + self.place, refs.shape[1])
+        tokens = [self.project_tokens(name, out) for name, out in found.items()]
+        return split_refs(torch.cat([*tokens, self.low(x)], 1) + self.place, refs.shape[1])
 
     def summarise(self, tokens: Iterable[Tensor], mask: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        """One set of tokens for all references of a person.
+        """Average the tokens of all references of a person.
 
         Args:
             tokens (Iterable[Tensor]): of :meth:`forward`, in one or more parts along n.
-            mask (Tensor): selection of each reference, (b, n, 1, H, W); 0 for padding slots.
+            mask (Tensor): selection of each reference, (b, n, 1, H, W); 0 for padding.
             alpha (Tensor): selection in LQ coordinates, (b, 1, H, W).
 
         Returns:
-            tuple: tokens (b, t, d), and how much they count, (b,): 0 if nothing is selected.
+            tuple: tokens (b, t, d), and their gate, (b,) in [0, 1]: 0 if nothing is selected.
         """
         amount = mask.flatten(2).mean(2)
         weight = amount / amount.sum(1, keepdim=True).clamp_min(1e-6)
@@ -114,11 +116,11 @@ class CompositeContext(nn.Module):
             share = weight[:, start : start + part.shape[1]]
             start += part.shape[1]
             summary = summary + torch.einsum('bn,bntd->btd', share, part)
-        return summary, (alpha.flatten(1).mean(1) / ENOUGH).clamp_max(1)
+        return summary, (alpha.flatten(1).mean(1) / FULL_AREA).clamp_max(1)
 
 
 def probe(name: str, net: IdentityEncoder) -> Tensor:
-    """Output of a frozen network for two grey faces.
+    """Run a frozen network on two grey faces.
 
     Raises:
         RefStarError: names its file: it cannot be run, or gives neither (m, d) nor (m, t, d) for m faces.
@@ -132,3 +134,45 @@ def probe(name: str, net: IdentityEncoder) -> Tensor:
     if found.ndim not in (2, 3) or len(found) != 2:
         raise RefStarError(f'{where} gives shape {tuple(found.shape)} for two faces; expected (2, d) or (2, t, d)')
     return found
+
+
+class ContextAttention(nn.Module):
+    """Condition a module of the backbone by tokens: ``x + gate * attention(x, tokens)``.
+
+    Without training it changes nothing: the last layer starts at zero. A residual may be ignored, unlike the transfer
+    of features: the context tells who the person is, not what to draw where.
+
+    Args:
+        channels (int): channels of the module's output.
+        dim (int): width of a token; a multiple of 4.
+        layout (str): axes of the module's output: 'b (l c)' (style codes), 'b l c', 'l b c' or 'b c h w'.
+    """
+
+    def __init__(self, channels: int, dim: int, layout: str) -> None:
+        super().__init__()
+        self.channels, self.layout = channels, layout
+        self.norm = nn.LayerNorm(channels)
+        self.query = nn.Linear(channels, dim)
+        self.key_value = nn.Linear(dim, 2 * dim)
+        self.out = nn.Linear(dim, channels)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, tokens: Tensor, gate: Tensor) -> Tensor:
+        """Condition one output.
+
+        Args:
+            x (Tensor): the output, axes as in ``layout``.
+            tokens (Tensor): (b, t, d).
+            gate (Tensor): (b,), in [0, 1].
+
+        Returns:
+            Tensor: the shape of ``x``; equal to it bit for bit where ``gate`` is 0.
+        """
+        inside = 'b (h w) c' if 'h' in self.layout else 'b l c'
+        sizes = {'c': self.channels} | ({'h': x.shape[2]} if 'h' in self.layout else {})
+        q = self.query(self.norm(rearrange(x, f'{self.layout} -> {inside}', **sizes)))
+        k, v = self.key_value(tokens).chunk(2, -1)
+        q, k, v = (rearrange(z, 'b l (n d) -> b n l d', n=HEADS) for z in (q, k, v))
+        y = self.out(rearrange(F.scaled_dot_product_attention(q, k, v), 'b n l d -> b l (n d)'))
+        return x + rearrange(gate[:, None, None] * y, f'{inside} -> {self.layout}', **sizes)

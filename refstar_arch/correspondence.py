@@ -1,8 +1,8 @@
-"""Which point of a reference shows what a point of the degraded photo shows.
+"""Correspondence: which point of a reference shows what a point of the degraded photo shows.
 
-A coarse attention over all positions gives a first guess (soft-argmax). Small convolutions refine it: they compare the
-features of both photos after a warp, and decide how far to follow Lucas and Kanade's step. Features of a reference do
-not depend on the degraded photo, so that they can be kept in a reference bank. The design is this project's own.
+A coarse attention over all positions gives a first estimate (soft-argmax). Small convolutions refine it: they compare
+the features of both photos after a warp, and decide how far to follow the Lucas-Kanade step. Features of a reference do
+not depend on the degraded photo, so that a reference bank can keep them. The design is this project's own.
 
 Axis letters: b batch, n references, m = b * n, c channels, h w feature size.
 """
@@ -16,16 +16,16 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from . import lucas_kanade
-from .layers import ResBlock, act, identity_grid, to_slots, warp
+from .layers import ResBlock, act, identity_grid, repeat_refs, split_refs, warp
 from .person_check import Verdict
 
 STRIDE = 4  # of the grid on which photos are compared
 REFINEMENTS = 2
-LEAST = -40.0  # of the logits: attention below exp(-40) becomes denormal in the backward pass, which is 50 times slower
+MIN_LOGIT = -40.0  # attention below exp(-40) becomes denormal in the backward pass, which is 50 times slower
 
 
 class MatchEncoder(nn.Module):
-    """Features for matching, at stride 4; they see the whole photo.
+    """Features for matching, at stride 4, with a receptive field of the whole photo.
 
     Args:
         channels (int): width.
@@ -46,7 +46,7 @@ class MatchEncoder(nn.Module):
 
 
 class Descriptor(nn.Module):
-    """What is compared: where on a face a cell lies (a learned map to common face coordinates), and how it looks.
+    """Descriptor of a cell: its place on a face (a learned map to common face coordinates) and its look.
 
     Face coordinates start as the position in the photo: an untrained network matches every cell with itself.
     """
@@ -66,17 +66,24 @@ class Descriptor(nn.Module):
         return place.flatten(2), F.normalize(self.look(x).flatten(2), dim=1) * self.log_scale.exp()
 
 
-def compare(query: tuple[Tensor, Tensor], key: tuple[Tensor, Tensor]) -> Tensor:
-    """``look . look - |place - place|^2`` of all pairs, (m, h*w of the query, h*w of the key), as one product."""
+def match_logits(query: tuple[Tensor, Tensor], key: tuple[Tensor, Tensor]) -> Tensor:
+    """Compute ``look . look - |place - place|^2`` of all pairs as one product.
+
+    Args:
+        query, key: results of :class:`Descriptor`.
+
+    Returns:
+        Tensor: (m, h*w of the query, h*w of the key), at least ``MIN_LOGIT``.
+    """
     (a, q), (b, k) = query, key
     a2, b2 = a.square().sum(1, keepdim=True), b.square().sum(1, keepdim=True)
     left = torch.cat([q, 2 * a, -a2, torch.ones_like(a2)], 1)
     logits = left.transpose(1, 2) @ torch.cat([k, b, torch.ones_like(b2), -b2], 1)
-    return logits.clamp(min=LEAST)
+    return logits.clamp(min=MIN_LOGIT)
 
 
 def mean_position(attention: Tensor, h: int, w: int) -> Tensor:
-    """Mean (x, y) in [-1, 1] under attention (m, q, h*w), (m, 2, q); by marginals: faster than a product."""
+    """Average (x, y) in [-1, 1] under attention (m, q, h*w) -> (m, 2, q). By marginals: faster than a product."""
     attention = rearrange(attention, 'm q (h w) -> m q h w', h=h)
     grid = identity_grid(h, w, attention)[0]
     x, y = (attention.sum(2) * grid[0, 0]).sum(2), (attention.sum(3) * grid[1, :, 0]).sum(2)
@@ -84,8 +91,11 @@ def mean_position(attention: Tensor, h: int, w: int) -> Tensor:
 
 
 class FlowRefiner(nn.Module):
-    """One correction of a flow by a few cells: what convolutions learn to read from both photos, and a share of the
-    steps of :mod:`lucas_kanade`, which need no learning but know nothing of light and expressions."""
+    """Correct a flow by a few cells.
+
+    The correction is the sum of a learned offset and a learned share of the steps of :mod:`lucas_kanade`. Those steps
+    need no learning, but know nothing of light and expressions.
+    """
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -100,6 +110,14 @@ class FlowRefiner(nn.Module):
         nn.init.constant_(self.share.bias, -1.0)
 
     def forward(self, query: Tensor, key: Tensor, flow: Tensor, confidence: Tensor, steps: Tensor) -> Tensor:
+        """Refine a flow (m, 2, h, w).
+
+        Args:
+            query, key (Tensor): features of both photos, (m, c, h, w).
+            flow (Tensor): sampling positions, (m, 2, h, w).
+            confidence (Tensor): largest attention weight, (m, 1, h, w).
+            steps (Tensor): of :func:`lucas_kanade.steps`, (m, 2 * windows, h, w).
+        """
         h, w = query.shape[-2:]
         offset = flow - identity_grid(h, w, flow)
         x = torch.cat([query, warp(key, flow), 4 * offset, confidence, steps], 1)
@@ -110,22 +128,22 @@ class FlowRefiner(nn.Module):
 
 @dataclass
 class Match:
-    """A correspondence between a degraded photo and its references.
+    """Correspondence between degraded photos and their references.
 
     Attributes:
         logits (Tensor): coarse attention before the softmax, (b, n, h*w of the LQ, h*w of the reference).
         flows (list[Tensor]): sampling positions in the reference for the LQ grid, coarse to fine, each (b, n, 2, h, w).
         mass (Tensor): log of the attention mass of each reference at each LQ position, (b, n, 1, h, w).
         back (Tensor): coarse sampling positions in the LQ for the reference grid, (b, n, 2, h, w).
-        likeness (Tensor): how sure ``back`` is: largest reverse attention weight, (b, n, 1, h, w).
-        person (Verdict | None): who is a stranger, see :mod:`~refstar.person_check`.
+        back_confidence (Tensor): largest reverse attention weight, (b, n, 1, h, w).
+        person (Verdict | None): which references show another person, see :mod:`~refstar.person_check`.
     """
 
     logits: Tensor
     flows: list[Tensor]
     mass: Tensor
     back: Tensor
-    likeness: Tensor
+    back_confidence: Tensor
     person: Verdict | None = None
 
     @property
@@ -135,11 +153,11 @@ class Match:
 
 
 class Matcher(nn.Module):
-    """Attention and refinement on the features of :class:`MatchEncoder`.
+    """Match features of :class:`MatchEncoder` by attention and refinement.
 
     Args:
         channels (int): channels of the encoder.
-        photometric (bool): the refinement sees Lucas and Kanade's steps.
+        photometric (bool): the refinement sees the Lucas-Kanade steps.
     """
 
     full_precision = True  # in mixed precision too: positions in a photo need more than the 8 bits of bfloat16
@@ -152,7 +170,7 @@ class Matcher(nn.Module):
         self.refine = FlowRefiner(channels, channels)
 
     def forward(self, lq: Tensor, ref: Tensor, lq_image: Tensor, ref_image: Tensor) -> Match:
-        """Matches b photos with n references each.
+        """Match b photos with n references each.
 
         Args:
             lq (Tensor): features of the degraded photos, (b, c, h, w).
@@ -161,31 +179,28 @@ class Matcher(nn.Module):
             ref_image (Tensor): their references, (b, n, 3, H, W).
         """
         n, (h, w) = ref.shape[1], lq.shape[-2:]
-        lq, ref = to_slots(lq, n), ref.flatten(0, 1)
-        logits = compare(self.query(lq), self.key(ref))
+        lq, ref = repeat_refs(lq, n), ref.flatten(0, 1)
+        logits = match_logits(self.query(lq), self.key(ref))
         attention, reverse = logits.softmax(2), logits.transpose(1, 2).softmax(2)
 
         def grid(x: Tensor) -> Tensor:
             return rearrange(x, 'm d (h w) -> m d h w', h=h)
 
         flow, back = (grid(mean_position(a, h, w)) for a in (attention, reverse))
-        sure, likeness = (grid(a.amax(2)[:, None]) for a in (attention, reverse))
+        confidence, back_confidence = (grid(a.amax(2)[:, None]) for a in (attention, reverse))
         mass = grid(logits.logsumexp(2)[:, None])
 
         steps, flows = self.photometric_steps(lq_image, ref_image), [flow]
         for _ in range(REFINEMENTS):
-            flows.append(self.refine(lq, ref, flows[-1], sure, steps(flows[-1])))
-
-        def split(x: Tensor) -> Tensor:
-            return rearrange(x, '(b n) ... -> b n ...', n=n)
-
-        return Match(split(logits), [split(f) for f in flows], split(mass), split(back), split(likeness))
+            flows.append(self.refine(lq, ref, flows[-1], confidence, steps(flows[-1])))
+        flows = [split_refs(f, n) for f in flows]
+        return Match(split_refs(logits, n), flows, *(split_refs(x, n) for x in (mass, back, back_confidence)))
 
     @torch.no_grad()
     def photometric_steps(self, lq_image: Tensor, ref_image: Tensor) -> Callable[[Tensor], Tensor]:
-        """Function of a flow: Lucas and Kanade's steps from it, or zeros."""
+        """Return a function of a flow: the Lucas-Kanade steps from it, or zeros."""
         if not self.photometric:
             return lambda flow: torch.zeros_like(flow).repeat(1, len(lucas_kanade.WINDOWS), 1, 1)
-        seen = to_slots(lucas_kanade.contrast(lq_image), ref_image.shape[1])
+        seen = repeat_refs(lucas_kanade.contrast(lq_image), ref_image.shape[1])
         shown = lucas_kanade.contrast(ref_image.flatten(0, 1))
         return lambda flow: lucas_kanade.steps(seen, shown, flow)

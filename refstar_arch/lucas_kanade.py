@@ -1,7 +1,7 @@
-"""Where should a flow move so that two photos agree better? Lucas and Kanade's answer (1981), nothing learned.
+"""Lucas and Kanade's step (1981): the move of a flow that makes two photos agree better. Nothing is learned.
 
 It compares what a degradation leaves of both photos: their luminance between two scales, in units of the local
-contrast, so that light and exposure count little. What is finer or coarser is no help for an alignment.
+contrast, so that light and exposure count little.
 
 Axis letters: m images, h w size of the flow, H W size of the images.
 """
@@ -15,12 +15,12 @@ from .layers import resize, warp
 # Shares of the image side, chosen on synthetic people at 64 px (1.5 px, 5 px; 1.5 and 3 cells of a grid of 16).
 FINE, COARSE = 1.5 / 64, 5 / 64
 WINDOWS = (1.5 / 16, 3 / 16)
-LARGEST = 1.5  # difference that counts, in units of the local contrast
-REACH = 4.0  # longest step, in cells of the flow's grid
+MAX_GAP = 1.5  # difference that counts, in units of the local contrast
+MAX_STEP = 4.0  # longest step, in cells of the flow's grid
 
 
 def smooth(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (m, c, H, W), sigma in pixels; edges are repeated."""
+    """Blur (m, c, H, W) by a Gaussian of ``sigma`` pixels; edges are repeated."""
     radius = max(1, round(2.5 * sigma))
     i = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
     kernel = torch.exp(-0.5 * (i / sigma) ** 2)
@@ -30,7 +30,7 @@ def smooth(x: Tensor, sigma: float) -> Tensor:
 
 
 def contrast(x: Tensor) -> Tensor:
-    """Band-passed luminance over its local standard deviation, (m, 3, H, W) in [-1, 1] -> (m, 1, H, W)."""
+    """Divide band-passed luminance by its local deviation: (m, 3, H, W) in [-1, 1] -> (m, 1, H, W)."""
     side = x.shape[-1]
     x = smooth(x.mean(1, keepdim=True), FINE * side)
     x = x - smooth(x, COARSE * side)
@@ -38,14 +38,14 @@ def contrast(x: Tensor) -> Tensor:
 
 
 def gradient(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Central differences along x and y."""
+    """Take central differences along x and y; each has the shape of ``x``."""
     x = F.pad(x, [1, 1, 1, 1], mode='replicate')
     return (x[..., 1:-1, 2:] - x[..., 1:-1, :-2]) / 2, (x[..., 2:, 1:-1] - x[..., :-2, 1:-1]) / 2
 
 
 @torch.no_grad()
 def steps(photo: Tensor, other: Tensor, flow: Tensor) -> Tensor:
-    """The least-squares step of every window.
+    """Compute the least-squares step of every window.
 
     Args:
         photo (Tensor): :func:`contrast` of the photo on whose grid the flow lies, (m, 1, H, W).
@@ -56,9 +56,9 @@ def steps(photo: Tensor, other: Tensor, flow: Tensor) -> Tensor:
         Tensor: (m, 2 * len(WINDOWS), h, w), (x, y) of every window in cells of the flow's grid; no gradient.
     """
     size = flow.shape[-2:]
-    fetched = warp(other, resize(flow, photo.shape[-2:]))
-    x, y = ((a + b) / 2 for a, b in zip(gradient(photo), gradient(fetched), strict=True))
-    gap = (photo - fetched).clamp(-LARGEST, LARGEST)
+    warped = warp(other, resize(flow, photo.shape[-2:]))
+    x, y = ((a + b) / 2 for a, b in zip(gradient(photo), gradient(warped), strict=True))
+    gap = (photo - warped).clamp(-MAX_GAP, MAX_GAP)
     products = resize(torch.cat([x * x, x * y, y * y, x * gap, y * gap], 1), size)
     found = []
     for window in WINDOWS:
@@ -67,4 +67,4 @@ def steps(photo: Tensor, other: Tensor, flow: Tensor) -> Tensor:
         xx, yy = xx + ridge, yy + ridge
         step = torch.cat([yy * xd - xy * yd, xx * yd - xy * xd], 1) / (xx * yy - xy * xy)
         found.append(step * (size[1] / photo.shape[-1]))
-    return torch.cat(found, 1).clamp(-REACH, REACH)
+    return torch.cat(found, 1).clamp(-MAX_STEP, MAX_STEP)

@@ -1,73 +1,64 @@
 """Several references for a network that was trained with one, without training: guidance.
 
-``f(lq, none) + s / N * sum_i (f(lq, ref_i) - f(lq, none))``: the mean of what each reference changes, on top of what
+``f(lq, none) + s / N * sum_i (f(lq, ref_i) - f(lq, none))``: the mean of what each reference changes, added to what
 the backbone makes alone. A feed-forward analogue of the averaged noise predictions of arXiv 2505.21905 (its Eqs. 5 and
-6), not the same thing. One reference is in memory at a time; the backbone runs once more than there are references.
+6), not the same thing. One reference is in memory at a time. The backbone runs once more than there are references.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .reference_bank import ReferenceBank
+from .reference_bank import EncodedReferences
 
 
 def guided(
-    net: nn.Module,
-    lq: Tensor,
-    refs: Tensor | None,
-    ref_valid: Tensor | None,
-    mask: Tensor | None,
-    strength: float | Tensor,
-    bank: ReferenceBank | None,
+    plain: Callable[[], Any],
+    restore: Callable[[EncodedReferences], tuple[Any, dict[str, Any]]],
+    references: EncodedReferences,
     scale: float,
-    **backbone_kwargs: Any,
+    device: torch.device,
 ) -> tuple[Any, dict[str, Any]]:
-    """Restores with every reference alone and adds up the changes.
+    """Restore with every reference alone and add the mean change to the plain result.
 
     Args:
-        net (nn.Module): a :class:`RefSTAR`; the other arguments are those of its ``forward``.
+        plain: runs the backbone without references.
+        restore: runs the network with the given references, see :meth:`RefSTAR.restore`.
+        references: b people with n references each, one part per reference.
         scale (float): s.
+        device: where the network runs; its random state is kept as after one plain pass.
 
     Returns:
-        What the backbone returns without references, its image replaced, and a dict with ``mask`` and ``carried``
-        (b, n, 1, H, W), ``flow`` (b, n, 2, h, w) and ``alpha`` (b, 1, H, W), the mean over the valid references.
+        tuple: what the backbone returns without references, its image replaced; and a dict with ``mask`` and
+        ``carried`` (b, n, 1, H, W), ``flow`` (b, n, 2, h, w) and ``alpha`` (b, 1, H, W), the mean over the valid
+        references.
     """
-    if bank is None:
-        valid = torch.ones(refs.shape[:2], dtype=torch.bool, device=refs.device) if ref_valid is None else ref_valid
-    else:
-        bank = bank.expand(lq.shape[0])
-        valid = bank.valid
-    share = valid / valid.sum(1, keepdim=True).clamp_min(1)
-    devices = [lq.device] if lq.is_cuda else []
-
-    change, alpha, parts = 0, 0, []
+    devices = [device] if device.type == 'cuda' else []
+    share = references.valid / references.valid.sum(1, keepdim=True).clamp_min(1)
     start = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, devices)]
-    out = net.backbone(lq, **backbone_kwargs)  # the random state goes on as after this one pass
-    plain = image_of(out)
-    for i in range(valid.shape[1]):
-        one = slice(i, i + 1)
-        source = {'bank': bank.reference(i)} if bank else {'refs': refs[:, one], 'ref_valid': valid[:, one]}
-        if bank is None and mask is not None:
-            source['mask'] = mask[:, one]
+    out = plain()
+    image = image_of(out)
+    change, alpha, parts = 0, 0, []
+    for i, reference in enumerate(references.one_by_one()):
         with torch.random.fork_rng(devices):  # the same noise in every pass
             torch.set_rng_state(start[0])
-            for device, state in zip(devices, start[1:], strict=True):
-                torch.cuda.set_rng_state(state, device)
-            changed, aux = net(lq, strength=strength, return_aux=True, **source, **backbone_kwargs)
-        change = change + share[:, i, None, None, None] * (image_of(changed) - plain)
+            for cuda, state in zip(devices, start[1:], strict=True):
+                torch.cuda.set_rng_state(state, cuda)
+            changed, aux = restore(reference)
+        change = change + share[:, i, None, None, None] * (image_of(changed) - image)
         alpha = alpha + share[:, i, None, None, None] * aux['alpha']
         parts.append({key: aux[key] for key in ('mask', 'carried', 'flow')})
     aux = {key: torch.cat([part[key] for part in parts], 1) for key in parts[0]}
-    return replace_image(out, plain + scale * change), {**aux, 'alpha': alpha}
+    return replace_image(out, image + scale * change), {**aux, 'alpha': alpha}
 
 
 def image_of(out: Any) -> Tensor:
-    """The image in what a backbone returns: the value itself, or the first of a tuple."""
+    """Return the image in a backbone's output: the output itself, or the first of a tuple."""
     return out if isinstance(out, Tensor) else out[0]
 
 
 def replace_image(out: Any, image: Tensor) -> Any:
-    """What a backbone returned, with another image."""
+    """Return a backbone's output with another image."""
     return image if isinstance(out, Tensor) else (image, *out[1:])

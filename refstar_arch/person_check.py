@@ -1,8 +1,9 @@
-"""Is this reference the person of the degraded photo? Two face-recognition networks, one of them taught bad photos.
+"""Person check: decides whether a reference shows the person of the degraded photo.
 
-A frozen network embeds the references. Its copy learns to give, of a degraded photo, the embedding that the frozen one
-gives of the clean photo. The cosine of the two, scaled and shifted, is the logit of "the same person". It needs weights
-of a face-recognition network; without them RefSel judges by looks alone, which does not tell strangers on real photos.
+A frozen face-recognition network embeds the references. Its copy, the student, learns to give of a degraded photo the
+embedding that the frozen one gives of the clean photo. The cosine of the two, scaled and shifted, is the logit of "the
+same person". It needs the weights of a face-recognition network. Without them RefSel judges by looks alone, which does
+not recognise another person in real photos.
 
 Axis letters: b batch, n references, d length of an embedding, H W image size.
 """
@@ -15,15 +16,14 @@ from torch import Tensor, nn
 
 from refstar.utils.errors import RefStarError
 
-from .identity_arch import IdentityEncoder
-from .identity_networks import NETWORKS
-from .layers import with_slots
+from .identity_arch import NETWORKS, IdentityEncoder
+from .layers import split_refs
 
 RATE = 20.0  # scale and shift of the logit are learned this much faster than weights: they must go further
 
 
 class Verdict(NamedTuple):
-    """What :class:`PersonCheck` says of degraded photos and their references.
+    """Result of :class:`PersonCheck` for degraded photos and their references.
 
     Attributes:
         logits (Tensor): of "the same person", (b, n).
@@ -37,12 +37,15 @@ class Verdict(NamedTuple):
 
 
 class PersonCheck(nn.Module):
-    """Logit of "the same person" for every reference.
+    """Predict the logit of "the same person" for every reference.
 
     Args:
         network, weights, prepare: as of :class:`IdentityEncoder`; a network whose weights can be trained (not 'onnx').
-        strictness: taken off the logit. 1 asks for e times the evidence: fewer strangers pass, and fewer references of
-            the person. For use, not for training, which would make up for it.
+        strictness: subtracted from the logit. 1 asks for e times the evidence: fewer references of other people pass,
+            and fewer of the person. For use, not for training, which would compensate it.
+
+    Raises:
+        RefStarError: the network cannot be trained, or as of :class:`IdentityEncoder`.
     """
 
     def __init__(self, network: str, weights: str, prepare: str | None = None, strictness: float = 0.0) -> None:
@@ -58,28 +61,28 @@ class PersonCheck(nn.Module):
         self.shift = nn.Parameter(torch.tensor(-3.0 / RATE))
 
     def train(self, mode: bool = True) -> 'PersonCheck':
-        """The student keeps the batch statistics of its pretraining: those of small batches are worse."""
+        """Set the mode, but keep the student's batch statistics: those of small batches are worse."""
         super().train(mode)
         self.student.train(False)
         return self
 
     def encode_ref(self, refs: Tensor) -> Tensor:
-        """References (b, n, 3, H, W), RGB in [-1, 1] -> unit embeddings (b, n, d); no gradient."""
+        """Embed references (b, n, 3, H, W), RGB in [-1, 1]: unit embeddings (b, n, d), no gradient."""
         with torch.no_grad():
-            return with_slots(self.encoder(refs.flatten(0, 1)), refs.shape[1])
+            return split_refs(self.encoder(refs.flatten(0, 1)), refs.shape[1])
 
-    def compare(self, embedding: Tensor, refs: Tensor) -> Tensor:
-        """Unit embeddings of degraded photos (b, d) and of references (b, n, d) -> logits (b, n)."""
+    def same_person_logits(self, embedding: Tensor, refs: Tensor) -> Tensor:
+        """Compare unit embeddings of degraded photos (b, d) and of references (b, n, d): logits (b, n)."""
         cosine = torch.einsum('bd,bnd->bn', embedding, refs)
         return RATE * (self.scale * cosine + self.shift) - self.strictness
 
     def forward(self, lq: Tensor, refs: Tensor) -> Verdict:
-        """Compares degraded photos (b, 3, H, W), RGB in [-1, 1], with embeddings of their references (b, n, d)."""
+        """Compare degraded photos (b, 3, H, W), RGB in [-1, 1], with embeddings of their references (b, n, d)."""
         embedding = F.normalize(self.student(self.encoder.prepare(lq.float())), dim=1)
-        return Verdict(self.compare(embedding, refs), embedding, refs)
+        return Verdict(self.same_person_logits(embedding, refs), embedding, refs)
 
 
 def both(a: Tensor, b: Tensor) -> Tensor:
-    """Logit of ``sigmoid(a) * sigmoid(b)``."""
+    """Return the logit of ``sigmoid(a) * sigmoid(b)``; shapes broadcast."""
     a, b = torch.broadcast_tensors(a, b)
     return -torch.logsumexp(torch.stack([-a, -b, -a - b]), 0)

@@ -1,5 +1,8 @@
 """RefSTAR: any registered backbone, with references.
 
+The steps of a forward pass are methods: :meth:`RefSTAR.mask_references`, :meth:`RefSTAR.select_and_match`,
+:meth:`RefSTAR.gather_features`, :meth:`RefSTAR.injecting`.
+
 Axis letters: b batch, n references, c channels, h w feature size, H W image size.
 """
 
@@ -16,26 +19,20 @@ from torch import Tensor, nn
 
 from refstar.utils.errors import RefStarError
 
-from .backbones import default_context_taps, default_taps, measure_context_taps, measure_taps
-from .composite_context_arch import CompositeContext
-from .context_attention import ContextAttention
+from .backbones import default_taps, measure_context_taps, measure_taps
+from .composite_context_arch import CompositeContext, ContextAttention
 from .identity_arch import IdentityEncoder
 from .input_checks import check_photos, check_references, check_settings
-from .layers import resize_slots, with_slots
+from .layers import from_range, resize_refs, split_refs
 from .multi_reference import guided
-from .reference_bank import ReferenceBank
-from .reference_encoder import ReferenceEncoder
-from .refsel_arch import RefSel, carry
-from .transfer import Transfer, fetch
-from .value_range import from_range
-from .vanilla_attention import VanillaAttention
-
-MIX = ('selection', 'everywhere', 'attention')
+from .reference_bank import EncodedReferences, ReferenceBank
+from .refsel_arch import RefSel
+from .transfer import ReferenceEncoder, Transfer, warp_features
 
 
 @ARCH_REGISTRY.register()
 class RefSTAR(nn.Module):
-    """A backbone with reference selection and transfer.
+    """Backbone with reference selection and transfer.
 
     Without a valid reference, at strength 0 or with an all-zero mask, the output is the backbone's, bit for bit.
 
@@ -51,10 +48,23 @@ class RefSTAR(nn.Module):
         context (dict | None): arguments of :class:`CompositeContext`, which then conditions the backbone as a whole.
             None: no context.
         context_taps (list[str] | None): module paths that the context conditions. None: the table in ``backbones.py``.
-        mix (str): how references meet the backbone at the taps: 'selection', by the convex mix that the selection
-            drives. For ablations: 'everywhere', the mix without a selection; 'attention', residual cross-attention.
         value_range (tuple | list): values of a black and of a white pixel in the photos, references and outputs.
             Default: (-1, 1), as GFPGAN and CodeFormer take them; BasicSR's own models take (0, 1).
+
+    Raises:
+        RefStarError: an option has no meaning, or the backbone does not fit the size or the taps.
+
+    Example:
+        >>> import torch
+        >>> from refstar import RefSTAR
+        >>> backbone = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': 1, 'num_feat': 8, 'num_block': 1}
+        >>> net = RefSTAR(backbone, size=32, refsel={'size': 32, 'channels': 8}).eval()
+        >>> photo, references = 2 * torch.rand(1, 3, 32, 32) - 1, 2 * torch.rand(1, 2, 3, 32, 32) - 1
+        >>> restored, aux = net(photo, references, return_aux=True)
+        >>> restored.shape, aux['mask'].shape
+        (torch.Size([1, 3, 32, 32]), torch.Size([1, 2, 1, 32, 32]))
+        >>> torch.equal(net(photo, references, strength=0), net.backbone(photo))
+        True
     """
 
     option_blocks = {'refsel': RefSel, 'context': CompositeContext}
@@ -69,58 +79,61 @@ class RefSTAR(nn.Module):
         structure_size: int = 32,
         context: dict | None = None,
         context_taps: list[str] | None = None,
-        mix: str = 'selection',
         value_range: tuple[float, float] | list[float] = (-1, 1),
     ) -> None:
         super().__init__()
-        if mix not in MIX:
-            raise RefStarError(f'RefSTAR: mix is {mix!r}; known are {", ".join(MIX)}')
         if len(value_range) != 2 or value_range[0] == value_range[1]:
             raise RefStarError(f'RefSTAR: value_range is {value_range}; give two values, of black and of white: [0, 1]')
         if context_taps and context is None:
             raise RefStarError('RefSTAR: context_taps without context has no effect; add context: {}, or leave it out')
-        self.size, self.mix, self.value_range = size, mix, tuple(value_range)
+        self.size, self.value_range = size, tuple(value_range)
         self.backbone = build_network(backbone)
         taps = taps or default_taps(backbone['type'], self.backbone, size)
         shapes = measure_taps(self.backbone, taps, size)
         self.taps = {tap: resolution for tap, (_, resolution) in shapes.items()}
         self.refsel = RefSel(**(refsel or {}))
         self.ref_encoder = ReferenceEncoder(size, list(self.taps.values()), ref_channels)
-        if mix == 'attention':
-            transfer = [VanillaAttention(c, ref_channels) for c, _ in shapes.values()]
-        else:
-            transfer = [Transfer(c, ref_channels, structure_size) for c, _ in shapes.values()]
-        self.transfer = nn.ModuleList(transfer)
+        self.transfer = nn.ModuleList([Transfer(c, ref_channels, structure_size) for c, _ in shapes.values()])
         self.context, self.context_taps = None, []
         if context is not None:
             self.context = CompositeContext(**context)
-            self.context_taps = context_taps or default_context_taps(backbone['type'], self.backbone)
+            self.context_taps = context_taps or default_taps(backbone['type'], self.backbone, size, 'context_taps')
             layouts = measure_context_taps(self.backbone, self.context_taps, size)
             self.inject = nn.ModuleList([ContextAttention(c, self.context.dim, axes) for c, axes in layouts])
-        self._stamp, self._fingerprint = None, ''
+        self._fingerprint: str | None = None
+        self.register_load_state_dict_post_hook(_forget_fingerprint)
 
     # ----------------------------------------------------------------- references
+    def train(self, mode: bool = True) -> 'RefSTAR':
+        """Set the mode; the fingerprint is computed again."""
+        self._fingerprint = None
+        return super().train(mode)
+
     def fingerprint(self) -> str:
-        """Identifies the image size, the taps and the weights that make a bank; computed again only if they changed."""
-        person = self.refsel.person
-        makers = [self.refsel.ref_encoder, self.ref_encoder, *([] if self.context is None else [self.context])]
-        weights = [p for maker in makers for p in maker.parameters()]
-        stamp = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in weights]
-        if stamp != self._stamp:
-            frozen = [*makers[2:], *([] if person is None else [person])]
-            files = [m.sha256 for maker in frozen for m in maker.modules() if isinstance(m, IdentityEncoder)]
+        """Identify what makes a bank: image size, taps, and weights of the reference encoders; 16 hexadecimal digits.
+
+        In evaluation mode it is cached until weights are loaded or the mode is set.
+        """
+        if self._fingerprint is None or self.training:
+            encoders = [self.refsel.ref_encoder, self.ref_encoder, *([] if self.context is None else [self.context])]
+            frozen = [*encoders[2:], *([] if self.refsel.person is None else [self.refsel.person])]
+            files = [m.sha256 for part in frozen for m in part.modules() if isinstance(m, IdentityEncoder)]
             digest = hashlib.sha256(f'{self.size} {self.refsel.size} {self.taps} {files}'.encode())
-            for p in weights:
+            for p in (p for encoder in encoders for p in encoder.parameters()):
                 digest.update(p.detach().float().cpu().numpy().tobytes())
-            self._stamp, self._fingerprint = stamp, digest.hexdigest()[:16]
+            self._fingerprint = digest.hexdigest()[:16]
         return self._fingerprint
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Images in ``value_range`` -> [-1, 1]."""
+        """Map images in ``value_range`` to [-1, 1]."""
         return from_range(x, self.value_range)
 
-    def usable(self, refs: Tensor, ref_valid: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """References in [-1, 1], blanked where nothing may be seen of them, and their validity (b, n)."""
+    def mask_references(self, refs: Tensor, ref_valid: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Blank references where they are padding or a given mask is 0; arguments as of :meth:`encode`.
+
+        Returns:
+            tuple: references (b, n, 3, H, W) in [-1, 1], and their validity (b, n), bool.
+        """
         if ref_valid is None:
             ref_valid = torch.ones(refs.shape[:2], dtype=torch.bool, device=refs.device)
         keep = ref_valid[:, :, None, None, None]
@@ -129,101 +142,137 @@ class RefSTAR(nn.Module):
         return torch.where(keep, self.normalise(refs), 0.0), ref_valid
 
     def encode_taps(self, refs: Tensor) -> dict[int, Tensor]:
-        """References (b, n, 3, H, W) in [-1, 1] -> features for the transfer by resolution, each (b, n, c, r, r)."""
-        return {r: with_slots(x, refs.shape[1]) for r, x in self.ref_encoder(refs.flatten(0, 1)).items()}
+        """Encode references (b, n, 3, H, W) in [-1, 1] for the transfer: {resolution r: (b, n, c, r, r)}."""
+        return {r: split_refs(x, refs.shape[1]) for r, x in self.ref_encoder(refs.flatten(0, 1)).items()}
 
-    def encode(
-        self, refs: Tensor, ref_valid: Tensor | None = None, mask: Tensor | None = None, fingerprint: bool = True
-    ) -> ReferenceBank:
-        """Encodes references once, for use with any number of photos of this person.
+    def encode(self, refs: Tensor, ref_valid: Tensor | None = None, mask: Tensor | None = None) -> ReferenceBank:
+        """Encode references once, for use with any number of photos of this person.
 
         Args:
             refs (Tensor): references, shape (b, n, 3, H, W), RGB in ``value_range``.
-            ref_valid (Tensor | None): bool, shape (b, n); False marks padding slots. None: all are valid.
+            ref_valid (Tensor | None): bool, shape (b, n); False marks padding. None: all are valid.
             mask (Tensor | None): selection masks to use in place of RefSel's, shape (b, n, 1, H, W), in [0, 1].
                 Where a mask is 0, the reference is blanked before anything sees it.
-            fingerprint (bool): stamp the bank with this network's fingerprint. Default: True.
 
         Returns:
             ReferenceBank: for the argument ``bank`` of :meth:`forward`.
         """
         check_references(self.size, refs, ref_valid, mask)
-        refs, valid = self.usable(refs, ref_valid, mask)
+        refs, valid = self.mask_references(refs, ref_valid, mask)
         context = None if self.context is None else self.context(refs)
-        name = self.fingerprint() if fingerprint else ''
-        return ReferenceBank(self.refsel.encode_ref(refs), self.encode_taps(refs), valid, mask, context, name)
+        match, taps = self.refsel.encode_ref(refs), self.encode_taps(refs)
+        return ReferenceBank(match, taps, valid, mask, context, self.fingerprint())
 
-    # ----------------------------------------------------------------- transfer
-    def guide(self, lq: Tensor, encoded: Iterable[list[Tensor]], valid: Tensor, mask: Tensor | None) -> dict[str, Any]:
-        """Selection and correspondence of a degraded photo and its references.
+    def encode_in_parts(
+        self, refs: Tensor, ref_valid: Tensor | None, mask: Tensor | None, chunk: int | None
+    ) -> EncodedReferences:
+        """Encode references ``chunk`` at a time, each part when it is read; other arguments as of :meth:`encode`."""
+        refs, valid = self.mask_references(refs, ref_valid, mask)
+        parts = refs.split(chunk, 1) if chunk else [refs]
+        context = [None] * len(parts) if self.context is None else map(self.context, parts)
+        return EncodedReferences(map(self.refsel.encode_ref, parts), map(self.encode_taps, parts), context, valid, mask)
+
+    # ----------------------------------------------------------------- selection and transfer
+    def select_and_match(
+        self, lq: Tensor, encoded: Iterable[list[Tensor]], valid: Tensor, mask: Tensor | None
+    ) -> dict[str, Any]:
+        """Compute selection, correspondence and the share of each reference.
 
         Args:
             lq (Tensor): degraded face, (b, 3, H, W), RGB in [-1, 1].
-            encoded (Iterable): what ``refsel.encode_ref`` gives, in one or more parts along n.
+            encoded (Iterable): results of ``refsel.encode_ref``, in one or more parts along n.
             valid (Tensor), mask (Tensor | None): as in :meth:`encode`.
 
         Returns:
-            dict: ``mask`` (b, n, 1, H, W) in reference coordinates, ``mask_logits`` (the same shape, before the
-            sigmoid; None if the mask was given), ``carried`` (b, n, 1, H, W) the masks in LQ coordinates, ``weight``
-            (b, n, 1, h, w) share of each reference, ``alpha`` (b, 1, H, W), ``flow`` (b, n, 2, h, w), and ``match``
-            (None if there was more than one part).
+            dict: that of :meth:`RefSel.select`, and ``weight`` (b, n, 1, h, w), the share of each reference; ``alpha``
+            (b, 1, H, W) in [0, 1], the selection of all references in LQ coordinates.
         """
-        logits, flow, mass, match = [], [], [], None
-        for part in encoded:  # of several parts no attention is kept: it is what takes the memory
-            logit, found = self.refsel.compare(lq, part)
-            match = None if logits else found
-            logits.append(logit), flow.append(found.flow), mass.append(found.mass)
-        logits, flow, mass = resize_slots(torch.cat(logits, 1), lq.shape[-2:]), torch.cat(flow, 1), torch.cat(mass, 1)
-        keep = valid[:, :, None, None, None]
-        given, mask = mask is not None, (logits.sigmoid() if mask is None else mask) * keep
-        carried = carry(mask, flow)
-        share = mass + torch.log(resize_slots(carried.detach(), mass.shape[-2:]) + 1e-6)
-        weight = share.masked_fill(~keep, torch.finfo(share.dtype).min).softmax(1)
-        alpha = (resize_slots(weight, carried.shape[-2:]) * carried).sum(1)
-        return {
-            'mask': mask,
-            'mask_logits': None if given else logits,
-            'carried': carried,
-            'weight': weight,
-            'alpha': alpha,
-            'match': match,
-            'flow': flow,
-        }
+        aux = self.refsel.select(lq, encoded, lq.shape[-2:], valid, mask)
+        mass, carried = aux.pop('mass'), aux['carried']
+        share = mass + torch.log(resize_refs(carried.detach(), mass.shape[-2:]) + 1e-6)
+        weight = share.masked_fill(~valid[:, :, None, None, None], torch.finfo(share.dtype).min).softmax(1)
+        alpha = (resize_refs(weight, carried.shape[-2:]) * carried).sum(1)
+        return {**aux, 'weight': weight, 'alpha': alpha}
 
-    def bring(self, encoded: Iterable[dict[int, Tensor]], guidance: dict[str, Any]) -> dict[int, Tensor]:
-        """All references' features in LQ coordinates, by resolution, each (b, c, r, r); parts along n as in guide."""
-        brought, start = dict.fromkeys(self.taps.values(), 0), 0
+    def gather_features(self, encoded: Iterable[dict[int, Tensor]], aux: dict[str, Any]) -> dict[int, Tensor]:
+        """Warp the features of all references into LQ coordinates and sum them: {resolution r: (b, c, r, r)}.
+
+        Args:
+            encoded (Iterable): results of :meth:`encode_taps`, in one or more parts along n.
+            aux (dict): of :meth:`select_and_match`.
+        """
+        gathered, start = dict.fromkeys(self.taps.values(), 0), 0
         for part in encoded:
-            slots = slice(start, start + next(iter(part.values())).shape[1])
-            start = slots.stop
+            refs = slice(start, start + next(iter(part.values())).shape[1])
+            start = refs.stop
             for r, feature in part.items():
-                brought[r] = brought[r] + fetch(feature, guidance['flow'][:, slots], guidance['weight'][:, slots])
-        return brought
+                gathered[r] = gathered[r] + warp_features(feature, aux['flow'][:, refs], aux['weight'][:, refs])
+        return gathered
 
-    def mixers(
-        self, encoded: Iterable[dict[int, Tensor]], aux: dict[str, Any], alpha: Tensor, valid: Tensor, strength: Any
+    def tap_functions(
+        self, features: dict[int, Tensor], aux: dict[str, Any], strength: float | Tensor
     ) -> dict[str, Callable[[Tensor], Tensor]]:
-        """What is done with the output of every tap."""
-        if self.mix == 'attention':
-            parts = list(encoded)
-            refs = {r: torch.cat([part[r] for part in parts], 1) for r in self.taps.values()}
-            mixers = [partial(t, valid=valid, strength=strength) for t in self.transfer]
-        else:
-            refs = self.bring(encoded, aux)
-            mixers = [partial(t, alpha=alpha) for t in self.transfer]
-        return {tap: partial(mix, ref=refs[r]) for (tap, r), mix in zip(self.taps.items(), mixers, strict=True)}
+        """Return for every tap the function that mixes gathered features into its output.
+
+        Args:
+            features (dict): of :meth:`gather_features`.
+            aux (dict): of :meth:`select_and_match`.
+            strength (float | Tensor): a number, or shape (b, 1, 1, 1).
+        """
+        # The restoration loss must not be able to close the gate: only the selection's own losses train alpha.
+        alpha = strength * aux['alpha'].detach()
+        taps = zip(self.taps.items(), self.transfer, strict=True)
+        return {tap: partial(transfer, ref=features[r], alpha=alpha) for (tap, r), transfer in taps}
+
+    def context_functions(
+        self, tokens: Iterable[Tensor | None], aux: dict[str, Any], strength: float | Tensor
+    ) -> dict[str, Callable[[Tensor], Tensor]]:
+        """Return for every context tap the function that conditions its output; arguments as :meth:`tap_functions`."""
+        if self.context is None:
+            return {}
+        summary, gate = self.context.summarise(tokens, aux['mask'].detach(), aux['alpha'].detach())
+        gate = gate * (strength.flatten() if isinstance(strength, Tensor) else strength)
+        taps = zip(self.context_taps, self.inject, strict=True)
+        return {tap: partial(attention, tokens=summary, gate=gate) for tap, attention in taps}
 
     @contextmanager
-    def _hooked(self, hooks: dict[str, Any]) -> Iterator[None]:
-        """While open, the output of each named module of the backbone is replaced by its function's value."""
+    def injecting(self, functions: dict[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+        """Replace the outputs of modules of the backbone by functions of them while the context is open.
+
+        Args:
+            functions (dict): module path -> function of the module's output.
+        """
         modules, handles = dict(self.backbone.named_modules()), []
-        for name, change in hooks.items():
+        for name, change in functions.items():
             handles.append(modules[name].register_forward_hook(lambda m, inputs, out, change=change: change(out)))
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+    def restore(
+        self, lq: Tensor, references: EncodedReferences, strength: float | Tensor, **backbone_kwargs: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """Restore faces with encoded references: match, gather, inject.
+
+        Args:
+            lq (Tensor): degraded face, shape (b, 3, H, W), RGB in ``value_range``.
+            references (EncodedReferences): of the same b people.
+            strength (float | Tensor): 0 to 1; a tensor has shape (b,).
+            **backbone_kwargs: passed to the backbone.
+
+        Returns:
+            tuple: what the backbone returns, and the dict of :meth:`select_and_match`.
+        """
+        if isinstance(strength, Tensor):
+            strength = strength[:, None, None, None]
+        aux = self.select_and_match(self.normalise(lq), references.match, references.valid, references.mask)
+        features = self.gather_features(references.taps, aux)
+        functions = self.tap_functions(features, aux, strength)
+        functions |= self.context_functions(references.context, aux, strength)
+        with self.injecting(functions):
+            return self.backbone(lq, **backbone_kwargs), aux
 
     def forward(
         self,
@@ -239,23 +288,26 @@ class RefSTAR(nn.Module):
         guidance_scale: float = 1.0,
         **backbone_kwargs: Any,
     ) -> Any:
-        """Restores a face.
+        """Restore faces.
 
         Args:
             lq (Tensor): degraded face, shape (b, 3, H, W), RGB in ``value_range``.
             refs, ref_valid, mask: as in :meth:`encode`; no refs and no bank: the bare backbone.
             strength (float | Tensor): 0 (backbone) to 1; a tensor has shape (b,). Default: 1.
             bank (ReferenceBank | None): encoded references in place of ``refs``, made by a network with these weights.
-            return_aux (bool): also return the dict of :meth:`guide` (None without references). Default: False.
+            return_aux (bool): also return the dict of :meth:`select_and_match`, or None. Default: False.
             chunk (int | None): how many references are encoded at a time, to bound the memory. None: all. Without
                 effect with a bank, which holds them encoded, and with 'guidance', which takes one at a time.
-            combine (str): several references meet inside the network ('concat'), or each restores alone and the mean
-                of what they change is added ('guidance', see :mod:`~refstar.multi_reference`). Default: 'concat'.
+            combine (str): 'concat': several references meet inside the network. 'guidance': each restores alone, and
+                the mean change is added, see :mod:`~refstar.multi_reference`. Default: 'concat'.
             guidance_scale (float): factor on that mean. Default: 1.
             **backbone_kwargs: passed to the backbone.
 
         Returns:
             What the backbone returns, or (that, dict); with 'guidance' its ``mask, carried, flow, alpha``.
+
+        Raises:
+            RefStarError: an argument has no meaning or another shape, or the bank was made by another network.
         """
         check_settings(strength, chunk, combine, guidance_scale)
         if bank is not None and (refs is not None or ref_valid is not None or mask is not None):
@@ -264,35 +316,22 @@ class RefSTAR(nn.Module):
             out = self.backbone(lq, **backbone_kwargs)
             return (out, None) if return_aux else out
         check_photos(self.size, lq, refs, strength)
-        if refs is not None:
-            check_references(self.size, refs, ref_valid, mask)
-        if bank is not None and bank.network and bank.network != self.fingerprint():
-            raise RefStarError('the reference bank was made by another network; make it again from the photos')
-        if combine == 'guidance':
-            out, aux = guided(self, lq, refs, ref_valid, mask, strength, bank, guidance_scale, **backbone_kwargs)
-            return (out, aux) if return_aux else out
-
+        one_by_one = combine == 'guidance'
         if bank is None:
-            refs, valid = self.usable(refs, ref_valid, mask)
-            parts = refs.split(chunk, 1) if chunk else [refs]
-            match, taps = (map(f, parts) for f in (self.refsel.encode_ref, self.encode_taps))
-            tokens = None if self.context is None else map(self.context, parts)
+            check_references(self.size, refs, ref_valid, mask)
+            references = self.encode_in_parts(refs, ref_valid, mask, 1 if one_by_one else chunk)
         else:
-            bank = bank.expand(lq.shape[0])
-            valid, mask, match, taps, tokens = bank.valid, bank.mask, [bank.match], [bank.taps], [bank.context]
-        if mask is None and self.mix == 'everywhere':
-            mask = torch.ones_like(lq[:, :1]).expand(-1, valid.shape[1], -1, -1)[:, :, None]
-        aux = self.guide(self.normalise(lq), match, valid, mask)
-        if isinstance(strength, Tensor):
-            strength = strength[:, None, None, None]
-        # The restoration loss must not be able to close the gate: only the selection's own losses train alpha.
-        alpha = strength * aux['alpha'].detach()
-        hooks = self.mixers(taps, aux, alpha, valid, strength)
-        if self.context is not None:
-            summary, gate = self.context.summarise(tokens, aux['mask'].detach(), aux['alpha'].detach())
-            gate = gate * (strength.flatten() if isinstance(strength, Tensor) else strength)
-            for tap, inject in zip(self.context_taps, self.inject, strict=True):
-                hooks[tap] = partial(inject, tokens=summary, gate=gate)
-        with self._hooked(hooks):
-            out = self.backbone(lq, **backbone_kwargs)
+            if bank.network and bank.network != self.fingerprint():
+                raise RefStarError('the reference bank was made by another network; make it again from the photos')
+            references = bank.expand(lq.shape[0]).encoded(one_by_one)
+        if one_by_one:
+            plain = partial(self.backbone, lq, **backbone_kwargs)
+            restore = partial(self.restore, lq, strength=strength, **backbone_kwargs)
+            out, aux = guided(plain, restore, references, guidance_scale, lq.device)
+        else:
+            out, aux = self.restore(lq, references, strength, **backbone_kwargs)
         return (out, aux) if return_aux else out
+
+
+def _forget_fingerprint(net: RefSTAR, keys: Any) -> None:
+    net._fingerprint = None

@@ -1,22 +1,68 @@
 """Transfer of reference features into a backbone, at one tap.
 
-Two streams meet as a convex mix ``F' = (1 - a) F + a T(R, F)``. The content of ``T`` comes from the reference alone;
-the backbone's own features enter ``T`` only after an average pooling to the structure grid, as scale and shift.
+Two streams meet as a convex mix ``F' = (1 - a) F + a T(R, F)``. The content of ``T`` comes from the reference alone.
+The backbone's own features enter ``T`` only after an average pooling to the structure grid, as scale and shift.
 Whatever is finer than that grid can, inside the selection, come from the reference only: the network cannot opt out.
 The equations are this project's own.
 
-Axis letters: b batch, n references, c channels, h w feature size.
+Axis letters: b batch, n references, m = b * n images, c channels, h w feature size, H W image size.
 """
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .layers import act, enlarge, resize, warp
+from refstar.utils.errors import RefStarError
+
+from .layers import ResBlock, act, enlarge, resize, warp
+
+
+class ReferenceEncoder(nn.Module):
+    """Convolutional pyramid: features of the references at the resolutions of the taps.
+
+    Args:
+        size (int): image size H = W.
+        resolutions (list[int]): wanted feature sizes, each ``size`` divided by a power of two, any order.
+        channels (int): channels of every level.
+
+    Raises:
+        RefStarError: a resolution is not the image size divided by a power of two.
+    """
+
+    def __init__(self, size: int, resolutions: list[int], channels: int) -> None:
+        super().__init__()
+        self.resolutions = sorted(set(resolutions), reverse=True)
+        for r in self.resolutions:
+            if size % r or (size // r) & (size // r - 1):
+                raise RefStarError(
+                    f'RefSTAR: a tap of {r} pixels is not the image size {size} divided by a power of two'
+                )
+        self.unshuffle = size // self.resolutions[0]
+        self.stem = nn.Conv2d(3 * self.unshuffle**2, channels, 3, padding=1)
+        sizes, r = [], self.resolutions[0]
+        while r >= self.resolutions[-1]:
+            sizes.append(r)
+            r //= 2
+        self.sizes = sizes
+        self.blocks = nn.ModuleList([ResBlock(channels) for _ in sizes])
+        self.downs = nn.ModuleList([nn.Conv2d(channels, channels, 4, stride=2, padding=1) for _ in sizes[1:]])
+
+    def forward(self, x: Tensor) -> dict[int, Tensor]:
+        """(m, 3, H, W) RGB in [-1, 1] -> {resolution r: (m, c, r, r)}."""
+        x = self.stem(F.pixel_unshuffle(x, self.unshuffle))
+        out = {}
+        for i, r in enumerate(self.sizes):
+            if i:
+                x = self.downs[i - 1](act(x))
+            x = self.blocks[i](x)
+            if r in self.resolutions:
+                out[r] = x
+        return out
 
 
 class Transfer(nn.Module):
-    """Reference features into backbone features at one tap.
+    """Mix reference features into backbone features at one tap.
 
     Args:
         channels (int): channels of the backbone at this tap.
@@ -37,11 +83,11 @@ class Transfer(nn.Module):
         nn.init.dirac_(self.shift.weight)
 
     def forward(self, feature: Tensor, ref: Tensor, alpha: Tensor) -> Tensor:
-        """Mixes one tap.
+        """Mix one tap.
 
         Args:
             feature (Tensor): backbone feature, (b, c, h, w).
-            ref (Tensor): reference features in LQ coordinates, (b, c', h, w), see :func:`fetch`.
+            ref (Tensor): reference features in LQ coordinates, (b, c', h, w), see :func:`warp_features`.
             alpha (Tensor): selection in LQ coordinates, (b, 1, ., .), in [0, 1].
 
         Returns:
@@ -55,8 +101,8 @@ class Transfer(nn.Module):
         return torch.lerp(feature, mixed.type_as(feature), resize(alpha, size).type_as(feature))
 
 
-def fetch(ref: Tensor, flow: Tensor, weight: Tensor) -> Tensor:
-    """Brings reference features into LQ coordinates and adds them up.
+def warp_features(ref: Tensor, flow: Tensor, weight: Tensor) -> Tensor:
+    """Warp reference features into LQ coordinates and sum them over the references.
 
     Args:
         ref (Tensor): reference features, (b, n, c, h, w).
@@ -67,5 +113,5 @@ def fetch(ref: Tensor, flow: Tensor, weight: Tensor) -> Tensor:
         Tensor: (b, c, h, w).
     """
     size, n = ref.shape[-2:], ref.shape[1]
-    fetched = warp(ref.flatten(0, 1), resize(flow.flatten(0, 1), size)) * resize(weight.flatten(0, 1), size)
-    return rearrange(fetched, '(b n) c h w -> b n c h w', n=n).sum(1)
+    warped = warp(ref.flatten(0, 1), resize(flow.flatten(0, 1), size)) * resize(weight.flatten(0, 1), size)
+    return rearrange(warped, '(b n) c h w -> b n c h w', n=n).sum(1)

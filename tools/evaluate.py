@@ -15,7 +15,7 @@ from .cli_common import import_modules, run_command
 
 ARMS = ('right', 'none', 'wrong')
 TESTSET = ('gt', 'lq', 'mapping', 'refs', 'wrong', 'people', 'regions', 'size', 'name', 'make_lq')  # not with --opt
-PANELS = ('LQ', 'reference', 'GT')  # of the report's pictures, no names of methods
+PANELS = ('LQ', 'reference', 'GT')  # of the report's pictures, so no names of methods
 WEIGHTS = {
     'lpips_weights': 'ImageNet backbone of LPIPS (torchvision)',
     'id_weights': 'network of the identity protocol (.onnx, .pth, TorchScript)',
@@ -27,7 +27,7 @@ WEIGHTS = {
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Build the command line."""
     p = argparse.ArgumentParser('refstar evaluate', description=__doc__.splitlines()[0])
     what = p.add_argument_group('what is scored: folders of any project, or a model')
     what.add_argument('--pred', nargs='+', metavar='[NAME=]DIR', help='restored photos, named as the ground truth')
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument('--lq', type=Path, metavar='DIR', help='degraded photos, for the pictures')
     data.add_argument('--mapping', type=Path, metavar='CSV', help='references by a csv of the form of FFHQ-Ref')
     data.add_argument('--refs', type=Path, metavar='DIR', help='references: by --mapping, else <stem>.* or <stem>/*')
-    data.add_argument('--wrong', type=Path, metavar='DIR', help="a stranger's references: <stem>.* or <stem>/*")
+    data.add_argument('--wrong', type=Path, metavar='DIR', help='references of another person: <stem>.* or <stem>/*')
     data.add_argument('--num_refs', type=int, default=1, metavar='K', help='the first K references (default: 1)')
     data.add_argument('--people', type=Path, metavar='CSV', help='columns image, identity: who is on which photo')
     data.add_argument('--regions', type=Path, metavar='DIR', help='masks for the metric detail (default: face oval)')
@@ -57,23 +57,22 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument('--fid_ref', type=Path, metavar='DIR', help='photos that FID compares with (default: --gt)')
     how.add_argument('--crop_border', type=int, metavar='N', help='for PSNR, SSIM, NIQE (default: 0)')
     how.add_argument('--down', type=float, help='strongest down-sampling factor, for detail (default: side / 16)')
-    how.add_argument('--device', help='default: cuda where there is one')
+    how.add_argument('--device', help='cpu, cuda, cuda:1 ... or mps (default: cuda where there is one)')
     how.add_argument('--resamples', type=int, default=10_000, metavar='N', help='of the bootstrap (default: 10000)')
     how.add_argument('--seed', type=int, default=0, metavar='N', help='of the bootstrap (default: 0)')
-    p.add_argument(
-        '--out', type=Path, default=Path('results/evaluate'), metavar='DIR', help='default: results/evaluate'
-    )
+    text = 'default: results/evaluate'
+    p.add_argument('--out', type=Path, default=Path('results/evaluate'), metavar='DIR', help=text)
     return p
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Score restored faces; return the exit code."""
     args = parser().parse_args(sys.argv[1:] if argv is None else argv)
     return run_command(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> None:
-    """Checks what goes together, then scores.
+    """Check which arguments go together, then score.
 
     Raises:
         RefStarError: wrong input.
@@ -84,54 +83,52 @@ def run(args: argparse.Namespace) -> None:
     extra = [f'--{key}' for key in TESTSET if args.opt and getattr(args, key) is not None]
     if extra:
         raise RefStarError(f'{", ".join(extra)}: not with --opt, whose option file names the test sets')
-    for key in ('fid_weights', 'fid_ref'):
-        path = getattr(args, key)
-        if path and not (Path(path).is_file() if key == 'fid_weights' else path.is_dir()):
-            raise RefStarError(f'--{key}: {path}: not there')
+    if args.fid_weights and not Path(args.fid_weights).is_file():
+        raise RefStarError(f'--fid_weights: {args.fid_weights}: not there')
+    if args.fid_ref and not args.fid_ref.is_dir():
+        raise RefStarError(f'--fid_ref: {args.fid_ref}: not there')
     if bool(args.opt) == bool(args.pred or args.make_lq):
         raise RefStarError('give either --opt (a model to run), or --pred (folders of restored photos) or --make_lq')
     import_modules(args.modules)
     import basicsr  # noqa: F401  (registers everything)
 
     if args.opt:
-        run_and_score(args)
+        score_model(args)
     else:
         score_folders(args)
 
 
-def run_and_score(args: argparse.Namespace) -> None:
-    """`--opt`: runs the arms, then scores the folders that they left."""
+def score_model(args: argparse.Namespace) -> None:
+    """Run the arms of `--opt`, then score the folders that they left."""
+    from refstar.evaluation.measures import build_measures
     from refstar.evaluation.run_model import read_test, run_model, settings_of
     from refstar.evaluation.testset import read_testset
-    from refstar.metrics.measures import build_measures
 
     opt = read_test(args.opt, args.force_yml)
-    build_measures(settings(args, settings_of(opt.get('val') or {})))  # a wrong file is told before the model runs
+    build_measures(settings(args, settings_of(opt.get('val') or {})))  # a wrong file is an error before the model runs
     for made in run_model(opt, args.arms, args.out):
         testset = read_testset(made.folders, made.num_refs, made.name)
         score(args, testset, made.arms, args.out / made.name, made.settings)
 
 
 def score_folders(args: argparse.Namespace) -> None:
-    """`--pred` and `--make_lq`."""
+    """Make the degraded photos of `--make_lq`; score the folders of `--pred`."""
     from refstar.evaluation.degraded_testset import synthesise
     from refstar.evaluation.testset import Folders, read_testset
 
-    keys = [f.name for f in fields(Folders)]
     if args.make_lq:
         if not args.lq or not args.gt:
             raise RefStarError('--make_lq: give --gt and the new folder --lq')
         plain = Folders(gt=args.gt, mapping=args.mapping, refs=args.refs)
         synthesise(read_testset(plain).samples, args.make_lq, args.lq_seed, args.lq, args.size)
         print(f'{args.lq}: degraded photos')
-        if not args.pred:
-            return
-    testset = read_testset(Folders(**{key: getattr(args, key) for key in keys}), args.num_refs, args.name)
-    score(args, testset, methods(args.pred), args.out, {})
+    if args.pred:
+        folders = Folders(**{f.name: getattr(args, f.name) for f in fields(Folders)})
+        score(args, read_testset(folders, args.num_refs, args.name), methods(args.pred), args.out, {})
 
 
 def methods(given: list[str]) -> dict[str, Path]:
-    """`NAME=DIR` or `DIR`, whose name is then the method's.
+    """Read `NAME=DIR` or `DIR`, whose name is then the method's.
 
     Raises:
         RefStarError: two of one name.
@@ -148,31 +145,36 @@ def methods(given: list[str]) -> dict[str, Path]:
 
 
 def settings(args: argparse.Namespace, named: dict[str, Any]) -> Any:
-    """What is measured: the flags, else what an option file names."""
-    import torch
+    """Return the settings of the measures: the flags, else what an option file names."""
+    from refstar.evaluation.measures import MeasureSettings
+    from refstar.utils.device import choose_device
 
-    from refstar.metrics.measures import Settings
-
-    given = {f.name: getattr(args, f.name) for f in fields(Settings) if getattr(args, f.name, None) is not None}
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    return Settings(**{'device': device, **named, **given})
+    given = {f.name: getattr(args, f.name, None) for f in fields(MeasureSettings)}
+    given |= {'device': choose_device(args.device or named.get('device'))}
+    return MeasureSettings(**{**named, **{k: v for k, v in given.items() if v is not None}})
 
 
 def score(args: argparse.Namespace, testset: Any, folders: dict[str, Path], out: Path, named: dict[str, Any]) -> None:
-    """Measures, writes tables and report, prints the figures."""
-    from refstar.evaluation.evaluation_report import write_report
-    from refstar.evaluation.score_tables import make_tables, never_measured, summary, terminal_text, write_tables
-    from refstar.evaluation.scores import add_fid, score_all, show_progress
+    """Measure, write tables and report, print the figures."""
+    from refstar.evaluation.evaluation_report import write_evaluation_report
+    from refstar.evaluation.measures import build_measures
+    from refstar.evaluation.score_tables import (
+        make_tables,
+        never_measured,
+        summarise_scores,
+        terminal_text,
+        write_tables,
+    )
+    from refstar.evaluation.scores import add_fid, score_all
     from refstar.evaluation.testset import find_predictions
     from refstar.metrics.fid import FeatureNetwork
-    from refstar.metrics.measures import build_measures
 
     chosen = settings(args, named)
     predictions = {name: find_predictions(path, testset.samples, args.pred_suffix) for name, path in folders.items()}
     measures, absent = build_measures(chosen, testset.has_gt)
     about = {', '.join(m.columns): m.about for m in measures}
     features = FeatureNetwork(args.fid_weights, chosen.device) if args.fid_weights else None
-    scores = score_all(testset, predictions, measures, args.size, show_progress)
+    scores = score_all(testset, predictions, measures, args.size)
     if features:
         add_fid(scores, testset, predictions, features, args.size, args.fid_ref)
         about['fid'] = features.about() | {'compared_with': str(args.fid_ref or 'the ground truth')}
@@ -181,9 +183,9 @@ def score(args: argparse.Namespace, testset: Any, folders: dict[str, Path], out:
     absent['musiq'] = 'not part of this command; pyiqa measures it on the same folders'
     absent |= never_measured(scores, testset)
     tables = make_tables(scores, testset, args.resamples, args.seed)
-    content = summary(scores, tables, testset, about, absent)
-    write_tables(scores, tables, content, out)
-    page = write_report(scores, tables, testset, predictions, content, out, args.size)
+    summary = summarise_scores(scores, tables, testset, about, absent)
+    write_tables(scores, tables, summary, out)
+    page = write_evaluation_report(scores, tables, testset, predictions, summary, out, args.size)
     print(terminal_text(tables, scores, testset, absent))
     print(page)
 

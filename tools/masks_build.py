@@ -167,11 +167,11 @@ def _sha256(data: bytes) -> str:
 
 
 def _photos(args: argparse.Namespace) -> list[tuple[int, str, Path]]:
-    from refstar.curate.collection import parts_of
+    from refstar.curate.collection import image_lists
     from refstar.data.collections.listing import Missing
     from refstar.data.collections.manifest import photos_by_identity
 
-    parts = parts_of(args.root, {'dataroot_gt': args.gt, 'dataroot_ref': args.ref}, args.splits)
+    parts = image_lists(args.root, {'dataroot_gt': args.gt, 'dataroot_ref': args.ref}, args.splits)
     splits = list(dict.fromkeys(part.split for part in parts))
     if args.split:
         parts = [part for part in parts if part.split == args.split]

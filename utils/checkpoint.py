@@ -1,7 +1,8 @@
-"""Checkpoint files: written whole or not at all, read without running code, refused by name when they do not fit."""
+"""Checkpoints and weight files: written atomically, read without running code, checked against the network."""
 
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -10,13 +11,18 @@ from typing import Any, BinaryIO
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .atomic_files import new_file
 from .errors import RefStarError
 
 SAFETENSORS = '.safetensors'
 FROZEN = 'frozen:'  # tensors of this prefix are weight files that a network file carries along, see network_file.py
+LEVELS = ('params_ema', 'params', 'state_dict')  # keys under which projects keep a state dict
+
+
+class WriteError(RefStarError):
+    """A file could not be written: disk full, no permission ..."""
 
 
 @contextmanager
@@ -28,18 +34,13 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
         raise WriteError(f'cannot write {path}: {error}') from error
 
 
-class WriteError(RefStarError):
-    """A file could not be written: disk full, no permission ..."""
-
-
+# ----------------------------------------------------------------- files
 def save_atomically(data: Any, path: str | os.PathLike) -> None:
-    """Writes `data` with `torch.save`; a crash at any moment leaves either the old file or the new one.
-
-    It is on disk when the call returns, name and all.
+    """Write `data` with `torch.save`; a crash at any moment leaves either the old file or the new one.
 
     Args:
         data: what `torch.save` accepts.
-        path: file to write; its folder exists.
+        path: file to write; its folder exists. It is on disk when the call returns.
 
     Raises:
         RefStarError: the file could not be written (disk full, no permission ...).
@@ -48,15 +49,15 @@ def save_atomically(data: Any, path: str | os.PathLike) -> None:
         torch.save(data, file)
 
 
-def save_tensors(tensors: dict[str, torch.Tensor], metadata: dict[str, str], path: str | os.PathLike) -> None:
-    """Writes a .safetensors file, with the promise and the errors of `save_atomically`."""
+def save_tensors(tensors: dict[str, Tensor], metadata: dict[str, str], path: str | os.PathLike) -> None:
+    """Write a .safetensors file, with the promise and the errors of `save_atomically`."""
     own = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     with _new_file(Path(path)) as file:
         file.write(safetensors.torch.save(own, {'format': 'pt', **metadata}))
 
 
-def load_tensors(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Reads a .safetensors file: its tensors, on the CPU, and its metadata.
+def load_tensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the tensors of a .safetensors file, onto the CPU, and its metadata.
 
     Raises:
         RefStarError: the file is missing or broken.
@@ -71,7 +72,7 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict
 
 
 def load_file(path: str | os.PathLike) -> Any:
-    """Reads a file of tensors and plain values onto the CPU; arbitrary Python objects in it are refused.
+    """Read a file of tensors and plain values onto the CPU; refuse arbitrary Python objects.
 
     Args:
         path: a file written by `torch.save`, or a .safetensors file, of which the network's state dict is taken.
@@ -92,33 +93,78 @@ def load_file(path: str | os.PathLike) -> Any:
         raise RefStarError(f'{path}: {what}: {reason}') from error
 
 
-def state_dict_of(path: str | os.PathLike, param_key: str | None = 'params') -> dict[str, torch.Tensor]:
-    """Reads a network's state dict in BasicSR's format.
+def sha256(path: str | Path) -> str:
+    """Return the hexadecimal sha256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+# ----------------------------------------------------------------- state dicts
+def unwrap(content: Any, path: str | os.PathLike, levels: Sequence[str] = LEVELS, bare: bool = True) -> dict[str, Any]:
+    """Find the state dict in the content of a file.
+
+    Args:
+        content: as of `load_file`.
+        path: the file, for messages.
+        levels: keys that may hold the state dict; the first one there counts.
+        bare: without any of these keys, the whole content is the state dict. Otherwise this is an error.
+
+    Returns:
+        The state dict, a leading `module.` removed from its keys.
+
+    Raises:
+        RefStarError: there is none.
+    """
+    found = content if isinstance(content, dict) else {}
+    level = next((key for key in levels if isinstance(found.get(key), dict)), None)
+    if level is None and not bare:
+        keys = ', '.join(map(str, list(found)[:4])) or type(content).__name__
+        hint = '; for a bare state dict set param_key: ~' if found else ''
+        raise RefStarError(f'{path}: has no {levels[0]!r} (it holds: {keys}){hint}')
+    state = found if level is None else found[level]
+    if not any(isinstance(value, Tensor) for value in state.values()):
+        raise RefStarError(f'{path}: holds no state dict')
+    return {str(key).removeprefix('module.'): value for key, value in state.items()}
+
+
+def state_dict_of(path: str | os.PathLike, param_key: str | None = 'params') -> dict[str, Tensor]:
+    """Read a network's state dict in BasicSR's format.
 
     Args:
         path: a file `{'params': ..., 'params_ema': ...}`, or a bare state dict if `param_key` is None; a .safetensors
             file holds one state dict and needs no `param_key`.
         param_key: which of them; 'params' is taken where the file has no 'params_ema'.
 
-    Returns:
-        The state dict, a leading `module.` removed from its keys.
-
     Raises:
         RefStarError: as `load_file`, or the file has no `param_key`.
     """
-    content = load_file(path)
-    if param_key is not None and Path(path).suffix != SAFETENSORS:
-        if not isinstance(content, dict) or (param_key not in content and 'params' not in content):
-            keys = ', '.join(map(str, list(content)[:4])) if isinstance(content, dict) else type(content).__name__
-            raise RefStarError(
-                f'{path}: has no {param_key!r} (it holds: {keys}); for a bare state dict set param_key: ~'
-            )
-        content = content[param_key if param_key in content else 'params']
-    return {key.removeprefix('module.'): value for key, value in content.items()}
+    bare = param_key is None or Path(path).suffix == SAFETENSORS
+    return unwrap(load_file(path), path, () if bare else (param_key, 'params'), bare)
 
 
-def in_half(state: dict[str, torch.Tensor], path: str | os.PathLike) -> dict[str, torch.Tensor]:
-    """A state dict in fp16; whole numbers stay. `path` is for messages.
+def read_state_dict(path: str | Path | None, what: str) -> dict[str, Tensor]:
+    """Read the state dict of a released network, whatever level it is stored on.
+
+    Args:
+        path: file written by `torch.save`, or .safetensors.
+        what: what needs it and under which key it is configured, for messages.
+
+    Raises:
+        RefStarError: no path given, no such file, or not a state dict.
+    """
+    if not path:
+        raise RefStarError(f'{what}: no weights file is configured; give its path (nothing is downloaded)')
+    try:
+        return unwrap(load_file(path), path)
+    except RefStarError as error:
+        raise RefStarError(f'{what}: {error}') from error
+
+
+def in_half(state: dict[str, Tensor], path: str | os.PathLike) -> dict[str, Tensor]:
+    """Convert a state dict to fp16; whole numbers stay. `path` is for messages.
 
     Raises:
         RefStarError: a tensor holds numbers that fp16 cannot.
@@ -130,12 +176,11 @@ def in_half(state: dict[str, torch.Tensor], path: str | os.PathLike) -> dict[str
     return {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
 
 
-def require_fit(net: nn.Module, state: dict[str, torch.Tensor], path: str | os.PathLike) -> None:
-    """Checks that a state dict is one of this network.
+def require_fit(net: nn.Module, state: dict[str, Tensor], path: str | os.PathLike) -> None:
+    """Check that a state dict is one of this network. Files from before batch norm counted its batches fit too.
 
     Raises:
-        RefStarError: keys are missing, unexpected, or of another shape; names the file and the first of each. Files
-            from before batch norm counted its batches are taken.
+        RefStarError: keys are missing, unexpected, or of another shape; names the file and the first of each.
     """
     own = net.state_dict()
     problems = {
@@ -150,3 +195,10 @@ def require_fit(net: nn.Module, state: dict[str, torch.Tensor], path: str | os.P
     if any(problems.values()):
         text = '; '.join(f'{len(keys)} {what}: {", ".join(keys[:3])}' for what, keys in problems.items() if keys)
         raise RefStarError(f'{path} is a checkpoint of another network than {type(net).__name__}: {text}')
+
+
+def load_fitting(net: nn.Module, state: dict[str, Tensor], path: str | Path) -> nn.Module:
+    """Load a state dict of exactly this network; errors as of `require_fit`."""
+    require_fit(net, state, path)
+    net.load_state_dict(state)
+    return net

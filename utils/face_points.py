@@ -1,4 +1,4 @@
-"""Five points of a face (eyes, nose, corners of the mouth) by a detector, for protocols that align by them."""
+"""Five points of a face (eyes, nose, corners of the mouth) by a detector."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import torch
 
+from .checkpoint import load_fitting, read_state_dict, sha256
 from .errors import RefStarError
-from .weight_files import load_fitting, read_state_dict, sha256
 
 CONFIDENCE = 0.5
 
 
 def similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Least-squares similarity transform (turn, scale, shift) of points (n, 2) onto others, as a matrix (2, 3)."""
+    """Fit the least-squares similarity transform (rotation, scale, shift) of points (n, 2) onto others, as (2, 3)."""
     # As complex numbers a similarity is z -> a z + b.
     z, w = (p.astype(np.float64) @ (1, 1j) for p in (points, target))
     centred = z - z.mean()
@@ -23,7 +23,7 @@ def similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 class FacePoints:
-    """A face detector by its file: facexlib's RetinaFace (`.pth`, MobileNet or ResNet50) or YuNet (`.onnx`).
+    """Face detector from its file: facexlib's RetinaFace (`.pth`, MobileNet or ResNet50) or YuNet (`.onnx`).
 
     Raises:
         RefStarError: the file is missing or of another network.
@@ -49,10 +49,10 @@ class FacePoints:
         self.net = load_fitting(net, state, weights).eval().to(device)
 
     def __call__(self, img: np.ndarray) -> np.ndarray:
-        """The points of the largest face, (5, 2), x and y in pixels, the eye on the image's left first.
+        """Find the points of the largest face, (5, 2), x and y in pixels, the eye on the image's left first.
 
         Args:
-            img (ndarray): uint8 (H, W, 3) BGR.
+            img: uint8 (H, W, 3) BGR.
 
         Raises:
             RefStarError: no face was found.
@@ -65,6 +65,7 @@ class FacePoints:
         return (best[4:14] if self.name == 'YuNet' else best[5:15]).reshape(5, 2)
 
     def about(self) -> dict[str, str]:
+        """Return what has to stand beside figures: detector, file, sha256."""
         return {'detector': self.name, 'detector_weights': self.weights, 'detector_sha256': sha256(self.weights)}
 
     def _yunet(self, img: np.ndarray) -> np.ndarray:

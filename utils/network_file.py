@@ -1,7 +1,7 @@
-"""A network in one file: its weights, the options that build it, and the frozen networks that it looks through.
+"""A network in one file: its weights, the options that build it, and the files of its frozen networks.
 
 A .safetensors file keeps the options as JSON in its metadata, under `refstar`; a .pth file keeps the same text beside
-`params`. Frozen networks (identity) have no place in a state dict: their files travel as bytes, named by their sha256,
+`params`. Frozen networks (identity) are not in a state dict. Their files are embedded as bytes, named by their sha256,
 or stay outside and are checked against it. Nothing of a file is ever executed.
 """
 
@@ -19,26 +19,37 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import FROZEN, SAFETENSORS, load_file, load_tensors, require_fit, save_atomically, save_tensors
+from .checkpoint import (
+    FROZEN,
+    LEVELS,
+    SAFETENSORS,
+    load_file,
+    load_fitting,
+    load_tensors,
+    save_atomically,
+    save_tensors,
+    sha256,
+    unwrap,
+)
 from .errors import RefStarError
-from .weight_files import sha256
 from .yaml_files import read_yaml_file
 
 VERSION = 1
 KEY = 'refstar'
 PROGRAMS = ('torchscript', 'onnx')  # identity networks whose files are programs: never embedded
-INITIAL = ('decoder_load_path',)  # options that name weights of before training: the file's own take their place
+REMOVED = {'mix': 'selection'}  # options of 0.1.0 that had this value only: dropped
+INITIAL = ('decoder_load_path',)  # options that name weights to start a training from: not needed afterwards
 
 
 @dataclass
 class NetworkFile:
-    """What a file holds.
+    """Content of a network file.
 
     Attributes:
         state: the network's state dict.
         options: block `network_g` that builds it; None if the file does not say.
         hashes: of every weights file that the options name: path -> sha256.
-        embedded: sha256 -> content of those that travel along, uint8 (size,).
+        embedded: sha256 -> content of those that are in the file, uint8 (size,).
     """
 
     state: dict[str, Tensor]
@@ -48,7 +59,7 @@ class NetworkFile:
 
 
 def frozen_blocks(options: Any) -> Iterator[dict[str, Any]]:
-    """The blocks in an option block that name a frozen network (`network`) and its file (`weights`)."""
+    """Find the blocks in an option block that name a frozen network (`network`) and its file (`weights`)."""
     if isinstance(options, dict):
         if isinstance(options.get('network'), str) and isinstance(options.get('weights'), str):
             yield options
@@ -62,7 +73,7 @@ def frozen_blocks(options: Any) -> Iterator[dict[str, Any]]:
 def read_network(
     path: str | Path, options: dict[str, Any] | str | Path | None = None, param_key: str | None = None
 ) -> NetworkFile:
-    """Reads a network's file.
+    """Read a network's file.
 
     Args:
         path: a .safetensors file, or a .pth file of BasicSR.
@@ -75,38 +86,25 @@ def read_network(
     """
     path = Path(path)
     if path.suffix == SAFETENSORS:
-        tensors, metadata = load_tensors(path)
+        state, metadata = load_tensors(path)
         text = metadata.get(KEY)
-        embedded = {name.removeprefix(FROZEN): tensors.pop(name) for name in list(tensors) if name.startswith(FROZEN)}
-        state = tensors
+        embedded = {name.removeprefix(FROZEN): state.pop(name) for name in list(state) if name.startswith(FROZEN)}
     else:
         content = load_file(path)
-        state, text, embedded = _state_of(content, param_key, path), None, {}
-        if isinstance(content.get(KEY), str):
-            text, embedded = content[KEY], content.get('frozen', {})
-    named, hashes = _parse(text, path) if text else (None, {})
+        state = unwrap(content, path, (param_key,) if param_key else LEVELS, bare=not param_key)
+        text, embedded = content.get(KEY), content.get('frozen')
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        raise RefStarError(f'{path}: holds no state dict')
+    named, hashes = _parse(text, path) if isinstance(text, str) else (None, {})
     if options is not None:
         named, hashes = (options if isinstance(options, dict) else network_block(options, path)), {}
     elif named is None and path.suffix != SAFETENSORS:
         named = _block_of_experiment(path)
     used = set(hashes.values())
-    embedded = {digest: data for digest, data in embedded.items() if digest in used}
+    embedded = {digest: data for digest, data in embedded.items() if digest in used} if used else {}
     if not all(isinstance(data, Tensor) and data.dtype == torch.uint8 for data in embedded.values()):
         raise RefStarError(f'{path}: the weights files in it are broken')
     return NetworkFile(state, named, hashes, embedded)
-
-
-def _state_of(content: Any, param_key: str | None, path: Path) -> dict[str, Tensor]:
-    if not isinstance(content, dict):
-        raise RefStarError(f'{path}: holds no state dict')
-    levels = [key for key in ('params_ema', 'params', 'state_dict') if isinstance(content.get(key), dict)]
-    key = param_key or next(iter(levels), None)
-    if param_key and not isinstance(content.get(param_key), dict):
-        raise RefStarError(f'{path}: has no {param_key!r}; it holds: {", ".join(map(str, list(content)[:4]))}')
-    state = content[key] if key else content
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise RefStarError(f'{path}: holds no state dict')
-    return {name.removeprefix('module.'): value for name, value in state.items()}
 
 
 def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -116,15 +114,15 @@ def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         sound = isinstance(options['type'], str) and all(re.fullmatch('[0-9a-f]{64}', x) for x in hashes.values())
         if version == VERSION and not sound:
             raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise RefStarError(f'{path}: the options in its metadata are broken; give them (--options X.yml)') from None
     if version != VERSION:
         raise RefStarError(f'{path}: its options are of version {version}, this program reads {VERSION}: update it')
-    return options, hashes
+    return {key: value for key, value in options.items() if (key, value) not in REMOVED.items()}, hashes
 
 
 def network_block(option_file: str | Path, checkpoint: str | Path) -> dict[str, Any]:
-    """The block of an option file that describes a checkpoint: `network_g` for `net_g_5000.pth`, or for any name.
+    """Find the block of an option file that describes a checkpoint: `network_g` for `net_g_5000.pth` or any other name.
 
     Raises:
         RefStarError: the file is no option file, or has no such block.
@@ -140,7 +138,7 @@ def network_block(option_file: str | Path, checkpoint: str | Path) -> dict[str, 
 
 
 def _block_of_experiment(path: Path) -> dict[str, Any] | None:
-    """Of `experiments/NAME/models/net_g_5000.pth`: from the option file that BasicSR keeps in `experiments/NAME`."""
+    """Find the block of `experiments/NAME/models/net_g_5000.pth` in the option file in that folder."""
     if path.resolve().parent.name != 'models':
         return None
     files = sorted(path.resolve().parent.parent.glob('*.yml'))
@@ -154,7 +152,7 @@ def _block_of_experiment(path: Path) -> dict[str, Any] | None:
 def load_network(
     path: str | Path, device: str | torch.device = 'cpu', options: dict[str, Any] | str | Path | None = None
 ) -> nn.Module:
-    """Builds the network of a file, with its weights, in evaluation mode.
+    """Build the network of a file, with its weights, in evaluation mode.
 
     Args:
         path: a .safetensors or .pth file; of a BasicSR checkpoint `params_ema` is preferred.
@@ -162,13 +160,13 @@ def load_network(
         options: as of :func:`read_network`.
 
     Raises:
-        RefStarError: as :func:`read_network`; nobody says what network it is; or the weights are another network's.
+        RefStarError: as :func:`read_network`; there are no options; or the weights are another network's.
     """
     return build(read_network(path, options), path).to(device)
 
 
 def build(file: NetworkFile, path: str | Path) -> nn.Module:
-    """The network of a file that was read from `path`, in evaluation mode; errors as of :func:`load_network`."""
+    """Build the network of a file that was read from `path`, in evaluation mode; errors as of :func:`load_network`."""
     import basicsr  # noqa: F401  (fills the registries)
     from basicsr.archs import build_network
 
@@ -182,14 +180,12 @@ def build(file: NetworkFile, path: str | Path) -> nn.Module:
         except Exception as error:  # whatever a class raises that is unknown, or takes no such options
             reason = error.args[0] if error.args else type(error).__name__
             raise RefStarError(f'{path}: its network cannot be built here: {reason}') from error
-    require_fit(net, file.state, path)
-    net.load_state_dict(file.state)
-    return net.eval()
+    return load_fitting(net, file.state, path).eval()
 
 
 @contextmanager
 def _unpacked(file: NetworkFile, path: Path) -> Iterator[dict[str, Any]]:
-    """The options with paths of files that are there; embedded ones in a folder that lasts as long as the context."""
+    """Yield the options with paths of existing files; embedded ones are in a temporary folder."""
     options = copy.deepcopy(file.options)
     with TemporaryDirectory(prefix='refstar-') as folder:
         for block in frozen_blocks(options):
@@ -209,7 +205,7 @@ def _unpacked(file: NetworkFile, path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _found(weights: str, path: Path) -> Path:
-    """A weights file that is not embedded: by its path, or beside the network's file."""
+    """Find a weights file that is not embedded: by its path, or beside the network's file."""
     for place in (Path(weights).expanduser(), path.parent / Path(weights).name):
         if place.is_file():
             return place
@@ -223,14 +219,14 @@ def save_network(
     options: dict[str, Any],
     embed_frozen: bool = True,
 ) -> None:
-    """Writes a network into one file that :func:`load_network` builds it from.
+    """Write a network into one file that :func:`load_network` builds it from.
 
     Args:
         net_or_state: the network or its state dict.
         path: .safetensors, or .pth.
         options: block `network_g` of its option file.
-        embed_frozen: the weights files of its frozen networks travel along, and their licences with them. False: only
-            their paths and sha256 are written; the files must be there, or beside the network's, when it is loaded.
+        embed_frozen: embed the weights files of its frozen networks; their licences then apply to the file. False:
+            write only paths and sha256; the files must be there, or beside the network's, when it is loaded.
 
     Raises:
         RefStarError: the options are no plain values, a weights file is missing, or the file cannot be written.
@@ -241,7 +237,7 @@ def save_network(
 
 
 def write_network(file: NetworkFile, path: str | Path, embed_frozen: bool = True) -> None:
-    """Writes what :func:`read_network` reads; arguments and errors as of :func:`save_network`."""
+    """Write what :func:`read_network` reads; arguments and errors as of :func:`save_network`."""
     path, text, embedded = Path(path), None, {}
     if path.suffix not in (SAFETENSORS, '.pth'):
         raise RefStarError(f'{path}: a network is written to a file .safetensors or .pth')
@@ -260,7 +256,7 @@ def write_network(file: NetworkFile, path: str | Path, embed_frozen: bool = True
 
 
 def _packed(file: NetworkFile, embed: bool) -> tuple[dict[str, Any], dict[str, str], dict[str, Tensor]]:
-    """Options as they are written, sha256 of the weights files that they name, and the content of embedded ones."""
+    """Return the options to write, the sha256 of the weights files that they name, and the embedded files."""
     options, hashes, embedded = copy.deepcopy(file.options), {}, {}
     for key in INITIAL:
         for block in (options, options.get('backbone') or {}):

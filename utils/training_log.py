@@ -1,4 +1,4 @@
-"""Reads what BasicSR writes into the logs of a training: losses and validations, of resumed runs too."""
+"""Reading of BasicSR's training logs: losses and validations, also of resumed runs."""
 
 import math
 import re
@@ -36,7 +36,7 @@ class Entry:
 
 @dataclass
 class History:
-    """What was logged in a training so far.
+    """Everything that a training logged.
 
     Attributes:
         entries (dict[int, Entry]): by iteration.
@@ -46,8 +46,8 @@ class History:
     entries: dict[int, Entry] = field(default_factory=dict)
     metrics: dict[tuple[str, str], dict[int, float]] = field(default_factory=dict)
 
-    def forget_after(self, iteration: int) -> None:
-        """A resumed run begins here: what the killed one did later is void."""
+    def drop_after(self, iteration: int) -> None:
+        """Drop what a killed run logged after the checkpoint from which it was resumed."""
         self.entries = {i: entry for i, entry in self.entries.items() if i <= iteration}
         self.metrics = {
             key: {i: v for i, v in values.items() if i <= iteration} for key, values in self.metrics.items()
@@ -55,7 +55,7 @@ class History:
 
 
 def parse_line(line: str) -> Entry | None:
-    """The logged iteration in a line of a log, or None if the line holds none."""
+    """Return the logged iteration in a line of a log, or None if the line holds none."""
     found = _ITERATION.search(line)
     if not found:
         return None
@@ -63,14 +63,8 @@ def parse_line(line: str) -> Entry | None:
     return Entry(int(found[1].replace(',', '')), {name: float(value) for name, value in terms})
 
 
-def read_log(path: str | Path) -> list[Entry]:
-    """All logged iterations of a file in rising order; where a resumed run repeats some, its own count."""
-    entries = filter(None, map(parse_line, Path(path).read_text(encoding='utf-8', errors='replace').splitlines()))
-    return [entry for _, entry in sorted({e.iteration: e for e in entries}.items())]
-
-
 def read_run(folder: Path) -> History:
-    """The history of a run from all its logs; those of resumed runs overlap, and the later one counts.
+    """Read all logs of a run; where a resumed run repeats iterations, the later log counts.
 
     Args:
         folder (Path): `experiments/<name>`, with BasicSR's `train_<name>_<time>.log`.
@@ -92,7 +86,10 @@ def read_run(folder: Path) -> History:
 
 
 def _add(history: History, lines: list[str]) -> None:
-    """Adds a log. BasicSR does not log the iteration of a validation: it follows from val_freq and the last line."""
+    """Add a log.
+
+    BasicSR does not log the iteration of a validation. It follows from val_freq and the last logged iteration.
+    """
     options: dict[str, int] = {}
     start = last = iteration = 0
     dataset, ended = '', False
@@ -102,7 +99,7 @@ def _add(history: History, lines: list[str]) -> None:
             options.setdefault(found[1], int(found[2]))
         elif found := _START.search(line):
             start = last = int(found[1])
-            history.forget_after(start)
+            history.drop_after(start)
         elif entry := parse_line(line):
             history.entries[entry.iteration], last = entry, entry.iteration
         elif _END in line:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import ablation
+import ablation_networks  # noqa: F401  (registers the baselines)
 import ablation_report
 import pytest
 
@@ -49,8 +50,8 @@ def test_options_of_every_variant(case, variant, monkeypatch):
 
 def test_variants_differ_by_what_their_names_say(case):
     made = {name: case.training('refstar', 'x', changes) for name, changes in ablation.VARIANTS.items()}
-    assert made['vanilla cross-attention']['network_g']['mix'] == 'attention'
-    assert made['convex mix, no selection']['network_g']['mix'] == 'everywhere'
+    assert made['vanilla cross-attention']['network_g']['type'] == 'RefSTARVanilla'
+    assert made['convex mix, no selection']['network_g']['type'] == 'RefSTARNoSelection'
     for name, key in (('cycle consistency', 'cycle_opt'), ('identity loss', 'identity_opt')):
         having = [variant for variant, opt in made.items() if key in opt['train']]
         assert having == list(made)[list(made).index(f'+ {name}') :]

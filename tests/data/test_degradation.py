@@ -11,8 +11,8 @@ from scipy.stats import binomtest, chisquare, ks_2samp, kstest
 
 from refstar.data.blur import anisotropic_kernel
 from refstar.data.degradation import PRESETS, Degradation, jpeg
-from refstar.data.images import to_tensor
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import to_tensor
 
 # peers' option files at 512 pixels: sigma, down, noise, JPEG
 PUBLISHED = {

@@ -1,14 +1,11 @@
 """Who is whose reference: folders, csv, stems, lists, lmdb; every wrong list is refused by name."""
 
-from pathlib import Path
-
 import pytest
-from helpers.photos import face, write, write_csv
+from helpers.photos import write_csv
 
-from refstar.curate.collection import parts_of
+from refstar.curate.collection import image_lists
 from refstar.data.collections.listing import Missing
 from refstar.data.collections.manifest import photos_by_identity, read_manifest
-from refstar.data.reference_test_dataset import ReferenceTestDataset
 from refstar.utils.errors import RefStarError
 
 
@@ -167,7 +164,7 @@ def test_ffhq_ref_as_it_is_published(tmp_path):
     ):
         write_csv(root / f'reference_mapping/{split}_references.csv', row, header=header)
         (root / f'id_based_ffhq_split/{split}_image.txt').write_text(row[:9] + '\n')
-    parts = parts_of(str(root), {'dataroot_gt': str(gt)})
+    parts = image_lists(str(root), {'dataroot_gt': str(gt)})
     assert [part.split for part in parts] == ['train', 'val', 'test', 'test']
     entries = [part.read(Missing('error')) for part in parts]
     assert [(len(e), e[0].lq and e[0].lq.parent.name) for e in entries] == [
@@ -178,7 +175,7 @@ def test_ffhq_ref_as_it_is_published(tmp_path):
     ]
     assert entries[0][0].refs == (gt / '00001.png', gt / '00002.png') and parts[0].also == [gt / '00000.png']
     with pytest.raises(RefStarError, match='FFHQ-Ref needs --gt'):
-        parts_of(str(root), {})
+        image_lists(str(root), {})
 
 
 def test_celeba_test_ref_counts_what_is_missing(tmp_path, caplog):
@@ -200,37 +197,6 @@ def test_csv_can_be_cut_by_a_list_of_images(tmp_path):
     opt = {'reference_csv': write_csv(tmp_path / 'a.csv', *rows), 'dataroot_gt': str(tmp_path)}
     (entry,) = read_manifest({**opt, 'split_file': str(tmp_path / 'val_image.txt')})
     assert entry.name == '1'
-
-
-def test_dmdnet_list(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    touch(tmp_path, 'SynLQ/00005_17.png', 'RefsImg/00005/0.png', 'RefsImg/00005/12.png', 'RealLQs/0001.png')
-    Path('lists.txt').write_text('./SynLQ/00005_17.png\t./RefsImg/00005\t./RefsLandmark/00005\n\n./RealLQs/0001.png\n')
-    known, unknown = read_manifest({'dmdnet_list': 'lists.txt'})
-    assert (known.name, known.identity, known.gt) == ('00005_17', 'RefsImg/00005', None)
-    assert [p.name for p in known.refs] == ['0.png', '12.png'] and unknown.refs == ()
-    touch(tmp_path, 'gt/00005_17.png', 'gt/0001.png')
-    assert read_manifest({'dmdnet_list': 'lists.txt', 'dataroot_gt': 'gt'})[0].gt == Path('gt/00005_17.png')
-    assert read_manifest({'dmdnet_list': 'lists.txt', 'dataroot': str(tmp_path)})[0].lq == tmp_path / known.lq
-    for line, message in (
-        ('SynLQ/00005_17.png\tRefsImg/00005', r'lists\.txt:1: expected lq or lq<TAB>id_dir<TAB>landmark_dir'),
-        ('/SynLQ/00005_17.png', 'must be a file name inside'),
-        ('SynLQ/00005_17.png\t../RefsImg\tx', 'must be a file name inside'),
-        ('SynLQ/none.png\tRefsImg/none\tx', r'2 missing: SynLQ/none\.png, RefsImg/none'),
-    ):
-        Path('lists.txt').write_text(line)
-        with pytest.raises(RefStarError, match=message):
-            read_manifest({'dmdnet_list': 'lists.txt'})
-
-
-def test_dmdnet_list_in_the_test_dataset(tmp_path):
-    """An image without references has no arm `wrong` either, and is nobody's stranger."""
-    for name in ('lq/a.png', 'lq/b.png', 'lq/c.png', 'refs/a/1.png', 'refs/b/1.png'):
-        write(tmp_path / name, face(len(name), 16))
-    (tmp_path / 'l.txt').write_text('lq/c.png\nlq/a.png\trefs/a\tx\nlq/b.png\trefs/b\tx\n')
-    data = ReferenceTestDataset({'dmdnet_list': str(tmp_path / 'l.txt'), 'dataroot': str(tmp_path), 'gt_size': 16})
-    valid = [(s['ref_valid'].item(), s['wrong_valid'].item()) for s in (data[0], data[1], data[2])]
-    assert valid == [(False, False), (True, True), (True, True)] and 'gt' not in data[1]
 
 
 def test_meta_info_lists_the_images_to_use(tmp_path):

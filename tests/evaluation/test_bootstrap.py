@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from refstar.metrics.bootstrap import bootstrap
+from refstar.evaluation.bootstrap import bootstrap
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import csv
 import json
+import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,9 +14,10 @@ import torch
 import yaml
 from basicsr.metrics import calculate_psnr
 from basicsr.utils import logger
-from helpers.recipes import OPTIONS, plain
-from helpers.recipes import existing_options as existing_model
+from helpers.browsing import chromium, needs_chromium
 from helpers.shrink import replace_files, shrink
+from test_existing_models import options as existing_model
+from test_shipped_options import OPTIONS, plain
 
 from refstar.data.reference_test_dataset import ReferenceTestDataset
 from refstar.tools.evaluate import main
@@ -309,38 +310,40 @@ def test_a_model_that_takes_no_references_is_refused(model_options, capsys):
     assert 'model_type SRModel: restores no photos with references' in capsys.readouterr().err
 
 
-# ---------------------------------------------------------------- the page
-def test_the_page_holds_everything(folder):
+# ---------------------------------------------------------------- the report
+def test_report_is_escaped_and_self_contained(folder):
     evaluate('--lq', 'gt', '--mapping', 'map.csv', '--refs', 'refs', '--name', '<b>odd & name</b>')
     page = Path('out/report.html').read_text()
     assert '&lt;b&gt;odd &amp; name' in page and '<b>odd' not in page
-    data = json.loads(page.split('id="data">')[1].split('</script>')[0])
-    assert [p['name'] for p in data['photos']] == list(NAMES)
-    labels = ['LQ', 'reference', 'near', 'far', 'GT']
-    assert all([panel['label'] for panel in p['panels']] == labels for p in data['photos'])
-    assert all(panel['large'].startswith('data:image/jpeg') for p in data['photos'] for panel in p['panels'])
-    assert 'http' not in page.replace('http-equiv', '')
+    cards = page.split('<article')[1:]
+    assert [name in card for name, card in zip(NAMES, cards, strict=True)] == [True] * 4
+    assert all(re.findall('alt="(.*?)"', card) == ['LQ', 'reference', 'near', 'far', 'GT'] for card in cards)
+    assert all(card.count('data-large="data:image/jpeg') == 5 for card in cards)
+    assert 'http' not in page
 
 
-def test_many_pictures_lie_beside_the_page(folder, monkeypatch):
+def test_many_pictures_lie_beside_the_report(folder, monkeypatch):
     monkeypatch.setattr('refstar.evaluation.evaluation_report.EMBEDDED', 100)
     evaluate()
     assert len(list(Path('out/pictures').glob('*.jpg'))) == 12  # two methods and the ground truth
-    assert 'pictures/0_0.jpg' in Path('out/report.html').read_text()
+    assert 'data-large="pictures/0_0.jpg"' in Path('out/report.html').read_text()
 
 
-def test_the_page_sorts_in_a_browser(folder):
-    chromium = shutil.which('chromium') or shutil.which('google-chrome')
-    if not chromium:
-        pytest.skip('no chromium')
+@needs_chromium
+def test_report_sorts_and_shows_large_pictures(folder):
     evaluate()
-    page = Path('out/report.html')
-    click = "column.value = 'psnr'; subject.value = '1'; draw(); document.querySelector('.card').click()"
-    page.write_text(page.read_text().replace('</script></html>', f'\n{click}</script></html>'))
-    flags = ['--headless', '--no-sandbox', '--disable-gpu', '--virtual-time-budget=2000', '--dump-dom']
-    done = subprocess.run([chromium, *flags, page.absolute().as_uri()], capture_output=True, text=True, timeout=120)
-    values = {r['image']: float(r['psnr']) for r in rows('images') if r['method'] == 'far'}
-    dom = done.stdout
-    shown = [dom.index(f'<div class="name">{name}') for name in sorted(values, key=values.get)]
-    assert shown == sorted(shown)  # worst first
-    assert '<dialog id="large" open' in dom and f'{min(values, key=values.get)} (1 of 4)' in dom
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(Path('out/report.html').absolute().as_uri())
+        page.select_option('#column', 'psnr')
+        page.select_option('#subject', label='far')
+        values = {r['image']: float(r['psnr']) for r in rows('images') if r['method'] == 'far'}
+        worst_first = sorted(values, key=values.get)
+        assert page.locator('.card > b').all_inner_texts() == worst_first
+        assert f'{values[worst_first[0]]:.2f}' in page.locator('.card').first.inner_text()
+        page.click('.card >> nth=0')
+        page.keyboard.press('ArrowRight')
+        assert page.locator('dialog .bar b').inner_text() == f'{worst_first[1]} (2 of 4)'
+        page.keyboard.press('Escape')
+        page.fill('#search', NAMES[2])
+        assert page.locator('.card > b').all_inner_texts() == [NAMES[2]]

@@ -14,11 +14,11 @@ from helpers.measuring import CLOSE, photo, rgb, scored
 from torch import nn
 
 from refstar.data.face_region import face_oval
+from refstar.evaluation.measures import MeasureSettings, Truth, build_measures
 from refstar.metrics.detail_metric import calculate_detail
-from refstar.metrics.face_lpips_metric import FACE, FaceParser, calculate_flpips
 from refstar.metrics.fid import FeatureNetwork, frechet_distance
 from refstar.metrics.landmark_metric import calculate_lmd
-from refstar.metrics.measures import Settings, Truth, build_measures
+from refstar.metrics.lpips_metric import FACE, FaceParser, calculate_flpips
 from refstar.utils.errors import RefStarError
 
 
@@ -26,7 +26,7 @@ from refstar.utils.errors import RefStarError
 @pytest.mark.parametrize('border', [0, 4])
 def test_psnr_and_ssim(border):
     gt, img = photo(0), photo(1)
-    values = scored(Settings(crop_border=border), Truth(gt), img)
+    values = scored(MeasureSettings(crop_border=border), Truth(gt), img)
     assert values['psnr'] == calculate_psnr(img, gt, border) and values['ssim'] == calculate_ssim(img, gt, border)
     a, b = (x[border : 64 - border, border : 64 - border] for x in (img, gt))
     assert values['psnr'] == pytest.approx(skimage.metrics.peak_signal_noise_ratio(b, a, data_range=255), **CLOSE)
@@ -36,13 +36,13 @@ def test_psnr_and_ssim(border):
 
 
 def test_equal_photos_have_no_psnr():
-    values = scored(Settings(), Truth(photo(0)), photo(0))
+    values = scored(MeasureSettings(), Truth(photo(0)), photo(0))
     assert values['psnr'] == 'equal to the ground truth: infinite' and values['ssim'] == pytest.approx(1)
 
 
 def test_niqe_is_basicsrs_and_needs_some_pixels():
     img = photo(0, 192)
-    niqe = build_measures(Settings())[0][-1].against(Truth())
+    niqe = build_measures(MeasureSettings())[0][-1].against(Truth())
     assert niqe(img) == {'niqe': calculate_niqe(img, 0)}
     assert niqe(photo(0, 128)) == {'niqe': 'NIQE needs 192 pixels, there are 128'}
 
@@ -51,8 +51,10 @@ def test_detail_inside_the_selection_or_the_oval():
     gt, img, region = photo(0), photo(1), np.zeros((64, 64))
     region[10:30] = 1
     for truth, mask in ((Truth(gt, region=region), region), (Truth(gt), face_oval(64))):
-        assert scored(Settings(down=8), truth, img)['detail'] == calculate_detail(img, gt, 8, mask)
-    assert scored(Settings(), Truth(gt), img)['detail'] == calculate_detail(img, gt, 4, face_oval(64))  # 32 of 512
+        assert scored(MeasureSettings(down=8), truth, img)['detail'] == calculate_detail(img, gt, 8, mask)
+    assert scored(MeasureSettings(), Truth(gt), img)['detail'] == calculate_detail(
+        img, gt, 4, face_oval(64)
+    )  # 32 of 512
 
 
 # ---------------------------------------------------------------- LPIPS, fLPIPS
@@ -66,7 +68,7 @@ def saved_backbone(model: lpips.LPIPS, path: Path) -> str:
 def test_lpips_is_that_of_the_package(net, tmp_path):
     torch.manual_seed(0)
     package = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval()
-    settings = Settings(lpips_net=net, lpips_weights=saved_backbone(package, tmp_path / 'net.pth'))
+    settings = MeasureSettings(lpips_net=net, lpips_weights=saved_backbone(package, tmp_path / 'net.pth'))
     with torch.no_grad():
         want = package(rgb(photo(1)), rgb(photo(0))).item()
     assert scored(settings, Truth(photo(0)), photo(1))['lpips'] == pytest.approx(want, **CLOSE)
@@ -77,7 +79,7 @@ def test_flpips_is_lpips_of_the_parsed_face(kind, tmp_path, monkeypatch):
     from facexlib.parsing.bisenet import BiSeNet
     from facexlib.parsing.parsenet import ParseNet
 
-    monkeypatch.setattr('refstar.metrics.face_lpips_metric.SIZE', 64)
+    monkeypatch.setattr('refstar.metrics.lpips_metric.PARSER_SIZE', 64)
     torch.manual_seed(0)
     net = (BiSeNet(19) if kind == 'BiSeNet' else ParseNet(in_size=64, out_size=64, parsing_ch=19)).eval()
     torch.save(net.state_dict(), tmp_path / 'parse.pth')
@@ -93,7 +95,7 @@ def test_flpips_is_lpips_of_the_parsed_face(kind, tmp_path, monkeypatch):
     black = [torch.where(face, rgb(x), torch.tensor(-1.0)) for x in (img, gt)]
     with torch.no_grad():
         want = package(*black).item()
-    found = scored(Settings(parsing_weights=str(tmp_path / 'parse.pth'), **files), Truth(gt), img)
+    found = scored(MeasureSettings(parsing_weights=str(tmp_path / 'parse.pth'), **files), Truth(gt), img)
     assert found['flpips'] == pytest.approx(want, **CLOSE) and found['flpips'] != pytest.approx(found['lpips'], **CLOSE)
     registered = calculate_flpips(img, gt, 'squeeze', files['lpips_weights'], str(tmp_path / 'parse.pth'))
     assert registered == pytest.approx(want, **CLOSE)
@@ -115,7 +117,7 @@ def test_the_classes_of_a_face():
 def test_a_photo_without_a_face_is_said(tmp_path, monkeypatch):
     from facexlib.parsing.bisenet import BiSeNet
 
-    monkeypatch.setattr('refstar.metrics.face_lpips_metric.SIZE', 64)
+    monkeypatch.setattr('refstar.metrics.lpips_metric.PARSER_SIZE', 64)
     net = BiSeNet(19)
     nn.init.zeros_(net.conv_out.conv_out.weight)
     torch.save(net.state_dict(), tmp_path / 'parse.pth')
@@ -133,7 +135,9 @@ def test_lmd_of_facexlibs_network(tmp_path, monkeypatch):
     want = np.sqrt(((points[0] - points[1]) ** 2).sum(1)).mean()
     file = str(tmp_path / 'wflw.pth')
     assert calculate_lmd(photo(1), photo(0), file) == pytest.approx(want, **CLOSE)
-    assert scored(Settings(landmark_weights=file), Truth(photo(0)), photo(1))['lmd'] == pytest.approx(want, **CLOSE)
+    assert scored(MeasureSettings(landmark_weights=file), Truth(photo(0)), photo(1))['lmd'] == pytest.approx(
+        want, **CLOSE
+    )
 
 
 def test_lmd_sees_a_shift(faces_root):

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from helpers.measuring import CLOSE, photo, rgb
 from torch import nn
 
+from refstar.evaluation.measures import MeasureSettings, Truth, build_measures
 from refstar.identity_arch import ARCFACE_112, FFHQ_512
 from refstar.metrics import identity_protocols
 from refstar.metrics.identity_protocols import PROTOCOLS, IdentityScore
-from refstar.metrics.measures import Settings, Truth, build_measures
 from refstar.utils.errors import RefStarError
 from refstar.utils.face_points import FacePoints, similarity
 
@@ -57,7 +57,7 @@ def cosine(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
 
 
 def identity(name: str, path: Path, truth: Truth, img: np.ndarray, **more) -> dict:
-    settings = Settings(id_protocol=name, id_weights=str(path), **more)
+    settings = MeasureSettings(id_protocol=name, id_weights=str(path), **more)
     return build_measures(settings)[0][2].against(truth)(img)
 
 

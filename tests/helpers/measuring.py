@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import torch
 
-from refstar.metrics.measures import Settings, Truth, build_measures
+from refstar.evaluation.measures import MeasureSettings, Truth, build_measures
 
 CLOSE = {'rel': 0, 'abs': 1e-4}
 
@@ -21,7 +21,7 @@ def rgb(img: np.ndarray) -> torch.Tensor:
     return torch.tensor(cv2.cvtColor(img, cv2.COLOR_BGR2RGB).transpose(2, 0, 1)[None] / 127.5 - 1, dtype=torch.float32)
 
 
-def scored(settings: Settings, truth: Truth, img: np.ndarray) -> dict:
+def scored(settings: MeasureSettings, truth: Truth, img: np.ndarray) -> dict:
     values = {}
     for measure in build_measures(settings, truth.gt is not None)[0]:
         values |= measure.against(truth)(img)

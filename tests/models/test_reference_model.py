@@ -86,7 +86,6 @@ def test_the_ema_of_new_parts_is_that_of_the_network(tmp_path, monkeypatch):
         ('train', 'code_opt', {'type': 'CodePredictionLoss'}, 'code_opt needs network_vqgan'),
         ('train', 'person_opt', {'type': 'PersonLoss'}, 'needs a person block'),
         ('network_g', 'value_range', [0, 1], r'value_range: \[-1, 1\]'),
-        ('network_g', 'mix', 'everywhere', 'predicts no selection'),
     ],
 )
 def test_what_cannot_work_is_said(block, key, value, message, tmp_path, monkeypatch):

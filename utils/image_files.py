@@ -1,0 +1,249 @@
+"""Images in files, in memory and as tensors: read and written for every command, data set and metric.
+
+Arrays are RGB uint8 (H, W, 3); tensors are RGB float32 (3, H, W) in [-1, 1]. H, W image size.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from .atomic_files import write_atomically
+from .errors import RefStarError
+
+# Formats to read. Pillow knows more, some of which run programs (EPS: Ghostscript). JPEG includes MPO, of cameras that
+# take several pictures at a time.
+READABLE = ('PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF', 'GIF')
+FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP', '.bmp': 'BMP', '.tif': 'TIFF'}  # to write
+FORMATS['.tiff'] = 'TIFF'
+TRANSPARENT = ('PNG', 'WEBP', 'TIFF')
+MAX_PIXELS = 100_000_000  # of a picture, before and after enlarging
+LEVELS = np.arange(256, dtype=np.float32) / np.float32(255) * 2 - 1  # 8-bit values in [-1, 1]
+BLACK = torch.tensor(-1.0)
+
+
+# ----------------------------------------------------------------- reading
+@contextmanager
+def open_image(source: str | Path | bytes, name: object = None, max_pixels: int | None = None) -> Iterator[Image.Image]:
+    """Open an image of which only the header is read yet; close it at the end.
+
+    Args:
+        source: a file, or its content.
+        name: what to call it in messages. Default: its path.
+        max_pixels: it may have. Default: what Pillow allows.
+
+    Raises:
+        RefStarError: it is no complete image of a `READABLE` format, or too large; also for any error in the `with`.
+    """
+    name = source if name is None else name
+    if max_pixels and Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow refuses twice its own limit, in the whole process
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            with Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=READABLE) as file:
+                if max_pixels:
+                    refuse_large(*file.size, max_pixels, str(name))
+                yield file
+    except FileNotFoundError:
+        raise RefStarError(f'{name}: there is no such file') from None
+    except RefStarError:
+        raise
+    except UnidentifiedImageError:
+        raise RefStarError(f'{name}: is not a readable image ({", ".join(READABLE)}); replace or remove it') from None
+    except Image.DecompressionBombError:
+        limit = max_pixels or 2 * Image.MAX_IMAGE_PIXELS
+        raise RefStarError(f'{name}: is too large (limit: {limit} pixels); shrink it first') from None
+    except Exception as error:  # a broken image can end in almost any exception
+        raise RefStarError(f'{name}: is not a readable image ({error}); replace or remove it') from None
+
+
+def decode_image(source: str | Path | bytes, mode: str, name: object = None) -> np.ndarray:
+    """Read an 8-bit image whole, as its pixels are stored: `RGB` (H, W, 3) or grey `L` (H, W), uint8.
+
+    Pillow is used because OpenCV fills the rest of a truncated JPEG with grey and says nothing.
+
+    Args:
+        source, name: as of :func:`open_image`.
+        mode: 'RGB' or 'L'.
+
+    Raises:
+        RefStarError: it cannot be read or is no complete 8-bit image.
+    """
+    with open_image(source, name) as file:
+        if file.mode.startswith(('I', 'F')):
+            raise RefStarError(f'{name or source}: has {file.mode} pixels; save it with 8 bits a channel')
+        return np.array(file if file.mode == mode else file.convert(mode))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An upright picture.
+
+    Args:
+        rgb: uint8 (H, W, 3).
+        alpha: uint8 (H, W), None where nothing is transparent.
+        grey: whether it shows no colour, so that results show none either.
+        profile: ICC colour profile of its file, kept for writing.
+    """
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None = None
+    grey: bool = False
+    profile: bytes | None = None
+
+    def with_rgb(self, rgb: np.ndarray) -> 'Picture':
+        """Return the same with other pixels, without colour where it had none."""
+        if self.grey:
+            rgb = np.repeat(np.array(Image.fromarray(rgb).convert('L'))[..., None], 3, 2)
+        return replace(self, rgb=rgb)
+
+
+def read_picture(source: str | Path | bytes, max_pixels: int = MAX_PIXELS, name: object = None) -> Picture:
+    """Read a picture of any common form: rotated by EXIF, grey, transparent, CMYK, 16-bit grey, animated (first frame).
+
+    Args:
+        source, name: as of :func:`open_image`.
+        max_pixels: it may have; looked at before any pixel is decoded.
+
+    Raises:
+        RefStarError: it is no complete image, or has more than `max_pixels`.
+    """
+    with open_image(source, name, max_pixels) as file:
+        profile = file.info.get('icc_profile') if file.mode in ('RGB', 'RGBA', 'P') else None
+        return replace(from_pillow(file, str(source if name is None else name)), profile=profile)
+
+
+def refuse_large(width: int, height: int, max_pixels: int, what: str) -> None:
+    """Raise RefStarError where a picture has too many pixels."""
+    if width * height > max_pixels:
+        raise RefStarError(f'{what}: {width}x{height} is too large (limit: {max_pixels} pixels); shrink it first')
+
+
+def from_pillow(file: Image.Image, what: str = 'the picture') -> Picture:
+    """Convert a Pillow image of any mode; 16-bit grey becomes 8-bit.
+
+    Raises:
+        RefStarError: it has 32-bit pixels.
+    """
+    file = ImageOps.exif_transpose(file)
+    if file.mode.startswith(('I', 'F')):
+        values = np.asarray(file)
+        if file.mode == 'F' or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+            raise RefStarError(f'{what}: has 32-bit pixels; save it with 8 or 16 bits a channel')
+        file = Image.fromarray(((values.astype(np.int64) + 128) // 257).astype(np.uint8))
+    alpha = None
+    if file.has_transparency_data:
+        rgba = np.array(file.convert('RGBA'))
+        rgb, alpha = rgba[..., :3].copy(), rgba[..., 3].copy()
+    else:
+        rgb = np.array(file.convert('RGB'))
+    return Picture(rgb, alpha, bool((rgb[..., :1] == rgb[..., 1:]).all()))
+
+
+def picture_of(source: object, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Return a file, a Pillow image, or an array (uint8 (H, W), (H, W, 3) RGB, (H, W, 4) RGBA) as a picture.
+
+    Raises:
+        RefStarError: the file cannot be read, the array has another form, or there are more than `max_pixels`.
+    """
+    if isinstance(source, Picture):
+        return source
+    if isinstance(source, (str, Path)):
+        return read_picture(source, max_pixels)
+    if isinstance(source, Image.Image):
+        refuse_large(*source.size, max_pixels, 'the picture')
+        return from_pillow(source)
+    if not isinstance(source, np.ndarray) or source.dtype != np.uint8 or source.ndim not in (2, 3) or not source.size:
+        what = f'{source.dtype} {source.shape}' if isinstance(source, np.ndarray) else type(source).__name__
+        raise RefStarError(f'a picture must be a path, a Pillow image or an array uint8 (H, W, 3) RGB, got {what}')
+    if source.ndim == 3 and source.shape[2] not in (3, 4):
+        raise RefStarError(f'a picture must be (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, got {source.shape}')
+    return from_pillow(Image.fromarray(source))
+
+
+# ----------------------------------------------------------------- writing
+def write_picture(path: Path, picture: Picture, quality: int = 95) -> None:
+    """Write a picture atomically, by the suffix of its name; make its folder. JPEG has no transparency.
+
+    Raises:
+        RefStarError: the suffix is no format that can be written, or the file cannot be.
+    """
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise RefStarError(f'{path}: cannot write {path.suffix or "a file without suffix"}; use {", ".join(FORMATS)}')
+    try:
+        data = encode_picture(picture, form, quality)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+    except (OSError, ValueError) as error:
+        raise RefStarError(f'cannot write {path}: {error}') from None
+
+
+def encode_picture(picture: Picture, form: str, quality: int = 95) -> bytes:
+    """Encode a picture in one of the `FORMATS`; JPEG has no transparency."""
+    file = Image.fromarray(picture.rgb)
+    if picture.grey:
+        file = file.convert('L')
+    if picture.alpha is not None and form in TRANSPARENT:
+        file.putalpha(Image.fromarray(picture.alpha))
+    profile = {'icc_profile': picture.profile} if picture.profile and not picture.grey and form != 'BMP' else {}
+    buffer = BytesIO()
+    options = {'JPEG': {'quality': quality, 'subsampling': 0}, 'WEBP': {'quality': quality}}.get(form, {})
+    file.save(buffer, form, **options, **profile)
+    return buffer.getvalue()
+
+
+# ----------------------------------------------------------------- tensors
+def to_tensor(img: np.ndarray) -> Tensor:
+    """Convert (H, W, 3), uint8, or float32 in [0, 1], to (3, H, W) float32 in [-1, 1]; both give the same bits."""
+    out = torch.empty(3, *img.shape[:2])
+    if img.dtype == np.uint8:
+        for channel, plane in zip(cv2.split(img), out.numpy(), strict=True):
+            cv2.LUT(channel, LEVELS, plane)
+        return out
+    return torch.add(BLACK, torch.from_numpy(img).permute(2, 0, 1), alpha=2, out=out)
+
+
+def to_image(x: Tensor) -> np.ndarray:
+    """Convert (3, H, W) in [-1, 1] to uint8 (H, W, 3)."""
+    x = ((x.detach().float().clamp(-1, 1) + 1) * 127.5).round()
+    return x.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+def from_basicsr(img: np.ndarray, crop_border: int = 0, input_order: str = 'HWC') -> Tensor:
+    """Convert an image as BasicSR hands it to metrics to a batch of one, (1, 3, H, W).
+
+    Args:
+        img: (H, W, 3), or (3, H, W) with input_order 'CHW'; BGR in [0, 255].
+        crop_border: pixels to leave out along every edge.
+        input_order: 'HWC' or 'CHW'.
+
+    Raises:
+        RefStarError: another shape or order.
+    """
+    if input_order not in ('HWC', 'CHW'):
+        raise RefStarError(f"metric: input_order is {input_order!r}; it must be 'HWC' or 'CHW'")
+    if input_order == 'CHW':
+        img = img.transpose(1, 2, 0)
+    if img.ndim != 3 or img.shape[2] != 3:
+        raise RefStarError(f'metric: expected a colour image (H, W, 3), got shape {img.shape}')
+    h, w = img.shape[:2]
+    img = img[crop_border : h - crop_border, crop_border : w - crop_border, ::-1]
+    return to_tensor(np.ascontiguousarray(img if img.dtype == np.uint8 else np.divide(img, 255, dtype=np.float32)))[
+        None
+    ]
+
+
+def require_same_shape(img: np.ndarray, img2: np.ndarray) -> None:
+    """Raise RefStarError if two images differ in shape."""
+    if img.shape != img2.shape:
+        raise RefStarError(f'metric: images differ in shape: {img.shape} and {img2.shape}')
