@@ -23,7 +23,7 @@ from .run_options import STOCK_DATASETS, STOCK_KEYS, STOCK_MODELS, Loss, Metric,
 
 STOCK_PACKAGES = ('basicsr', 'gfpgan', 'realesrgan')
 BLOCKS = {
-    '': run_options.Run,
+    '': run_options.TopLevel,
     'path': run_options.Path,
     'train': run_options.Train,
     'val': run_options.Val,

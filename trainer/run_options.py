@@ -20,6 +20,7 @@ from refstar.utils.option_block import (
     Numbers,
     OptionBlock,
     Size,
+    as_whole,
 )
 
 
@@ -29,43 +30,41 @@ def _folder_name(name: str) -> str:
     return name
 
 
-class Network(OptionBlock):
+class Built(OptionBlock):
+    """A block with the name of a class or function, and its arguments."""
+
+    model_config = ConfigDict(extra='allow')
+    type: str = Field(description='name of the class or function; the other keys are its arguments')
+
+
+class Network(Built):
     """A network: its class and the arguments of that class."""
 
-    model_config = ConfigDict(extra='allow')
-    type: str = Field(description='class of the network; the other keys are its arguments')
 
-
-class Loss(OptionBlock):
+class Loss(Built):
     """A loss: its class and the arguments of that class."""
 
-    model_config = ConfigDict(extra='allow')
-    type: str = Field(description='class of the loss; the other keys are its arguments')
     loss_weight: Number | None = Field(None, description='factor on the loss, where the class takes it')
 
 
-class Metric(OptionBlock):
+class Metric(Built):
     """A metric: its function and the arguments of that function."""
 
-    model_config = ConfigDict(extra='allow')
-    type: str = Field(description='name of the function; the other keys are its arguments')
     better: Literal['higher', 'lower'] = Field('higher', description='which figures are better')
 
 
-class Optimizer(OptionBlock):
+class Optimizer(Built):
     """An optimizer: its class and the arguments of that class."""
 
-    model_config = ConfigDict(extra='allow')
     type: str = Field(description='any of `torch.optim`, whose other arguments may follow')
     lr: Size = Field(description='learning rate')
     weight_decay: Size | None = Field(None, description='argument of many')
     betas: Numbers | None = Field(None, description='argument of Adam and similar ones')
 
 
-class Scheduler(OptionBlock):
+class Scheduler(Built):
     """The learning rate over the training."""
 
-    model_config = ConfigDict(extra='allow')
     type: str = Field(description='MultiStepLR or CosineAnnealingRestartLR')
     milestones: Numbers | None = Field(None, description='of MultiStepLR: iterations')
     gamma: Number | None = Field(None, description='of MultiStepLR: factor at each of them')
@@ -84,9 +83,9 @@ class Train(OptionBlock):
     """Block `train`, for every model."""
 
     total_iter: Iterations = Field(description='iterations of the training')
-    warmup_iter: Annotated[
-        int, BeforeValidator(lambda x: int(x) if x == -1.0 else x), Field(ge=-1), Expected('a whole number from -1')
-    ] = Field(-1, description='iterations over which the learning rate grows from 0; -1: none')
+    warmup_iter: Annotated[int, BeforeValidator(as_whole), Field(ge=-1), Expected('a whole number from -1')] = Field(
+        -1, description='iterations over which the learning rate grows from 0; -1: none'
+    )
     scheduler: Scheduler | None = Field(None, description='learning rate: `type` and its arguments')
     ema_decay: Annotated[float, Field(ge=0, lt=1), Expected('a number from 0, below 1')] = Field(
         0, description='decay of the moving average of the weights, which is what is tested; 0: none'
@@ -167,7 +166,7 @@ class Path(OptionBlock):
     )
 
 
-class Run(OptionBlock):
+class TopLevel(OptionBlock):
     """Top level of an option file, for every model."""
 
     name: Annotated[

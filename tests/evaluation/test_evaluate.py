@@ -15,9 +15,9 @@ import yaml
 from basicsr.metrics import calculate_psnr
 from basicsr.utils import logger
 from helpers.browsing import chromium, needs_chromium
+from helpers.recipes import OPTIONS, plain
+from helpers.recipes import existing_options as existing_model
 from helpers.shrink import replace_files, shrink
-from test_existing_models import options as existing_model
-from test_shipped_options import OPTIONS, plain
 
 from refstar.data.reference_test_dataset import ReferenceTestDataset
 from refstar.tools.evaluate import main
