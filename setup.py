@@ -21,9 +21,6 @@ FOLDERS = {
     'refstar.options': 'options',
     'refstar.restore': 'restore',
     'refstar.tools': 'tools',
-    'refstar.tools.review': 'tools/review',
-    'refstar.tools.serving': 'tools/serving',
-    'refstar.tools.webapp': 'tools/webapp',
     'refstar.trainer': 'trainer',
     'refstar.utils': 'utils',
 }
@@ -79,8 +76,7 @@ setup(
         'refstar': ['pretrained/*'],
         'refstar.options': ['**/*.yml'],
         **{f'refstar.{name}': ['templates/*'] for name in ('evaluation', 'restore', 'tools', 'utils')},
-    }
-    | {f'refstar.tools.{name}': ['page/*'] for name in ('review', 'serving', 'webapp')},
+    },
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={
