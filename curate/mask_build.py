@@ -112,6 +112,7 @@ def run_stage(folder: Path, items: Sequence, work: Callable[[Sequence], list], t
     starts = range(0, len(items), PART)
     files = [folder / f'{number:05d}.json' for number in range(len(starts))]
     todo = [(file, items[i : i + PART]) for file, i in zip(files, starts, strict=True) if not file.exists()]
+    _use_one_thread()  # before processes are forked: OpenCV cannot end the threads of another process
     for _ in parallel(partial(_finish, work), todo, jobs, title):
         pass
     return [record for file in files for record in _read_json(file)]
@@ -124,6 +125,12 @@ def _finish(work: Callable[[Sequence], list], part: tuple[Path, Sequence]) -> No
     )  # processes would fight over the cores, and the last bits would depend on the number of threads
     torch.set_num_threads(1)
     write_text(file, json.dumps(work(items), indent=1))
+
+
+def _use_one_thread() -> None:
+    """Use one thread a process: the last bits of a result depend on their number."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
 
 
 def _read_json(file: Path) -> Any:
