@@ -40,8 +40,8 @@ def test_high_pass_halves_the_nyquist_frequency():
 def test_detail_is_what_a_shrunk_photo_has_lost(photo):
     assert calculate_detail(photo, photo, down=8) == pytest.approx(1)
     assert calculate_detail(shrink(photo, 8), photo, down=8) < 0.35
-    stranger = np.roll(photo, 37, axis=1)
-    assert abs(calculate_detail(stranger, photo, down=8)) < 0.15
+    other = np.roll(photo, 37, axis=1)
+    assert abs(calculate_detail(other, photo, down=8)) < 0.15
 
 
 def test_detail_ignores_colour_and_contrast(photo):

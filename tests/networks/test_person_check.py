@@ -66,7 +66,7 @@ def test_student_learns_and_encoder_does_not(refsel, term):
 def test_every_photo_meets_every_reference_of_the_batch(refsel):
     lq, refs, gt = images(3, seed=1), images(3, 2, seed=2), images(3, seed=3)
     mask = torch.ones(3, 2, 1, SIZE, SIZE)
-    mask[0, 1] = 0  # a stranger
+    mask[0, 1] = 0  # another person
     valid = torch.tensor([[True, True], [True, False], [True, True]])
     data = {'gt': gt, 'identity': ['a', 'b', 'a'], 'ref_mask': mask, 'mask_known': valid, 'ref_valid': valid}
     verdict = refsel(lq, refs, return_aux=True)[1]['match'].person
