@@ -86,9 +86,9 @@ def broken(tensors: dict, header: dict):
         str([[10**400, 1]] * 5),
         str([[float('nan'), 1]] * 5),
     ):
-        yield tensors, header | {'about': header['about'].replace('"points": null', f'"points": {points}', 1)}
+        yield tensors, header | {'about': header['about'].replace('"points":null', f'"points":{points}', 1)}
     for name in ('person', 'name'):
-        yield tensors, header | {'about': header['about'].replace(f'"{name}": ', f'"{name}": 7, "a": ', 1)}
+        yield tensors, header | {'about': header['about'].replace(f'"{name}":', f'"{name}":7,"a":', 1)}
     yield tensors, header | {'about': '{"person": "x", "references": ' + '[' * 100_000}
     many = MAX_REFERENCES + 1
     stretched = {

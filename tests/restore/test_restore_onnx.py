@@ -8,7 +8,7 @@ from helpers.restoring import SIZE, hue_checker, network, network_file, picture,
 from refstar import RefStarError, Restorer
 from refstar.restore.faces import RestoreSettings
 from refstar.restore.onnx_export import export_onnx
-from refstar.restore.onnx_network import OnnxEngine
+from refstar.restore.onnx_network import OnnxNetwork
 from refstar.tools.bank import main as bank
 from refstar.tools.restore import main
 
@@ -50,7 +50,7 @@ def test_a_batch_of_people_with_different_numbers_of_references(folder):
     guard = hue_checker()
     both = (
         Restorer(network(), identity_checker=guard),
-        Restorer(OnnxEngine(folder / 'net.onnx'), identity_checker=guard),
+        Restorer(OnnxNetwork(folder / 'net.onnx'), identity_checker=guard),
     )
     results = []
     for restorer in both:
