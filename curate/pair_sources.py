@@ -8,7 +8,7 @@ import numpy as np
 
 from refstar.data.images import ImageStore
 from refstar.data.pairs import Face
-from refstar.data.synthetic.match import Photo
+from refstar.data.synthetic.photo_match import Photo
 from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
 
 PAIRS_PER_PERSON = 4  # of procedural people; painting a person costs more than a photo of it
