@@ -20,9 +20,6 @@ FOLDERS = {
     'refstar.options': 'options',
     'refstar.restore': 'restore',
     'refstar.tools': 'tools',
-    'refstar.tools.review': 'tools/review',
-    'refstar.tools.serving': 'tools/serving',
-    'refstar.tools.webapp': 'tools/webapp',
     'refstar.trainer': 'trainer',
     'refstar.utils': 'utils',
 }
@@ -77,14 +74,13 @@ setup(
     package_data={
         'refstar': ['pretrained/*'],
         'refstar.options': ['**/*.yml'],
-        **{f'refstar.{name}': ['templates/*'] for name in ('evaluation', 'restore', 'tools', 'utils')},
-    }
-    | {f'refstar.tools.{name}': ['page/*'] for name in ('review', 'serving', 'webapp')},
+        **{f'refstar.{name}': ['templates/*', '*.yml'] for name in ('evaluation', 'restore', 'tools', 'utils')},
+    },
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={
         'console_scripts': [
-            'basicsr = refstar.tools.basicsr_cli:main',
+            'basicsr = refstar.tools.cli:basicsr',
             'refstar = refstar.tools.cli:main',
         ]
     },

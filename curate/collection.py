@@ -1,29 +1,25 @@
-"""What a path given to `refstar data` holds: its lists of images, each with the split it belongs to."""
+"""What a path given to `refstar data` or `refstar masks build` holds: lists of images, each with its split."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from refstar.data.collections.entry import Entry
-from refstar.data.collections.identity_folders import read_unknown
-from refstar.data.collections.listing import Missing, folder, inside
+from refstar.data.collections.listing import Entry, Missing, Tree, folder, inside
+from refstar.data.collections.lmdb_images import is_meta_info
 from refstar.data.collections.manifest import distinct, form_of, read_entries
-from refstar.data.collections.meta_info import is_meta_info
 from refstar.utils.errors import RefStarError
 from refstar.utils.text_files import read_lines
-
-from .image_tree import Tree
 
 FFHQ_REF_LISTS = 'id_based_ffhq_split'
 DEGRADED = 'test_images'
 
 
 @dataclass(frozen=True)
-class Part:
+class ImageList:
     """One list of images.
 
     Args:
-        name: for reports.
+        name: for messages.
         split: train, val, test ...: nobody may be in two of them.
         opt: dataset options that describe the list; with `dataroot` alone it may also be a folder of unknown people.
         also: further images that belong to this split and are not looked at.
@@ -37,37 +33,39 @@ class Part:
     @property
     def unknown(self) -> bool:
         """Whether it is a folder of photos of unknown people."""
-        return form_of(self.opt).key == 'dataroot' and bool(self._tree().images())
+        return form_of(self.opt) == 'dataroot' and bool(self._tree().names())
 
     @property
     def named(self) -> bool:
         """Whether an identity's name means the same person in other lists too."""
-        return form_of(self.opt).key == 'dataroot' and not self.unknown
+        return form_of(self.opt) == 'dataroot' and not self.unknown
 
-    def read(self, missing: Missing) -> list[Entry]:
-        """Its images; what is missing is told to `missing`.
+    def read(self, missing: Missing) -> Sequence[Entry]:
+        """Read the images; what is missing is noted in `missing`.
 
         Raises:
             RefStarError: a folder or list is malformed.
         """
         if not self.unknown:
             return read_entries(self.opt, missing)
-        if self._tree().folders():
+        tree, split = self._tree(), self.opt.get('split_file')
+        if tree.folders():
             raise RefStarError(f'{self.name}: holds photos beside folders; move the photos into folders of their own')
-        return distinct(read_unknown(self.opt, missing), missing)
+        photos = [inside(tree.root, name, split) for name in read_lines(split)] if split else tree.images()
+        there = (Entry(photo.stem, str(photo), photo, None, ()) for photo in photos if not missing(photo))
+        return distinct(there, missing)
 
     def _tree(self) -> Tree:
         return Tree(folder(self.opt, 'dataroot'), self.opt.get('meta_info_file'))
 
 
-def parts_of(root: str, roots: Mapping, split_files: Sequence[str] = ()) -> list[Part]:
-    """The lists of one path: a folder of identities or of photos, an lmdb, a csv, a list of DMDNet, a `meta_info` file,
-    or the folder of FFHQ-Ref.
+def image_lists(root: str, roots: Mapping, split_files: Sequence[str] = ()) -> list[ImageList]:
+    """Find the lists of one path: a folder of identities or of photos, an lmdb, a csv, a `meta_info` file, or FFHQ-Ref.
 
     Args:
         root: the path.
         roots: `dataroot_gt`, `dataroot_lq`, `dataroot_ref` where they are given.
-        split_files: lists of a part of `root` each, a split by the file's name; else the path is one split.
+        split_files: lists of a share of `root` each, a split by the file's name; else the path is one split.
 
     Raises:
         RefStarError: it is none of these.
@@ -80,8 +78,8 @@ def parts_of(root: str, roots: Mapping, split_files: Sequence[str] = ()) -> list
         return _ffhq_ref(path, roots)
     opt = _options(path, roots)
     if not split_files:
-        return [Part(str(root), str(root), opt)]
-    return [Part(f'{root}: {file}', Path(file).stem, {**opt, 'split_file': file}) for file in split_files]
+        return [ImageList(str(root), str(root), opt)]
+    return [ImageList(f'{root}: {file}', Path(file).stem, {**opt, 'split_file': file}) for file in split_files]
 
 
 def _options(path: Path, roots: Mapping) -> dict:
@@ -95,7 +93,7 @@ def _options(path: Path, roots: Mapping) -> dict:
         _need(roots, path, 'a csv')
         return {'reference_csv': str(path), **roots}
     if not is_meta_info(read_lines(path)[0]):
-        return {'dmdnet_list': str(path), **roots}
+        raise RefStarError(f'{path}: is no csv and no meta_info file (00001.png (512,512,3) a line)')
     _need(roots, path, 'a meta_info file')
     if 'dataroot_ref' in roots:
         return {'meta_info_file': str(path), **roots}
@@ -107,10 +105,10 @@ def _need(roots: Mapping, path: Path, what: str) -> None:
         raise RefStarError(f'{path}: {what} needs --gt, the folder of the images that it names')
 
 
-def _ffhq_ref(path: Path, roots: Mapping) -> list[Part]:
-    """FFHQ-Ref as it is published: three csv, lists of all images by split, and degraded test images."""
+def _ffhq_ref(path: Path, roots: Mapping) -> list[ImageList]:
+    """Find the lists of FFHQ-Ref as it is published: three csv, lists of all images by split, degraded test images."""
     _need(roots, path, 'FFHQ-Ref')
-    parts = []
+    found = []
     for split in ('train', 'val', 'test'):
         table = path / 'reference_mapping' / f'{split}_references.csv'
         if not table.is_file():
@@ -119,14 +117,13 @@ def _ffhq_ref(path: Path, roots: Mapping) -> list[Part]:
         if split != 'test':
             opt.pop('dataroot_lq', None)  # only the test images come degraded
         listed = path / FFHQ_REF_LISTS / f'{split}_image.txt'
-        also = []
-        if listed.is_file():
-            also = [inside(Path(roots['dataroot_gt']), name, str(listed)) for name in read_lines(listed)]
+        names = read_lines(listed) if listed.is_file() else []
+        also = [inside(Path(roots['dataroot_gt']), name, str(listed)) for name in names]
         degraded = sorted((path / DEGRADED).glob('*_degrad')) if split == 'test' and 'dataroot_lq' not in roots else []
         for lq in degraded:
-            parts.append(Part(f'{table} ({lq.name})', split, {**opt, 'dataroot_lq': str(lq)}, also))
+            found.append(ImageList(f'{table} ({lq.name})', split, {**opt, 'dataroot_lq': str(lq)}, also))
         if not degraded:
-            parts.append(Part(str(table), split, opt, also))
-    if not parts:
+            found.append(ImageList(str(table), split, opt, also))
+    if not found:
         raise RefStarError(f'{path}/reference_mapping: there is no train_, val_ or test_references.csv')
-    return parts
+    return found

@@ -1,29 +1,50 @@
-"""Looks at every image of a collection and says what is wrong with it, and whether anybody is in two splits."""
+"""Look at every image of a collection: what is missing, corrupt, small or double, and who is in two splits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from refstar.data.collections.listing import Missing
 from refstar.data.collections.manifest import photos_by_identity
+from refstar.data.images import decode
+from refstar.data.people_clusters import same_person
 from refstar.utils.errors import RefStarError
 from refstar.utils.parallel import parallel
 
-from .collection import Part
-from .image_scan import Scan, require_imagehash, scan, scan_and_hash
-from .near_duplicates import MAX_DISTANCE, near_duplicates
-from .split_leakage import Leak, Membership, leaks
+from .collection import ImageList
 
-DISTANCE = 10  # of 256 bits: what was measured stands in docs/data.md
+HASH_SIDE = 16  # 256 bits; the usual 64 take aligned faces of different people for one photo
+DISTANCE = 10  # bits; what was measured stands in docs/benchmarks.md
+MAX_DISTANCE = 31
 KINDS = ('missing', 'corrupt', 'too small', 'not square', 'duplicate')
 
 
-@dataclass
-class PartReport:
-    """What one part of a collection holds, and what is wrong with it.
+@dataclass(frozen=True)
+class Scan:
+    """One look at an image file.
 
     Args:
-        name, split: of the part.
+        error: why it cannot be read, '' if it can.
+        width, height: in pixels.
+        fingerprint: perceptual hash of 32 bytes, b'' where none was asked for.
+    """
+
+    error: str = ''
+    width: int = 0
+    height: int = 0
+    fingerprint: bytes = b''
+
+
+@dataclass
+class ListReport:
+    """What one list holds, and what is wrong with it.
+
+    Args:
+        name, split: of the list.
         identities: people; 0 where they are not known.
         images: photos (ground truth and references), each counted once.
         degraded: ready LQ images.
@@ -40,78 +61,116 @@ class PartReport:
     problems: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, kind: str, what: str) -> None:
+        """Add a problem."""
         self.problems.setdefault(kind, []).append(what)
 
 
 @dataclass(frozen=True)
-class Report:
-    """The whole result."""
+class Leak:
+    """Somebody in two or more splits.
 
-    parts: list[PartReport]
-    leaks: list[Leak]
+    Args:
+        who: the person's name, or a photo.
+        how: same identity, same file or same photo.
+        splits: split -> a photo of the person in it.
+    """
 
-    @property
-    def problems(self) -> int:
-        return sum(len(found) for part in self.parts for found in part.problems.values())
+    who: str
+    how: str
+    splits: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class _Read:
-    """A part with its photos (photo -> person) and degraded images."""
+    """A list with its photos (photo -> person) and degraded images."""
 
-    part: Part
-    report: PartReport
+    list: ImageList
+    report: ListReport
     photos: dict[Path, str]
     degraded: list[Path]
 
 
-def check(parts: Sequence[Part], min_size: int = 0, distance: int | None = DISTANCE, jobs: int = 1) -> Report:
-    """Checks the lists of a collection.
+def check(
+    lists: Sequence[ImageList], min_size: int = 0, distance: int | None = DISTANCE, jobs: int = 1
+) -> tuple[list[ListReport], list[Leak]]:
+    """Check the lists of a collection.
 
     Args:
-        parts: the lists.
+        lists: the lists.
         min_size: photos with a shorter side are too small.
         distance: bits by which the fingerprints of two photos may differ that count as one; None: do not look.
         jobs: processes.
 
     Raises:
-        RefStarError: a list is malformed, or `distance` is not 0 to MAX_DISTANCE.
+        RefStarError: a list is malformed, `distance` is not 0 to MAX_DISTANCE, or imagehash is not installed.
     """
     if distance is not None:
         if not 0 <= distance <= MAX_DISTANCE:
             raise RefStarError(f'the distance of duplicates must be 0 to {MAX_DISTANCE}, got {distance}')
-        require_imagehash()
-    read = [_read(part) for part in parts]
-    photos = list(dict.fromkeys(photo for one in read for photo in one.photos))
-    degraded = list(dict.fromkeys(lq for one in read for lq in one.degraded))
-    look = scan if distance is None else scan_and_hash
+        _imagehash()
+    found = [_read(one) for one in lists]
+    photos = list(dict.fromkeys(photo for one in found for photo in one.photos))
+    look = partial(scan, hashed=distance is not None)
     scans = dict(zip(photos, parallel(look, photos, jobs, 'photos'), strict=True))
-    degraded = [lq for lq in degraded if lq not in scans]
+    degraded = list(dict.fromkeys(lq for one in found for lq in one.degraded if lq not in scans))
     scans |= zip(degraded, parallel(scan, degraded, jobs, 'degraded'), strict=True)
-    for one in read:
+    for one in found:
         _measure(one, scans, min_size)
     good = [photo for photo in photos if scans[photo].fingerprint]
     groups = [] if distance is None else near_duplicates([scans[photo].fingerprint for photo in good], distance)
     same = [[good[i] for i in group] for group in groups]
-    for group in same:
-        _note_duplicates(read, group)
-    members = [Membership(one.part.split, one.photos, one.part.named, one.part.also) for one in read]
-    return Report([one.report for one in read], leaks(members, same))
+    for one in found:
+        for group in same:
+            _note_duplicates(one, group)
+    return [one.report for one in found], leaks(found, same)
 
 
-def _read(part: Part) -> _Read:
+def scan(path: Path, hashed: bool = False) -> Scan:
+    """Read an image whole and measure it; with its fingerprint if `hashed`."""
+    try:
+        img = decode(path, 'RGB')
+    except RefStarError as error:
+        return Scan(error=str(error))
+    bits = np.packbits(_imagehash().phash(Image.fromarray(img), HASH_SIDE).hash).tobytes() if hashed else b''
+    return Scan('', img.shape[1], img.shape[0], bits)
+
+
+def near_duplicates(fingerprints: Sequence[bytes], distance: int) -> list[list[int]]:
+    """Group fingerprints of which each differs from another of the group in at most `distance` bits.
+
+    All are compared with all: 100,000 of 256 bits take about a minute on a core, much less than to read the photos.
+
+    Returns:
+        Groups of two or more indices, ascending, in the order of their first.
+    """
+    if not fingerprints:
+        return []
+    bits = np.unpackbits(np.frombuffer(b''.join(fingerprints), np.uint8).reshape(len(fingerprints), -1), axis=1)
+    count = bits.shape[1]
+    vectors = (2 * bits.astype(np.float32) - 1) / np.sqrt(count, dtype=np.float32)  # cosine is 1 - 2 * bits / count
+    return [group.tolist() for group in same_person(vectors, (2 * distance + 1) / count) if len(group) > 1]
+
+
+def _imagehash():
+    try:
+        import imagehash
+    except ImportError:
+        raise RefStarError("looking for duplicates needs imagehash: pip install 'refstar[data]'") from None
+    return imagehash
+
+
+def _read(one: ImageList) -> _Read:
     missing = Missing('drop')
-    entries = part.read(missing)
+    entries = one.read(missing)
     people = photos_by_identity(entries)
-    report = PartReport(part.name, part.split, 0 if part.unknown else len(people))
-    for kind, names in missing.found.items():
-        report.problems[kind] = list(names)
+    report = ListReport(one.name, one.split, 0 if one.unknown else len(people))
+    report.problems = {kind: list(names) for kind, names in missing.found.items()}
     if not entries and not report.problems:
-        raise RefStarError(f'{part.name}: no image was found; expected folders of photos, photos, or a list of them')
+        raise RefStarError(f'{one.name}: no image was found; expected folders of photos, photos, or a list of them')
     photos = {photo: person for person, own in people.items() for photo in own}
     degraded = list(dict.fromkeys(entry.lq for entry in entries if entry.lq is not None))
     report.images, report.degraded = len(photos), len(degraded)
-    return _Read(part, report, photos, degraded)
+    return _Read(one, report, photos, degraded)
 
 
 def _measure(one: _Read, scans: dict[Path, Scan], min_size: int) -> None:
@@ -131,11 +190,49 @@ def _measure(one: _Read, scans: dict[Path, Scan], min_size: int) -> None:
     one.report.sizes = (min(sides), max(sides)) if sides else None
 
 
-def _note_duplicates(read: list[_Read], group: list[Path]) -> None:
-    """Adds a group of duplicates to every part that has two of them."""
-    for one in read:
-        own = [path for path in group if path in one.photos]
-        if len(own) > 1:
-            people = {one.photos[path] for path in own}
-            where = '' if one.part.unknown else f' ({"one person" if len(people) == 1 else "DIFFERENT people"})'
-            one.report.add('duplicate', ' = '.join(map(str, own)) + where)
+def _note_duplicates(one: _Read, group: list[Path]) -> None:
+    """Note a group of duplicates, if two of them are in the list."""
+    own = [path for path in group if path in one.photos]
+    if len(own) > 1:
+        people = {one.photos[path] for path in own}
+        where = '' if one.list.unknown else f' ({"one person" if len(people) == 1 else "DIFFERENT people"})'
+        one.report.add('duplicate', ' = '.join(map(str, own)) + where)
+
+
+def leaks(found: Sequence[_Read], same: Sequence[Sequence[Path]] = ()) -> list[Leak]:
+    """Find everybody who is in more than one split.
+
+    Args:
+        found: the lists; several may be of one split.
+        same: groups of photos that are duplicates of each other.
+
+    Returns:
+        One leak for each person, by the strongest evidence: the name of a folder, then a file, then a photo that is
+        there under two names.
+    """
+    by_name: dict[str, dict[str, Path]] = {}
+    by_file: dict[Path, dict[str, Path]] = {}
+    person: dict[Path, str] = {}
+    for one in found:
+        split = one.list.split
+        for photo, name in one.photos.items():
+            if one.list.named:
+                by_name.setdefault(name, {}).setdefault(split, photo)
+            person.setdefault(_file(photo), name)
+        for photo in (*one.photos, *one.list.also):
+            by_file.setdefault(_file(photo), {}).setdefault(split, photo)
+    evidence = [(name, 'same identity', splits) for name, splits in by_name.items()]
+    evidence += [(person.get(file, str(file)), 'same file', splits) for file, splits in by_file.items()]
+    for group in same:
+        splits = {split: photo for photo in reversed(group) for split in by_file[_file(photo)]}
+        evidence.append((person[_file(group[0])], 'same photo', splits))
+    leaking: dict[str, Leak] = {}
+    for who, how, splits in evidence:
+        if len(splits) > 1 and who not in leaking:
+            leaking[who] = Leak(who, how, {split: str(photo) for split, photo in splits.items()})
+    return list(leaking.values())
+
+
+def _file(photo: Path) -> Path:
+    """Return the file itself, whatever way leads to it and whatever suffix a list gives it."""
+    return photo.expanduser().absolute().with_suffix('')

@@ -1,7 +1,6 @@
-"""Packs images into an lmdb in the form of BasicSR, whole or not at all."""
+"""Pack images into an lmdb in the form of BasicSR, whole or not at all."""
 
 import shutil
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import lmdb
 import numpy as np
 from basicsr.utils.lmdb_util import LmdbMaker
 
+from refstar.data.collections.listing import Tree
 from refstar.data.images import decode
 from refstar.utils.errors import RefStarError
 from refstar.utils.parallel import parallel
@@ -17,12 +17,13 @@ from refstar.utils.parallel import parallel
 MAX_KEY = 511  # bytes, of lmdb
 
 
-def write_lmdb(root: Path, images: Sequence[Path], out: Path, compress_level: int = 1, jobs: int = 1) -> None:
-    """Writes images below a root as PNG into an lmdb; the key is the path below the root without suffix.
+def pack_folder(root: Path, out: Path, compress_level: int = 1, jobs: int = 1) -> int:
+    """Write all images below a folder as PNG into an lmdb; return their number.
+
+    The key of an image is its path below the root without suffix.
 
     Args:
         root: folder of the images.
-        images: what to pack.
         out: the lmdb, a new folder that ends in `.lmdb`.
         compress_level: of the PNG, 0 to 9.
         jobs: processes.
@@ -30,6 +31,11 @@ def write_lmdb(root: Path, images: Sequence[Path], out: Path, compress_level: in
     Raises:
         RefStarError: `out` exists or has another ending, two images have one key, or one cannot be read.
     """
+    if not root.is_dir():
+        raise RefStarError(f'{root}: there is no such folder')
+    images = Tree(root).all_images()
+    if not images:
+        raise RefStarError(f'{root}: holds no image')
     if out.suffix != '.lmdb':
         raise RefStarError(f'{out}: the name of an lmdb must end in .lmdb')
     if out.exists():
@@ -41,22 +47,23 @@ def write_lmdb(root: Path, images: Sequence[Path], out: Path, compress_level: in
             raise RefStarError(f'{image}: the key of an lmdb is ASCII without blanks, at most {MAX_KEY} characters')
         if keys.setdefault(key, image) is not image:
             raise RefStarError(f'{image} and {keys[key]} would have the same key {key}; rename one')
-    part = out.with_name(f'.{out.stem}.part.lmdb')
-    shutil.rmtree(part, ignore_errors=True)
+    unfinished = out.with_name(f'.{out.stem}.part.lmdb')
+    shutil.rmtree(unfinished, ignore_errors=True)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        maker = LmdbMaker(str(part), compress_level=compress_level)
+        maker = LmdbMaker(str(unfinished), compress_level=compress_level)
         try:
             codes = parallel(partial(_encode, compress_level=compress_level), images, jobs, 'pack')
             for key, (code, shape) in zip(keys, codes, strict=True):
                 maker.put(code, key, shape)
         finally:
             maker.close()
-        part.rename(out)
+        unfinished.rename(out)
     except (OSError, lmdb.Error) as error:
         raise RefStarError(f'cannot write {out}: {error}') from None
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return len(images)
 
 
 def _encode(path: Path, compress_level: int) -> tuple[bytes, tuple[int, int, int]]:

@@ -1,258 +1,272 @@
-"""Review of selection masks: what a person decides about each triplet, on disk before anything else happens.
+"""Review of selection masks: decisions of a person, each on disk before the next triplet is shown.
 
-Below the root of the collection a review writes `decisions.jsonl` (the journal: the truth), `mask_history/` (every mask
-that was replaced, and every one that replaced it), `mask/<id>.png` (the mask in force) and the column `provenance` of
-`meta.csv`. The last two follow from the first two; after a kill they are put right at the next start.
+`meta.csv` of the collection holds the decisions: column `provenance` is `accepted`, `edited` or `rejected`, column
+`reviewed` is the fingerprint of the mask that was decided on. A painted mask replaces `mask/<id>.png`. Both masks stay
+in `mask_history/`, as `<id>.<fingerprint>.png` and `<id>.<fingerprint>.painted.png`, before `meta.csv` is written; so
+a review that was killed between `meta.csv` and the mask is finished at the next start.
 """
 
 import hashlib
+import json
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
-from refstar.utils.atomic_files import publish, stage, sync_folder, write_atomically
+from refstar.utils.atomic_files import write_atomically
 from refstar.utils.errors import RefStarError
+from refstar.utils.text_files import read_csv
 
-from .mask_png import decode_mask, encode_mask
-from .review_journal import Decision, Journal, Standing
-from .triplet_collection import OutsideRoot, TripletCollection
+from .triplet_collection import TripletCollection, encode_mask
 
+JOURNAL = 'decisions.jsonl'  # of version 0.1.0
 DECIDED = ('accepted', 'edited', 'rejected')
 
 
-class Stale(RefStarError):
-    """The triplet is not what the person saw when deciding."""
+class StaleDecision(RefStarError):
+    """Raised when a triplet changed after it was shown."""
 
 
-class NotSaved(RefStarError):
-    """The disk did not take the decision."""
+@dataclass(frozen=True)
+class Seen:
+    """A triplet as it was shown; a decision hands it back.
+
+    Args:
+        name: id of the triplet.
+        provenance: of the mask.
+        reviewed: column `reviewed` of `meta.csv`.
+        data: content of the mask file.
+        mask: (H, W) uint8; None where the mask file or the reference is broken.
+        problem: what is broken, '' for nothing.
+    """
+
+    name: str
+    provenance: str
+    reviewed: str
+    data: bytes
+    mask: np.ndarray | None
+    problem: str
 
 
 class MaskReview:
-    """The decisions on the triplets of a collection; one object at a time per collection, safe for threads.
+    """Decide on the triplets of a collection. One process at a time; safe for threads.
 
     Args:
         root: folder of the collection.
 
     Attributes:
-        states: id -> provenance, as it will stand in `meta.csv`.
         notes: what the person who starts the review should know.
 
     Raises:
-        RefStarError: the folder is no collection, or is being reviewed already.
+        RefStarError: the folder is no collection, cannot be written to, or is being reviewed or built already.
     """
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path) -> None:
         self.collection = TripletCollection(root)
         self.notes: list[str] = []
-        self._lock = threading.Lock()
+        self._threads = threading.Lock()
         self._history = self.collection.root / 'mask_history'
-        self._journal = Journal(self.collection.root / 'decisions.jsonl')
+        self._held = ExitStack()
+        self._held.enter_context(review_lock(self.collection.root))
         try:
-            self.states = {name: self._state_at_start(name) for name in self.collection.triplets}
             self._history.mkdir(exist_ok=True)
-            sync_folder(self.collection.root)
             self.collection.require_inside(self._history)
-            self._repair()
-            self.fold()
+            if self.collection.require_inside(self.collection.root / JOURNAL).exists():
+                self._fold_journal()
+                self.collection = TripletCollection(root)
+            self._standing = {
+                name: (triplet.provenance, triplet.reviewed) for name, triplet in self.collection.triplets.items()
+            }
+            self._finish_masks()
         except BaseException as error:
-            self._journal.close()
+            self.close()
             if isinstance(error, OSError):
                 raise RefStarError(f'{self.collection.root}: cannot be written to ({error})') from error
             raise
         if gone := self.collection.left_out:
-            self.notes.append(
-                f'left out, files missing, of a kind browsers do not show, or links out of the folder: {_some(gone)}'
-            )
-
-    def _state_at_start(self, name: str) -> str:
-        """The journal's; but where no decision stands, and meta.csv does not hold one either, that of meta.csv."""
-        state, record = self.collection[name].provenance, self._journal.record(name)
-        return record.last.now.state if record.last and (record.past or state in DECIDED) else state
-
-    def summary(self, name: str) -> dict:
-        """The short form of a triplet."""
-        triplet, record = self.collection[name], self._journal.record(name)
-        return {
-            'id': name,
-            'identity': triplet.identity,
-            'confidence': triplet.confidence,
-            'state': self.states[name],
-            'reviewed': bool(record.past),
-            'version': record.version,
-        }
-
-    def look(self, name: str) -> dict:
-        """What a person has to know to decide on a triplet; the decision hands back its `version` and `mask`."""
-        with self._lock:
-            return self._look(name)
-
-    def _look(self, name: str) -> dict:
-        data = self.collection.read(name, 'mask')
-        width, height, problem = 0, 0, ''
-        try:
-            width, height = self.collection.size(name)
-            decode_mask(data, (width, height), f'mask/{name}.png')
-        except OutsideRoot:
-            raise
-        except RefStarError as error:
-            problem = str(error)
-        return {
-            **self.summary(name),
-            'mask': _sha256(data),
-            'details': self.collection[name].details,
-            'problem': problem,
-            'width': width,
-            'height': height,
-        }
-
-    def counts(self) -> dict:
-        """How many triplets there are, of each state, and of each state the reviewed ones."""
-        reviewed = Counter(state for name, state in self.states.items() if self._journal.record(name).past)
-        return {'total': len(self.states), 'states': Counter(self.states.values()), 'reviewed': reviewed}
-
-    def decide(self, name: str, action: str, version: int, seen: str, edited: bytes = b'') -> dict:
-        """Takes a decision; it is on disk when this returns.
-
-        Args:
-            name: id of the triplet.
-            action: `accept`, `reject` or `undo` (takes back the latest decision on this triplet that still stands).
-            version: the version that the person saw.
-            seen: sha256 of the mask that the person saw.
-            edited: with `accept`, the mask as the person changed it: a PNG; empty if it was not changed.
-
-        Returns:
-            The triplet as `look` gives it.
-
-        Raises:
-            Stale: version or mask have changed since.
-            NotSaved: the disk did not take it.
-            RefStarError: the decision makes no sense, or the mask is no 8-bit grey PNG of the reference's size.
-        """
-        with self._lock:
-            data = self.collection.read(name, 'mask')
-            if action not in ('accept', 'reject', 'undo'):
-                raise RefStarError(f'an action is accept, reject or undo, not {action!r}')
-            if edited and action != 'accept':
-                raise RefStarError('a changed mask can only be accepted')
-            if version != self._journal.record(name).version or seen != _sha256(data):
-                raise Stale(f'{name} was decided or changed elsewhere since it was shown; nothing was saved')
-            try:
-                if action == 'accept':
-                    state, new = self._accepted(name, data, edited)
-                elif action == 'reject':
-                    state, new = 'rejected', data
-                else:
-                    state, new = self._before(name, data)
-                self._take(name, action, state, data, new)
-            except OSError as error:
-                raise NotSaved(f'{name}: the decision could not be written: {error}') from error
-            return self._look(name)
-
-    def _accepted(self, name: str, data: bytes, edited: bytes) -> tuple[str, bytes]:
-        """State and mask file after an acceptance."""
-        size = self.collection.size(name)
-        mask, new = decode_mask(data, size, f'mask/{name}.png'), data
-        if edited:
-            drawn = decode_mask(edited, size, 'the changed mask')
-            new = data if np.array_equal(drawn, mask) else encode_mask(drawn)
-        first = next(iter(self._journal.record(name).past), Standing(self.states[name], _sha256(data)))
-        by_hand = first.state == 'edited' or first.mask != _sha256(new)
-        return 'edited' if by_hand else 'accepted', new
-
-    def _before(self, name: str, data: bytes) -> tuple[str, bytes]:
-        """State and mask file before the latest decision that still stands."""
-        past = self._journal.record(name).past
-        if not past:
-            raise RefStarError(f'{name}: there is no decision to undo')
-        same = past[-1].mask == _sha256(data)
-        return past[-1].state, data if same else self._from_history(name, past[-1].mask)
-
-    def _take(self, name: str, action: str, state: str, old: bytes, new: bytes) -> None:
-        """The masks go into the history, then the decision into the journal, then the new mask into `mask/`."""
-        now, was = Standing(state, _sha256(new)), Standing(self.states[name], _sha256(old))
-        if new == old:
-            self._write(name, action, now, was)
-            return
-        self._keep(name, old)
-        self._keep(name, new)
-        path = self.collection.file(name, 'mask')
-        part = stage(path, new)
-        self._write(name, action, now, was)
-        publish(part, path)  # killed before this, `_repair` does it at the next start
-
-    def _write(self, name: str, action: str, now: Standing, was: Standing) -> None:
-        time = datetime.now(timezone.utc).isoformat(timespec='milliseconds')
-        self._journal.append(Decision(name, self._journal.record(name).version + 1, action, now, was, time))
-        self.states[name] = now.state
-
-    def _history_file(self, name: str, mask: str) -> Path:
-        return self._history / f'{name}.{mask[:16]}.png'
-
-    def _keep(self, name: str, data: bytes) -> None:
-        path = self._history_file(name, _sha256(data))
-        if not path.exists():
-            write_atomically(path, data)
-
-    def _from_history(self, name: str, mask: str) -> bytes:
-        path = self.collection.require_inside(self._history_file(name, mask))
-        data = path.read_bytes() if path.is_file() else b''
-        if _sha256(data) != mask:
-            raise RefStarError(f'{path}: is missing or was changed; without it the mask of then cannot be had')
-        return data
-
-    def _repair(self) -> None:
-        """Makes `mask/` agree with the journal, or the journal with a mask that another program replaced."""
-        if self._journal.torn:
-            self.notes.append('the last review was killed while it wrote a decision; that one was never confirmed')
-        for folder in (self.collection.root / 'mask', self._history):
-            for part in folder.glob('.*.part'):
-                part.unlink()
-        changed = []
-        for name in self.states:
-            record = self._journal.record(name)
-            if record.last is None:
-                continue
-            now, was = record.last.now, record.last.was
-            found = _sha256(self.collection.read(name, 'mask'))
-            if found == now.mask:
-                continue
-            if found == was.mask and self._history_file(name, now.mask).exists():
-                write_atomically(self.collection.file(name, 'mask'), self._from_history(name, now.mask))
-                continue
-            changed.append(name)
-            meta = self.collection[name].provenance
-            state = record.past[0].state if record.past and meta == now.state else meta
-            self._write(name, 'changed', Standing(state, found), now)
-        if changed:
-            self.notes.append(
-                f'another program replaced masks after their decision; review them again: {_some(changed)}'
-            )
-
-    def fold(self) -> None:
-        """Writes the decisions into `meta.csv`, whole or not at all.
-
-        Raises:
-            RefStarError: meta.csv cannot be read or written.
-        """
-        with self._lock:
-            decided = {name: state for name, state in self.states.items() if self._journal.record(name).last}
-            self.collection.write_provenance(decided)
+            self.notes.append(f'left out, files missing or links out of the folder: {_some(gone)}')
 
     def close(self) -> None:
-        """Folds, and lets another process review."""
+        """Let another process review."""
+        self._held.close()
+
+    # ----------------------------------------------------------------- what there is
+    def is_done(self, name: str) -> bool:
+        """Return whether a decision on the triplet stands."""
+        return bool(self._standing[name][1])
+
+    def provenance(self, name: str) -> str:
+        """Return the provenance of the mask."""
+        return self._standing[name][0]
+
+    def counts(self) -> Counter:
+        """Count the decisions that stand, by provenance."""
+        return Counter(provenance for provenance, reviewed in self._standing.values() if reviewed)
+
+    def look(self, name: str) -> Seen:
+        """Return a triplet to decide on.
+
+        Raises:
+            RefStarError: there is no such triplet, or its mask file cannot be read.
+        """
+        data, mask, problem = self.collection.read(name, 'mask'), None, ''
         try:
-            self.fold()
-        finally:
-            self._journal.close()
+            mask = self.collection.read_mask(name)
+        except RefStarError as error:
+            problem = str(error)
+        return Seen(name, *self._standing[name], data, mask, problem)
+
+    # ----------------------------------------------------------------- decisions
+    def accept(self, seen: Seen, painted: np.ndarray | None = None) -> Seen:
+        """Accept a mask; on disk when this returns.
+
+        Args:
+            seen: the triplet as it was shown.
+            painted: (H, W) uint8, the mask as the person changed it; None: as it was shown.
+
+        Returns:
+            The triplet as it stands now.
+
+        Raises:
+            StaleDecision: the triplet changed since it was shown.
+            RefStarError: the mask is broken or has the wrong size, or the disk does not take the decision.
+        """
+        if seen.mask is None:
+            raise RefStarError(f'{seen.problem}; this pair can only be rejected')
+        if painted is not None and painted.shape != seen.mask.shape:
+            raise RefStarError(f'{seen.name}: the painted mask must have the size of the reference')
+        if painted is not None and not np.array_equal(painted, seen.mask):
+            return self._write(seen, 'edited', encode_mask(painted))
+        by_person = seen.provenance == 'edited' or self._kept(seen.name, fingerprint(seen.data), '.painted').is_file()
+        return self._write(seen, 'edited' if by_person else 'accepted', seen.data)
+
+    def reject(self, seen: Seen) -> Seen:
+        """Reject a pair; on disk when this returns. Arguments, result and errors as of :meth:`accept`."""
+        return self._write(seen, 'rejected', seen.data)
+
+    def undo(self, before: Seen, after: Seen) -> Seen:
+        """Take back a decision, mask included; on disk when this returns.
+
+        Args:
+            before: the triplet as it was shown before the decision.
+            after: what the decision returned.
+
+        Raises:
+            StaleDecision: it was decided on again since.
+            RefStarError: the disk does not take it.
+        """
+        return self._write(after, before.provenance, before.data, before.reviewed)
+
+    def _write(self, seen: Seen, provenance: str, data: bytes, reviewed: str | None = None) -> Seen:
+        name = seen.name
+        reviewed = fingerprint(data) if reviewed is None else reviewed
+        with self._threads:
+            now = self.collection.read(name, 'mask')
+            if now != seen.data or self._standing[name] != (seen.provenance, seen.reviewed):
+                raise StaleDecision(f'{name} was decided or changed elsewhere since it was shown; nothing was saved')
+            try:
+                if data != now:
+                    self._keep(name, now, '')
+                    self._keep(name, data, '.painted' if provenance == 'edited' else '')
+                self.collection.update({name: {'provenance': provenance, 'reviewed': reviewed}})
+                self._standing[name] = provenance, reviewed
+                if data != now:
+                    write_atomically(self.collection.triplets[name].files['mask'], data)
+            except OSError as error:
+                raise RefStarError(f'{name}: the decision could not be written: {error}') from error
+        return self.look(name)
+
+    def _kept(self, name: str, mark: str, suffix: str = '') -> Path:
+        return self._history / f'{name}.{mark}{suffix}.png'
+
+    def _keep(self, name: str, data: bytes, suffix: str) -> None:
+        if not any(self._kept(name, fingerprint(data), other).exists() for other in {'.painted', suffix}):
+            write_atomically(self._kept(name, fingerprint(data), suffix), data)
+
+    # ----------------------------------------------------------------- at the start
+    def _finish_masks(self) -> None:
+        """Finish masks whose decision was killed, and put back to do what another program replaced since."""
+        replaced = {}
+        for name, (provenance, reviewed) in self._standing.items():
+            found = fingerprint(self.collection.read(name, 'mask')) if reviewed else ''
+            if found == reviewed:
+                continue
+            wanted, ours = ([self._kept(name, mark, end) for end in ('.painted', '')] for mark in (reviewed, found))
+            wanted = next((path for path in wanted if path.is_file()), None)
+            if wanted and any(path.is_file() for path in ours):
+                write_atomically(self.collection.triplets[name].files['mask'], wanted.read_bytes())
+            else:
+                replaced[name] = {'provenance': 'proposed' if provenance in DECIDED else provenance, 'reviewed': ''}
+        if replaced:
+            self.collection.update(replaced)
+            self._standing |= {name: (row['provenance'], '') for name, row in replaced.items()}
+            self.notes.append(
+                f'another program replaced masks after their decision; review them again: {_some(list(replaced))}'
+            )
+
+    def _fold_journal(self) -> None:
+        """Write the decisions of version 0.1.0 into `meta.csv` and rename its journal."""
+        journal, last, standing = self.collection.root / JOURNAL, {}, Counter()
+        for number, line in enumerate(journal.read_bytes().split(b'\n')[:-1], 1):  # an unfinished line never counted
+            try:
+                decision = json.loads(line)
+                name, action, now = decision['id'], decision['action'], decision['now']
+                last[name] = now['state'], now['mask']
+            except (ValueError, KeyError, TypeError) as error:
+                raise RefStarError(f'{journal}:{number}: is no decision ({error}); move the file away') from None
+            step = {'accept': 1, 'reject': 1, 'undo': -1}.get(action)
+            standing[name] = 0 if step is None else standing[name] + step
+        rows = {}
+        for name in last.keys() & self.collection.triplets.keys():
+            state, mask = last[name]
+            rows[name] = {'provenance': state, 'reviewed': mask[:16] if standing[name] > 0 else ''}
+        self.collection.update(rows)
+        journal.rename(journal.with_suffix('.jsonl.folded'))
+        self.notes.append(f'{JOURNAL} of version 0.1.0 was read into meta.csv and renamed to {JOURNAL}.folded')
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+@contextmanager
+def review_lock(root: Path):
+    """Hold the collection for one review or one build.
+
+    Raises:
+        RefStarError: another process holds it.
+    """
+    lock = FileLock(root / '.review.lock', timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RefStarError(f'{root}: another review or build of this folder is running; end it first') from None
+    except OSError as error:
+        raise RefStarError(f'{root}: cannot be written to ({error})') from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def decided(root: Path) -> dict[str, dict[str, str]]:
+    """Read which triplets of a collection a person decided on: id -> its columns `provenance` and `reviewed`.
+
+    Raises:
+        RefStarError: `meta.csv` is malformed, or decisions of version 0.1.0 are still in its journal.
+    """
+    if (root / JOURNAL).exists():
+        raise RefStarError(f'{root / JOURNAL}: was written by version 0.1.0; run `refstar masks review {root}` once')
+    if not (root / 'meta.csv').exists():
+        return {}
+    rows = [row for _, row in read_csv(str(root / 'meta.csv'), ['id'])]
+    return {r['id']: {key: r[key] for key in ('provenance', 'reviewed')} for r in rows if r.get('reviewed')}
+
+
+def fingerprint(data: bytes) -> str:
+    """Return the first 16 hex digits of the sha256 of a file's content."""
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _some(names: Sequence[str]) -> str:

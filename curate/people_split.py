@@ -1,18 +1,117 @@
-"""Divides people into train, val and test, and pairs photos of unknown people with their references."""
+"""Divide people into train, val and test, so that nobody is in two of them, and pair photos with their references."""
 
-from collections.abc import Sequence
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
-from refstar.data.collections.reference_csv import Row
-from refstar.data.people_clusters import farthest_first
+from refstar.data.collections.listing import Missing, Tree
+from refstar.data.collections.reference_csv import Row, read_reference_csv, write_reference_csv
+from refstar.data.images import ImageStore
+from refstar.data.people_clusters import farthest_first, same_person
+from refstar.identity_arch import IdentityEncoder
+from refstar.utils.device import choose_device
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import to_tensor
+from refstar.utils.text_files import write_text
+
+from .collection import ImageList, image_lists
 
 SPLITS = ('train', 'val', 'test')
+SIZE = 256  # photos are resized to it, so that they fit in a batch; the networks see 112 to 224 pixels of them
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class UnknownPeople:
+    """How photos of unknown people are grouped and paired.
+
+    Args:
+        network, weights, prepare: of the face-recognition network, as `IdentityEncoder` takes them.
+        distance: cosine distance below which two photos are of one person; FFHQ-Ref's, for the ArcFace used there.
+        split_distance: people nearer than this share a split; None: `distance`.
+        max_refs, min_refs: references of a photo at most, and at least (photos with fewer get no row).
+        test_distance: references nearer to the photo than this are left out of the test csv, as FFHQ-Ref did.
+    """
+
+    network: str | None = None
+    weights: str | None = None
+    prepare: str | None = None
+    distance: float = 0.4
+    split_distance: float | None = None
+    max_refs: int = 9
+    min_refs: int = 1
+    test_distance: float = 0.1
+
+
+@dataclass(frozen=True)
+class _People:
+    """What is divided.
+
+    Args:
+        lines: person (or group of people who are much alike) -> lines for the list of the split.
+        rows: (split, person or group) -> rows for the csv of that split.
+        how: how people were found, for split.json.
+    """
+
+    lines: dict[str, list[str]]
+    rows: Callable[[str, str], list[Row]]
+    how: dict
+
+
+def split_people(
+    root: str,
+    out: Path,
+    fractions: Sequence[float],
+    seed: int,
+    overwrite: bool = False,
+    unknown: UnknownPeople | None = None,
+    jobs: int = 1,
+) -> None:
+    """Write `{train,val,test}.txt`, csv of references where there are any, and `split.json`; print counts.
+
+    Args:
+        root: a folder (or lmdb) of people's folders, a csv of FFHQ-Ref, or a folder of photos of unknown people.
+        out: folder of the lists.
+        fractions, seed: of `divide`.
+        overwrite: replace lists that are there.
+        unknown: what to do about unknown people.
+        jobs: processes that read photos.
+
+    Raises:
+        RefStarError: `root` cannot be split, or `out` holds lists already.
+    """
+    lists = [out / name for split in SPLITS for name in (f'{split}.txt', f'{split}_references.csv')]
+    old = [path for path in (*lists, out / 'split.json') if path.exists()]
+    if old and not overwrite:
+        raise RefStarError(f'{old[0]} exists already; give another --out, or --overwrite')
+    people = _people(root, unknown or UnknownPeople(), jobs)
+    splits = divide(list(people.lines), fractions, seed)
+    for path in old:
+        path.unlink()
+    summary = {}
+    for name, members in splits.items():
+        lines = [line for person in members for line in people.lines[person]]
+        rows = [row for person in members for row in people.rows(name, person)]
+        if lines:
+            write_text(out / f'{name}.txt', '\n'.join(lines) + '\n')
+        if rows:
+            with_lq = name != 'train' or any(row.lq != row.gt for row in rows)
+            write_reference_csv(out / f'{name}_references.csv', rows, with_lq)
+        summary[name] = {'people': len(members), 'lines': len(lines), 'rows': len(rows)}
+        print(f'{name}: {len(members)} people, {len(lines)} lines, {len(rows)} rows of csv')
+    done = {'root': root, 'fractions': list(fractions), 'seed': seed, **people.how, 'splits': summary}
+    write_text(out / 'split.json', json.dumps(done, indent=1) + '\n')
 
 
 def divide(people: Sequence[str], fractions: Sequence[float], seed: int) -> dict[str, list[str]]:
-    """Divides people at random; the same people, fractions and seed give the same splits.
+    """Divide people at random; the same people, fractions and seed give the same splits.
 
     Args:
         people: names; their order does not matter.
@@ -43,7 +142,7 @@ def divide(people: Sequence[str], fractions: Sequence[float], seed: int) -> dict
 def reference_rows(
     photos: Sequence[str], embeddings: np.ndarray, max_refs: int, min_refs: int = 1, min_distance: float = 0
 ) -> list[Row]:
-    """One person's photos, each with the others as references, ordered by farthest-point sampling.
+    """Pair each photo of a person with the others as references, ordered by farthest-point sampling.
 
     Args:
         photos: file names, n.
@@ -60,3 +159,108 @@ def reference_rows(
         if len(refs) >= max(min_refs, 1):
             rows.append(Row('', name, name, tuple(refs)))
     return rows
+
+
+def _people(root: str, unknown: UnknownPeople, jobs: int) -> _People:
+    if Path(root).suffix == '.csv':
+        rows = defaultdict(list)
+        for row in read_reference_csv(root):
+            rows[row.person].append(row)
+        lines = {person: list(dict.fromkeys(row.gt for row in own)) for person, own in rows.items()}
+        return _People(lines, lambda _, person: rows[person], {'people': 'rows of the csv that share a file'})
+    first, *more = image_lists(root, {})
+    if not more and first.unknown:
+        return _unknown_people(first, unknown, jobs)
+    if not more and first.named:
+        tree = Tree(Path(root).expanduser())
+        people = {name: [name] for name in tree.folders() if tree.names(name)}
+        return _People(people, lambda *_: [], {'people': 'folders'})
+    raise RefStarError(f'{root}: give a folder with folders of photos, a folder of photos, or a csv')
+
+
+def _unknown_people(photos: ImageList, how: UnknownPeople, jobs: int) -> _People:
+    """Group photos by embedding: people by `distance`, and people who are much alike by `split_distance`."""
+    if not how.network or not how.weights:
+        raise RefStarError(
+            f'{photos.name}: holds photos of unknown people; give --network and --weights of a face-recognition network'
+        )
+    apart = how.distance if how.split_distance is None else how.split_distance
+    if not 0 < how.distance <= apart < 2:
+        raise RefStarError(f'0 < --distance <= --split_distance < 2 must hold, got {how.distance} and {apart}')
+    root, missing = Path(photos.name).expanduser(), Missing('drop')
+    found = [entry.gt for entry in photos.read(missing)]
+    missing.settle(photos.name)
+    found, embeddings, unread, sha256 = embed(found, how.network, how.weights, how.prepare, jobs)
+    for error in unread[:5]:
+        print(f'left out: {error}')
+    if unread:
+        print(f'{len(unread)} photos were left out; refstar data check {photos.name} lists them')
+    names = [photo.relative_to(root).as_posix() for photo in found]
+    people = same_person(embeddings, how.distance)
+    groups = {f'{i:06d}': own for i, own in enumerate(same_person(embeddings, apart))}
+    alone = sum(len(own) == 1 for own in people)
+    print(f'{len(names)} photos of {len(people)} people, {alone} of them with one photo only; {len(groups)} groups')
+
+    def rows(split: str, group: str) -> list[Row]:
+        nearest = how.test_distance if split == 'test' else 0
+        found = []
+        for own in same_person(embeddings[groups[group]], how.distance):
+            own = groups[group][own]
+            found += reference_rows([names[i] for i in own], embeddings[own], how.max_refs, how.min_refs, nearest)
+        return found
+
+    lines = {group: [names[i] for i in own] for group, own in groups.items()}
+    settings = {key: value for key, value in asdict(how).items() if key != 'weights'}
+    method = {'people': 'connected components of embeddings', 'sha256': sha256, 'left_out': len(unread)}
+    return _People(lines, rows, {**method, **settings})
+
+
+class _Photos(Dataset):
+    """The photos to embed: (image (3, SIZE, SIZE) RGB in [-1, 1], error), the error is '' where it could be read."""
+
+    def __init__(self, photos: Sequence[Path]) -> None:
+        self.photos, self.store = photos, ImageStore(SIZE, resize=True)
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, str]:
+        try:
+            return to_tensor(self.store(self.photos[index])), ''
+        except RefStarError as error:
+            return torch.zeros(3, SIZE, SIZE), str(error)
+
+
+def embed(
+    photos: Sequence[Path], network: str, weights: str, prepare: str | None, jobs: int
+) -> tuple[list[Path], np.ndarray, list[str], str]:
+    """Embed FFHQ-aligned photos.
+
+    Args:
+        photos: files.
+        network, weights, prepare: of `IdentityEncoder`.
+        jobs: processes that read.
+
+    Returns:
+        The photos that could be read, their embeddings (n, d) float32 of length 1, the errors of the others, and the
+        sha256 of the weights.
+
+    Raises:
+        RefStarError: the network cannot be built, or no photo could be read.
+    """
+    device = choose_device()
+    encoder = IdentityEncoder(network, weights, prepare).to(device).eval()
+    loader = DataLoader(_Photos(photos), BATCH, num_workers=jobs if jobs > 1 else 0)
+    kept, rows, errors, seen = [], [], [], 0
+    with torch.inference_mode(), tqdm(total=len(photos), desc='embed', unit='image', disable=None) as bar:
+        for images, problems in loader:
+            good = torch.tensor([not problem for problem in problems])
+            kept += [photos[seen + i] for i in range(len(problems)) if good[i]]
+            seen += len(problems)
+            errors += [problem for problem in problems if problem]
+            if good.any():
+                rows.append(encoder(images[good].to(device)).cpu().numpy())
+            bar.update(len(problems))
+    if not kept:
+        raise RefStarError(f'no photo could be read: {errors[0] if errors else "there is none"}')
+    return kept, np.concatenate(rows).astype(np.float32), errors, encoder.sha256

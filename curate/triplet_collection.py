@@ -6,22 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from refstar.data.collections.listing import images_in, inside
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import open_image
 from refstar.utils.text_files import read_csv, write_text
 
 PARTS = ('gt', 'ref', 'mask')
-SHOWN = {'.png': 'image/png', '.jpg': 'image/jpeg', '.jpeg': 'image/jpeg', '.webp': 'image/webp', '.bmp': 'image/bmp'}
 UNKNOWN = 'proposed'  # the provenance where meta.csv has none
-
-
-class UnknownTriplet(RefStarError):
-    """There is no such triplet, or a file of it is gone."""
-
-
-class OutsideRoot(RefStarError):
-    """A file of the collection is a link that leads out of it."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +27,7 @@ class Triplet:
         identity: the person, '' where meta.csv has none.
         confidence: of the mask, in [0, 1]; None where meta.csv has none.
         provenance: proposed, propagated, edited, accepted, rejected ...
+        reviewed: which mask a person decided on, see :mod:`mask_review`; '' for none.
         details: the other columns.
         files: part -> file.
     """
@@ -41,21 +36,26 @@ class Triplet:
     identity: str
     confidence: float | None
     provenance: str
+    reviewed: str
     details: dict[str, str]
     files: dict[str, Path]
 
 
 class TripletCollection:
-    """The triplets below a folder, whose files a browser can show; never anything outside of that folder.
+    """The triplets below a folder; never a file outside of that folder.
 
     Args:
-        root: the folder. `meta.csv` has a column `id`, and may have `identity`, `confidence`, `provenance`.
+        root: the folder. `meta.csv` has a column `id`, and may have `identity`, `confidence`, `provenance`, `reviewed`.
+
+    Attributes:
+        triplets: id -> triplet.
+        left_out: files that are missing or are links out of the folder; their triplets are not in `triplets`.
 
     Raises:
         RefStarError: the folder is not of that form, or has no whole triplet.
     """
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path) -> None:
         self.root = root.expanduser().resolve()
         self.meta = self.root / 'meta.csv'
         for path in (self.meta, *(self.root / part for part in PARTS)):
@@ -77,80 +77,89 @@ class TripletCollection:
             if name in triplets:
                 raise RefStarError(f'{where}: id {name!r} appears twice; remove one of the rows')
             identity, provenance = row.pop('identity', ''), row.pop('provenance', '') or UNKNOWN
-            confidence = _confidence(row.pop('confidence', ''), where)
+            confidence, reviewed = _confidence(row.pop('confidence', ''), where), row.pop('reviewed', '')
             found = {part: files[part].get(name) for part in PARTS}
-            gone = [f'{part}/{name}' for part in PARTS if not self._usable(found[part], part)]
+            gone = [f'{part}/{name}' for part in PARTS if not self._is_usable(found[part], part)]
             if gone:
                 self.left_out += gone
             else:
-                triplets[name] = Triplet(name, identity, confidence, provenance, row, found)
+                triplets[name] = Triplet(name, identity, confidence, provenance, reviewed, row, found)
         return triplets
 
-    def _usable(self, path: Path | None, part: str) -> bool:
-        suffixes = ['.png'] if part == 'mask' else SHOWN
-        if path is None or path.suffix.lower() not in suffixes:
+    def _is_usable(self, path: Path | None, part: str) -> bool:
+        if path is None or (part == 'mask' and path.suffix.lower() != '.png'):
             return False
         return not path.is_symlink() or path.resolve().is_relative_to(self.root)
 
-    def __getitem__(self, name: str) -> Triplet:
-        """Raises `UnknownTriplet` where there is none of that name."""
-        if name not in self.triplets:
-            raise UnknownTriplet(f'there is no triplet {name!r}')
-        return self.triplets[name]
-
     def require_inside(self, path: Path) -> Path:
-        """The path itself.
+        """Return the path itself.
 
         Raises:
-            OutsideRoot: it is a link that leads out of the collection.
+            RefStarError: it is a link that leads out of the collection.
         """
         if not path.resolve().is_relative_to(self.root):
-            raise OutsideRoot(f'{path}: is a link that leads out of {self.root}; put the file itself there')
-        return path
-
-    def file(self, name: str, part: str) -> Path:
-        """A file of a triplet.
-
-        Raises:
-            RefStarError: there is no such triplet or part (`UnknownTriplet`), or it lies elsewhere (`OutsideRoot`).
-        """
-        path = self[name].files.get(part)
-        if path is None:
-            raise UnknownTriplet(f'a triplet has {", ".join(PARTS)}, not {part!r}')
-        if not self.require_inside(path).is_file():
-            raise UnknownTriplet(f'{path}: is gone')
+            raise RefStarError(f'{path}: is a link that leads out of {self.root}; put the file itself there')
         return path
 
     def read(self, name: str, part: str) -> bytes:
-        """The content of a file; raises as `file`, and `RefStarError` where it cannot be read."""
-        path = self.file(name, part)
+        """Return the content of a file of a triplet.
+
+        Raises:
+            RefStarError: there is no such triplet, the file is a link that leads out, or cannot be read.
+        """
+        if name not in self.triplets:
+            raise RefStarError(f'there is no triplet {name!r}')
+        path = self.require_inside(self.triplets[name].files[part])
         try:
             return path.read_bytes()
         except OSError as error:
             raise RefStarError(f'{path}: cannot be read ({error.strerror})') from None
 
-    def size(self, name: str) -> tuple[int, int]:
-        """(width, height) of a triplet's reference; raises as `file`, and `RefStarError` where it is no image."""
-        with open_image(self.file(name, 'ref')) as file:
-            return file.size
+    def read_mask(self, name: str) -> np.ndarray:
+        """Return the mask of a triplet, (H, W) uint8.
 
-    def write_provenance(self, provenance: Mapping[str, str]) -> None:
-        """Writes `meta.csv` anew, whole or not at all: the provenance of the given ids; all else stays as it is now.
+        Raises:
+            RefStarError: it is no 8-bit grey PNG of the size of the reference, or a file is broken; as :meth:`read`.
+        """
+        data, source = self.read(name, 'mask'), f'mask/{name}.png'
+        with open_image(self.require_inside(self.triplets[name].files['ref'])) as file:
+            width, height = file.size
+        try:
+            with Image.open(io.BytesIO(data), formats=['PNG']) as file:
+                if file.mode != 'L':
+                    raise RefStarError(f'{source}: must be an 8-bit grey PNG, its kind is {file.mode}')
+                if file.size != (width, height):
+                    size = f'{file.size[0]}x{file.size[1]}'
+                    raise RefStarError(f'{source}: is {size}, the reference is {width}x{height}')
+                return np.array(file)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise RefStarError(f'{source}: is a broken PNG ({error})') from None
+
+    def update(self, columns: Mapping[str, Mapping[str, str]]) -> None:
+        """Write `meta.csv` anew, whole or not at all: the given columns of the given ids; all else stays as it is now.
 
         Raises:
             RefStarError: it cannot be read or written.
         """
         rows = [row for _, row in read_csv(str(self.meta), ['id'])]
-        wrong = [row for row in rows if row.get('provenance') != provenance.get(row['id'], row.get('provenance'))]
+        wrong = [row for row in rows if not columns.get(row['id'], {}).items() <= row.items()]
         if not wrong:
             return
         for row in wrong:
-            row['provenance'] = provenance[row['id']]
+            row |= columns[row['id']]
         text = io.StringIO()
-        writer = csv.DictWriter(text, dict.fromkeys([*rows[0], 'provenance']), restval='', lineterminator='\n')
+        header = dict.fromkeys(key for row in rows for key in row)
+        writer = csv.DictWriter(text, header, restval='', lineterminator='\n')
         writer.writeheader()
         writer.writerows(rows)
         write_text(self.meta, text.getvalue())
+
+
+def encode_mask(mask: np.ndarray) -> bytes:
+    """Return (H, W) uint8 as the content of an 8-bit grey PNG."""
+    file = io.BytesIO()
+    Image.fromarray(mask).save(file, 'PNG', optimize=True)
+    return file.getvalue()
 
 
 def _confidence(text: str, where: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Who is the same person, from embeddings of their photos; and which photos of a person show the most of them."""
+"""Group photos into people by their embeddings, and choose the photos that show the most of a person."""
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -7,8 +7,14 @@ from scipy.sparse.csgraph import connected_components
 BLOCK = 1024  # rows compared with all others at once
 
 
+def components(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the connected component of each of `count` nodes, (count,) int, given the two ends of every link."""
+    graph = coo_matrix((np.ones(len(first), bool), (first, second)), shape=(count, count))
+    return connected_components(graph, directed=False)[1]
+
+
 def same_person(embeddings: np.ndarray, distance: float) -> list[np.ndarray]:
-    """Connected components of photos whose embeddings are near, as FFHQ-Ref found its people.
+    """Return connected components of photos whose embeddings are near, as FFHQ-Ref found its people.
 
     Args:
         embeddings: unit vectors, (n, d) float32.
@@ -22,16 +28,14 @@ def same_person(embeddings: np.ndarray, distance: float) -> list[np.ndarray]:
     for start in range(0, count, BLOCK):
         cosine = embeddings[start : start + BLOCK] @ embeddings[start:].T
         first, second = np.nonzero(cosine > 1 - distance)
-        links = label[first + start], label[second + start]
-        graph = coo_matrix((np.ones(len(first), bool), links), shape=(count, count))
-        label = connected_components(graph, directed=False)[1][label]
+        label = components(count, label[first + start], label[second + start])[label]
     order = np.argsort(label, kind='stable')
     people = np.split(order, np.nonzero(np.diff(label[order]))[0] + 1)
     return sorted((own for own in people if len(own)), key=lambda own: own[0])
 
 
 def farthest_first(embeddings: np.ndarray, count: int) -> list[int]:
-    """Farthest-point sampling: an order in which any first k photos show as much of the person as they can.
+    """Order photos by farthest-point sampling: any first k of them show as much of the person as k photos can.
 
     The first photo is the one nearest to the mean of all; each further one is the farthest from those before it.
 

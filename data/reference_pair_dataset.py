@@ -8,7 +8,8 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import to_tensor
 
-from .collections.manifest import MANIFEST_KEYS, Entry, photos_by_identity, read_manifest, weights, without_gt
+from .collections.listing import Entry
+from .collections.manifest import MANIFEST_KEYS, photos_by_identity, read_manifest, weights, without_gt
 from .dataset_settings import whole
 from .degradation import Degradation
 from .pairs import Face, Slot, real_pair
@@ -66,7 +67,7 @@ class ReferencePairDataset(PhotoDataset):
             raise RefStarError('dataset: training needs the ground truth; set dataroot_gt')
         shares = weights(self.entries)
         if shares.sum() == 0:
-            raise RefStarError(f'{opt.get("reference_csv") or opt["index_file"]}: every weight is 0')
+            raise RefStarError(f'{opt["reference_csv"]}: every weight is 0')
         self._chances = None if (shares == shares[0]).all() else shares.cumsum() / shares.sum()
         self.photos = photos_by_identity(self.entries)
         self.people = list(self.photos)

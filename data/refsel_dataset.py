@@ -8,8 +8,9 @@ from basicsr.utils.registry import DATASET_REGISTRY
 
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import to_tensor
+from refstar.utils.text_files import read_csv, read_lines
 
-from .collections.listing import Missing, folder, images_in, inside, read_csv, read_lines
+from .collections.listing import Missing, folder, images_in, inside
 from .collections.manifest import MANIFEST_KEYS, check_io_backend, evenly
 from .dataset_settings import whole
 from .pairs import Slot, selected_pair

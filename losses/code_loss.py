@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @LOSS_REGISTRY.register()
 class CodePredictionLoss(nn.Module):
-    """Cross-entropy of the codes, and squared distance of the features to the codes that they should become.
+    """Cross-entropy of the codes, and squared distance of the features to the vectors of the true codes.
 
     Args:
         entropy_weight (float): factor of the cross-entropy. Default: 0.5, CodeFormer's.
@@ -22,7 +22,7 @@ class CodePredictionLoss(nn.Module):
         self.entropy_weight, self.feature_weight = entropy_weight, feature_weight
 
     def forward(self, logits: Tensor, feature: Tensor, codes: Tensor, quantised: Tensor) -> dict[str, Tensor]:
-        """Compares codes.
+        """Compare codes.
 
         Args:
             logits (Tensor): predicted, (b, h*w, k).

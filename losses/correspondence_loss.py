@@ -1,4 +1,4 @@
-"""Loss that teaches which point of a reference shows what a point of the photo shows.
+"""Loss of a correspondence: which point of a reference shows what a point of the photo shows.
 
 Positions are (x, y) in [-1, 1], `grid_sample(align_corners=False)`.
 
@@ -23,9 +23,9 @@ CHARBONNIER = 1e-3  # of the image side: below it the end-point error counts as 
 
 
 def shrink_flow(flow: Tensor, valid: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Truth on a coarser grid: the mean *displacement* of the known pixels of each cell.
+    """Average the true *displacement* of the known pixels of each cell of a coarser grid.
 
-    A mean of positions would be drawn to the known part of a cell that is only partly known.
+    A mean of positions would be biased to the known part of a partly known cell.
 
     Args:
         flow (Tensor): (m, 2, H, W).
@@ -44,7 +44,7 @@ def shrink_flow(flow: Tensor, valid: Tensor, size: tuple[int, int]) -> tuple[Ten
 
 
 def nearest_keys(position: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The four cells around each position and their bilinear weights.
+    """Find the four cells around each position and their bilinear weights.
 
     Args:
         position (Tensor): (m, 2), in [-1, 1].
@@ -59,7 +59,7 @@ def nearest_keys(position: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tenso
 
 
 def _neighbours(position: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """The same on one axis, (m,): the lower and the upper cell and their linear weights, (m, 2) each."""
+    """Find the lower and the upper cell on one axis, (m,), and their linear weights, (m, 2) each."""
     cell = ((position + 1) * side / 2 - 0.5).clamp(0, side - 1)
     low = cell.floor()
     part = cell - low
@@ -68,7 +68,7 @@ def _neighbours(position: Tensor, side: int) -> tuple[Tensor, Tensor]:
 
 @LOSS_REGISTRY.register()
 class CorrespondenceLoss(nn.Module):
-    """Direct teaching of a correspondence where its truth is known.
+    """Direct supervision of a correspondence where its truth is known.
 
     ``match``: Kullback-Leibler divergence of the attention over one reference from the true match, spread bilinearly
     over the four nearest keys: a cross-entropy that is 0 at the optimum. ``flow``: Charbonnier end-point error of every
@@ -85,13 +85,13 @@ class CorrespondenceLoss(nn.Module):
         self.match_weight, self.flow_weight = loss_weight * match_weight, loss_weight * flow_weight
 
     def forward(self, logits: Tensor, flows: list[Tensor], flow: Tensor, valid: Tensor) -> dict[str, Tensor]:
-        """Compares a correspondence with its truth.
+        """Compare a correspondence with its truth.
 
         Args:
             logits (Tensor): attention before the softmax and before any masking, shape (b, n, q, k), both grids square.
             flows (list[Tensor]): predicted positions, each (b, n, 2, h, w), any resolutions.
             flow (Tensor): true positions, shape (b, n, 2, H, W).
-            valid (Tensor): 0 or 1, shape (b, n, 1, H, W): where the truth is known; 0 in padding slots.
+            valid (Tensor): 0 or 1, shape (b, n, 1, H, W): where the truth is known; 0 for padding.
 
         Returns:
             dict: ``match`` and ``flow``, weighted scalars; 0 (with a graph) if nothing is known.
@@ -104,12 +104,12 @@ class CorrespondenceLoss(nn.Module):
 
     @staticmethod
     def match(logits: Tensor, flow: Tensor, valid: Tensor) -> Tensor:
-        """Divergence, mean over the queries with a known match; ``logits`` (m, q, k)."""
+        """Average the divergence over the queries with a known match; ``logits`` (m, q, k)."""
         sides = [math.isqrt(s) for s in logits.shape[1:]]
         if [s * s for s in sides] != list(logits.shape[1:]):
             raise RefStarError(f'CorrespondenceLoss: attention of {tuple(logits.shape[1:])} is not on square grids')
         truth, known = shrink_flow(flow, valid, (sides[0], sides[0]))
-        known = known.flatten()  # whatever a padding slot holds has no influence
+        known = known.flatten()  # the content of padding has no influence
         logits, truth = logits.flatten(0, 1), rearrange(truth, 'm d h w -> (m h w) d')
         index, weight = nearest_keys(only(truth, known), (sides[1], sides[1]))
         log_p = only(logits, known).float().log_softmax(1).gather(1, index)
@@ -117,7 +117,7 @@ class CorrespondenceLoss(nn.Module):
 
     @staticmethod
     def end_point(pred: Tensor, flow: Tensor, valid: Tensor) -> Tensor:
-        """Mean error over the known cells of the grid of ``pred`` (m, 2, h, w), in image sides."""
+        """Average the error over the known cells of the grid of ``pred`` (m, 2, h, w), in image sides."""
         truth, known = shrink_flow(flow, valid, pred.shape[-2:])
         gap = only(rearrange(pred.float() - truth, 'm d h w -> m h w d'), known) / 2
         error = (gap.square().sum(-1) + CHARBONNIER**2).sqrt() - CHARBONNIER

@@ -1,7 +1,7 @@
-"""Reconstruction: what was taken from a reference must be found again in it.
+"""Reconstruction loss: what was taken from a reference must be restored in that reference.
 
-The roles are swapped for it: the degraded reference is restored with our output as its reference. That second pass is
-the model's; here is what is asked of it. The form is this project's own.
+The roles are swapped: the degraded reference is restored with our output as its reference. The model runs that second
+pass; this loss compares its result. The form is this project's own.
 """
 
 import torch
@@ -18,9 +18,9 @@ from .masked import masked_mean
 class CycleConsistencyLoss(nn.Module):
     """Mask-compatible cycle consistency: ``|M (rec - ref)|_1 / |M|``, and a perceptual term inside M.
 
-    Only selected regions are asked for: where output and reference must differ (another expression), nothing is. The
-    mask gets no gradient, or it would shrink to what is easy. For the perceptual term everything outside M is put in
-    from the reference, so that the mask's outline is not in the pictures.
+    Only selected regions count: elsewhere output and reference may differ (another expression). The mask gets no
+    gradient, or it would shrink to what is easy. For the perceptual term everything outside M is filled from the
+    reference, so that the mask's outline is not in the images.
 
     Args:
         loss_weight (float): factor on both terms. Default: 1.
@@ -36,13 +36,13 @@ class CycleConsistencyLoss(nn.Module):
         self.perceptual = LPIPSLoss(**perceptual) if perceptual else None
 
     def forward(self, rec: Tensor, ref: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """Compares the reconstruction with the reference.
+        """Compare the reconstruction with the reference.
 
         Args:
             rec (Tensor): reconstructed references, shape (b, 3, H, W), RGB in [-1, 1].
             ref (Tensor): the clean references, the same shape; no gradient.
             mask (Tensor): selection M in [0, 1], shape (b, 1, H, W); all zero for padding and for references of
-                somebody else. Samples without selection do not count.
+                another person. Samples without selection do not count.
 
         Returns:
             dict: ``pixel``, and ``percep`` if there is a perceptual term: weighted scalars, means over the samples with

@@ -26,7 +26,7 @@ class HardExampleIdentityLoss(nn.Module):
         loss_weight (float): factor on both terms. Default: 1.
         lambda_ref (float): lambda in [0, 1]; no value is claimed to be a paper's. Default: 0.5.
         focus (float): weighs the samples of a batch by ``(1 - cos(E(gt), E(out))) ** focus``, scaled to mean 1: above 0
-            people who are not yet recognised count more. Default: 0, all alike.
+            people who are not yet recognised count more. Default: 0, equal weights.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class HardExampleIdentityLoss(nn.Module):
     def forward(
         self, out: Tensor, gt: Tensor, refs: Tensor | None = None, ref_valid: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Compares identities.
+        """Compare identities.
 
         Args:
             out (Tensor): restored faces, FFHQ-aligned, shape (b, 3, H, H), RGB in [-1, 1].
             gt (Tensor): the same shape; no gradient.
             refs (Tensor | None): references, shape (b, n, 3, H, H); no gradient. None: lambda is 0.
-            ref_valid (Tensor | None): bool, shape (b, n): references of *this person*; False for padding slots and for
-                references of somebody else. None: all.
+            ref_valid (Tensor | None): bool, shape (b, n): references of *this person*; False for padding and for
+                references of another person. None: all.
 
         Returns:
             dict: ``gt`` and ``ref``, weighted scalars.

@@ -25,7 +25,7 @@ class LPIPSLoss(nn.Module):
         self.model, self.net, self.loss_weight, self.size = load_lpips(net, weights), net, loss_weight, size
 
     def forward(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Compares images.
+        """Compare images.
 
         Args:
             pred (Tensor): shape (b, 3, H, W), RGB in [-1, 1].
@@ -37,7 +37,7 @@ class LPIPSLoss(nn.Module):
         return {self.net: self.loss_weight * self.distance(pred, target).mean()}
 
     def distance(self, pred: Tensor, target: Tensor) -> Tensor:
-        """Distances without the weight, shape (b,)."""
+        """Compute the distances without the weight, shape (b,)."""
         if self.size is not None:
             pred, target = (resize(x, (self.size, self.size)) for x in (pred, target))
         return self.model(pred, target.detach()).flatten()

@@ -13,13 +13,12 @@ from .masked import masked_mean, only
 
 @LOSS_REGISTRY.register()
 class PersonLoss(nn.Module):
-    """Cross-entropy of "the same person", and distance of the degraded photo's embedding to the clean one's.
+    """Cross-entropy of "the same person", and distance of the degraded photo's embedding to that of the clean photo.
 
     Args:
         loss_weight (float): factor on both terms. Default: 1.
         embedding_weight (float): factor of ``1 - cos``. Default: 1.
-        stranger_weight (float): how much worse it is to take a stranger for the person than the person for a stranger.
-            Default: 1, as bad.
+        stranger_weight (float): factor of the references of other people in the cross-entropy. Default: 1.
     """
 
     def __init__(self, loss_weight: float = 1.0, embedding_weight: float = 1.0, stranger_weight: float = 1.0) -> None:
@@ -28,17 +27,17 @@ class PersonLoss(nn.Module):
         self.weight, self.embedding_weight = loss_weight, loss_weight * embedding_weight
 
     def forward(self, logits: Tensor, same: Tensor, valid: Tensor, found: Tensor, wanted: Tensor) -> dict[str, Tensor]:
-        """Judges a batch.
+        """Compare the predictions of a batch with the truth.
 
         Args:
             logits (Tensor): of "the same person", (b, n).
             same (Tensor): bool, (b, n), the truth.
-            valid (Tensor): bool, (b, n); False for padding slots, which do not count.
+            valid (Tensor): bool, (b, n); False for padding, which does not count.
             found, wanted (Tensor): unit embeddings of the degraded and of the clean photos, (b, d).
 
         Returns:
-            dict: ``same`` and ``embedding``, weighted scalars. In ``same`` both sides are means: strangers count
-            however rare they are.
+            dict: ``same`` and ``embedding``, weighted scalars. ``same`` is the mean over both classes, however rare
+            one of them is.
         """
         loss = F.binary_cross_entropy_with_logits(only(logits, valid), same.to(logits), reduction='none')
         sides = [masked_mean(loss, valid & side) for side in (same, ~same)]

@@ -17,9 +17,9 @@ MARGIN = 1e-6
 class SelectionLoss(nn.Module):
     """Binary cross-entropy + Dice between predicted and true selection masks.
 
-    Dice is ``1 - 2 |P T| / (|P| + |T|)`` per mask. It says nothing about a mask whose truth is empty (a reference of
-    another person): whatever is predicted there, the overlap is 0 and its gradient vanishes. For those masks the term
-    is the mean of the prediction, which is 0 if and only if nothing is selected.
+    Dice is ``1 - 2 |P T| / (|P| + |T|)`` per mask. Where the truth is empty (a reference of another person), the
+    overlap is 0 for any prediction and its gradient vanishes. For those masks the term is the mean of the prediction,
+    which is 0 if and only if nothing is selected.
 
     Args:
         loss_weight (float): factor on both terms. Default: 1.
@@ -34,14 +34,14 @@ class SelectionLoss(nn.Module):
     def forward(
         self, pred: Tensor, target: Tensor, known: Tensor | None = None, logits: bool = False
     ) -> dict[str, Tensor]:
-        """Compares masks.
+        """Compare masks.
 
         Args:
             pred (Tensor): shape (b, n, 1, H, W), probabilities in [0, 1], or logits.
             target (Tensor): truth in [0, 1], the same shape.
-            known (Tensor | None): bool, shape (b, n): masks whose truth is known and whose reference is no padding.
+            known (Tensor | None): bool, shape (b, n): masks with a known truth and a valid reference.
                 None: all.
-            logits (bool): ``pred`` is before the sigmoid; exact also for very sure predictions. Default: False.
+            logits (bool): ``pred`` is before the sigmoid; exact also for saturated predictions. Default: False.
 
         Returns:
             dict: ``bce`` and ``dice``, weighted scalars; 0 (with a graph) if no mask is known.

@@ -1,6 +1,6 @@
-"""*Detail*: is the fine structure that the degradation destroyed there again, and is it the right one?
+"""*Detail*: similarity of the fine structure that the degradation destroyed.
 
-PSNR is fooled by colours and large shapes. Detail leaves out all that the degraded photo still shows.
+PSNR depends mostly on colours and large shapes. Detail leaves out all that the degraded photo still shows.
 """
 
 import math
@@ -21,7 +21,7 @@ FLAT = 1e-4  # standard deviation, in units of the range [-1, 1], below which a 
 
 
 def high_pass(x: Tensor, down: float) -> Tensor:
-    """Removes what a photo shrunk ``down`` times still shows: x minus its Gaussian blur.
+    """Remove what a photo shrunk ``down`` times still shows: x minus its Gaussian blur.
 
     Args:
         x (Tensor): shape (b, c, H, W).
@@ -40,10 +40,10 @@ def high_pass(x: Tensor, down: float) -> Tensor:
 
 
 def detail(x: Tensor, y: Tensor, down: float, mask: Tensor | None = None) -> Tensor:
-    """Normalised cross-correlation of the high-passed luminance of two images, inside a region.
+    """Correlate the high-passed luminance of two images inside a region (normalised cross-correlation).
 
-    Luminance, not all channels: moles, freckles, lashes and the structure of an iris are there, and a wrong tint, which
-    PSNR sees well enough, must not count as missing detail.
+    Luminance, not all channels: it shows moles, freckles, lashes and the structure of an iris. A wrong tint must not
+    count as missing detail.
 
     Args:
         x, y (Tensor): images, shape (b, 3, H, W), RGB in [-1, 1].
@@ -80,7 +80,7 @@ def calculate_detail(
     input_order: str = 'HWC',
     **kwargs,
 ) -> float:
-    """BasicSR's form of :func:`detail`.
+    """Compute :func:`detail` of two images of BasicSR.
 
     Args:
         img (ndarray): output, uint8 HWC BGR in [0, 255].

@@ -15,8 +15,9 @@ from refstar.utils.errors import RefStarError
 
 
 class FeatureNetwork:
-    """torch-fidelity's InceptionV3 (`weights-inception-2015-12-05-6726825d.pth`, 2048 features), or a TorchScript file.
+    """Extract features of photos by a network in a file.
 
+    It is torch-fidelity's InceptionV3 (`weights-inception-2015-12-05-6726825d.pth`, 2048 features) or TorchScript.
     A TorchScript network takes uint8 RGB (1, 3, H, W) and gives features (1, d); where its `forward` has an argument
     `return_features` (StyleGAN's Inception), it is set.
 
@@ -43,14 +44,14 @@ class FeatureNetwork:
 
     @torch.no_grad()
     def __call__(self, img: np.ndarray) -> Tensor:
-        """uint8 (H, W, 3) BGR -> (d,) float64."""
+        """Extract the features of uint8 (H, W, 3) BGR: (d,) float64."""
         x = torch.from_numpy(img[..., ::-1].transpose(2, 0, 1).copy())[None].to(self.device)
         out = self.net(x, **self.options)
         out = out[0] if isinstance(out, tuple) else out
-        return out.flatten().double().cpu()
+        return out.flatten().cpu().double()
 
     def about(self) -> dict[str, str]:
-        """What has to stand beside the figure."""
+        """Return what has to be reported beside the figure."""
         return {
             'program': f'torch-fidelity {self.version}',
             'network': self.name,
@@ -60,7 +61,7 @@ class FeatureNetwork:
 
 
 def inception(weights: str) -> nn.Module:
-    """torch-fidelity's InceptionV3.
+    """Build torch-fidelity's InceptionV3.
 
     Raises:
         RefStarError: the file holds more than tensors, or is of another network.
@@ -76,7 +77,7 @@ def inception(weights: str) -> nn.Module:
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Distance between Gaussians fitted to features (n, d) and (m, d).
+    """Compute the distance between Gaussians fitted to features (n, d) and (m, d).
 
     Raises:
         RefStarError: fewer than two photos on a side.

@@ -1,7 +1,7 @@
 """Identity scores: cosines between face embeddings. Report the network's name, and use one that was not trained with.
 
-ID-GT says whether the output is the right person, ID-Ref whether it looks like the references. An ID-Ref far above what
-two photos of one person reach is copying.
+ID-GT measures whether the output is the right person, ID-Ref whether it looks like the references. An ID-Ref far above
+that of two photos of one person is copying.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from refstar.utils.image_files import from_basicsr
 
 @lru_cache(maxsize=4)
 def identity_network(network: str, weights: str, device: str) -> IdentityEncoder:
-    """One network per name, file and device in this process."""
+    """Load a network; one per name, file and device is kept in this process."""
     return IdentityEncoder(network, weights).to(device)
 
 
 @torch.no_grad()
 def cosines(img: np.ndarray, others: Sequence[np.ndarray], network: str, weights: str, device: str) -> list[float]:
-    """Cosine of a face to each of some others; FFHQ-aligned squares of any sizes, uint8 HWC BGR."""
+    """Compute the cosines of a face to others; FFHQ-aligned squares of any sizes, uint8 HWC BGR."""
     encoder = identity_network(network, weights, device)
     first, *rest = (encoder(from_basicsr(x).to(device))[0] for x in (img, *others))
     return [torch.dot(first, x).item() for x in rest]
@@ -33,7 +33,7 @@ def cosines(img: np.ndarray, others: Sequence[np.ndarray], network: str, weights
 def calculate_id_gt(
     img: np.ndarray, img2: np.ndarray, network: str, weights: str, device: str = 'cpu', **kwargs
 ) -> float:
-    """Cosine between output and ground truth (higher is better).
+    """Compute the cosine between output and ground truth (higher is better).
 
     Args:
         img (ndarray): output, FFHQ-aligned, uint8 (H, H, 3) BGR in [0, 255].
@@ -52,7 +52,7 @@ def calculate_id_gt(
 def calculate_id_ref(
     img: np.ndarray, refs: Sequence[np.ndarray], network: str, weights: str, device: str = 'cpu', **kwargs
 ) -> float:
-    """Mean cosine between output and the person's references.
+    """Compute the mean cosine between output and the person's references.
 
     Args:
         img (ndarray): output, FFHQ-aligned, uint8 (H, H, 3) BGR in [0, 255].
@@ -70,8 +70,8 @@ def calculate_id_ref(
 def calculate_id_wrong(
     img: np.ndarray, wrong_refs: Sequence[np.ndarray], network: str, weights: str, device: str = 'cpu', **kwargs
 ) -> float:
-    """Mean cosine between output and the *stranger's* references, in every arm: wrong above none is what was copied.
+    """Compute the mean cosine between output and the references of the *wrong* person, in every arm.
 
-    Args and returns as :func:`calculate_id_ref`, with the references of the arm "wrong".
+    What the arm "wrong" has more than the arm "none" was copied. Arguments and result as :func:`calculate_id_ref`.
     """
     return calculate_id_ref(img, wrong_refs, network, weights, device)

@@ -27,26 +27,26 @@ from refstar.utils.image_files import from_basicsr
 
 
 def refldm_112(img: np.ndarray) -> Tensor:
-    """ReF-LDM's input: the middle 6.25 to 93.75 % of rows and columns, area-averaged to 112, RGB in [-1, 1]."""
+    """Prepare ReF-LDM's input: the middle 6.25 to 93.75 % of rows and columns, area-averaged to 112, RGB in [-1, 1]."""
     h, w = img.shape[:2]
     rows, columns = (slice(int(0.0625 * n), int(0.9375 * n)) for n in (h, w))
     return F.interpolate(from_basicsr(img)[..., rows, columns], (112, 112), mode='area')
 
 
 def gfpgan_128(img: np.ndarray) -> Tensor:
-    """GFPGAN's input of its identity loss: luminance of RGB in [-1, 1], whole face, bilinear 128."""
+    """Prepare the input of GFPGAN's identity loss: luminance of RGB in [-1, 1], whole face, bilinear 128."""
     return grey_128(from_basicsr(img))
 
 
 def restoreformer_128(img: np.ndarray) -> Tensor:
-    """RestoreFormer's: as GFPGAN's, but its script reads BGR as if it were RGB, in [0, 1]."""
+    """Prepare RestoreFormer's input: as GFPGAN's, but its script reads BGR as if it were RGB, in [0, 1]."""
     return grey_128((from_basicsr(img[..., ::-1]) + 1) / 2)
 
 
 def vqfr_128(img: np.ndarray) -> Tensor:
-    """VQFR's: the grey that `cv2.imread(file.png, 0)` gives, cv2 linear 128, in [-1, 1].
+    """Prepare VQFR's input: the grey that `cv2.imread(file.png, 0)` gives, cv2 linear 128, in [-1, 1].
 
-    OpenCV's reader rounds grey otherwise than `cvtColor` (half of the pixels differ by one level), so it is asked.
+    OpenCV's reader rounds grey otherwise than `cvtColor`: half of the pixels differ by one level.
     """
     grey = cv2.imdecode(cv2.imencode('.png', img)[1], cv2.IMREAD_GRAYSCALE)
     grey = cv2.resize(grey, (128, 128), interpolation=cv2.INTER_LINEAR)
@@ -54,13 +54,13 @@ def vqfr_128(img: np.ndarray) -> Tensor:
 
 
 def insightface_112(img: np.ndarray, points: np.ndarray) -> Tensor:
-    """insightface's: similarity of the five points to ArcFace's template, cv2 linear 112, RGB in [-1, 1]."""
+    """Prepare insightface's input: similarity of five points to ArcFace's template, cv2 linear 112, RGB in [-1, 1]."""
     return from_basicsr(cv2.warpAffine(img, similarity(points, np.array(ARCFACE_112)), (112, 112), borderValue=0))
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """One published way to compare two faces.
+    """Published way to compare two faces.
 
     Attributes:
         prepare: image -> the network's input; with ``points``, it takes the five points as well.
@@ -125,7 +125,7 @@ PROTOCOLS = {
 
 
 def protocol(name: str) -> Protocol:
-    """A published protocol, or one of our own named networks with its own crop.
+    """Return a published protocol, or one of our own named networks with its own crop.
 
     Raises:
         RefStarError: unknown name.
@@ -145,7 +145,7 @@ def protocol(name: str) -> Protocol:
 
 
 class IdentityScore:
-    """Compares faces by a named protocol.
+    """Compare faces by a named protocol.
 
     Args:
         name: of the protocol, see :func:`protocol`.
@@ -163,7 +163,7 @@ class IdentityScore:
         if not Path(weights).is_file():
             raise RefStarError(f'identity protocol {name}: {weights}: no such file')
         self.network = 'onnx' if Path(weights).suffix.lower() == '.onnx' else self.protocol.network
-        with torch.random.fork_rng(devices=[]):  # the random initial weights are thrown away
+        with torch.random.fork_rng(devices=[]):  # the random initial weights are replaced
             self.net = NETWORKS[self.network].build(weights).eval().to(device)
         self.points = None
         if self.protocol.points:
@@ -173,7 +173,7 @@ class IdentityScore:
 
     @torch.no_grad()
     def embed(self, img: np.ndarray) -> Tensor:
-        """Embedding of length 1, shape (d,), float64.
+        """Embed a face: length 1, shape (d,), float64.
 
         Raises:
             RefStarError: no square image, or no face found in it.
@@ -181,10 +181,10 @@ class IdentityScore:
         if img.ndim != 3 or img.shape[0] != img.shape[1]:
             raise RefStarError(f'identity: expected a square FFHQ-aligned face, got {img.shape}')
         x = self.protocol.prepare(img, self.points(img)) if self.points else self.protocol.prepare(img)
-        return F.normalize(self.net(x.to(self.device))[0].double().flatten(), dim=0).cpu()
+        return F.normalize(self.net(x.to(self.device))[0].flatten().cpu().double(), dim=0)
 
     def value(self, cosine: float) -> float:
-        """The protocol's value of a cosine; NaN where the protocol leaves the pair out."""
+        """Return the protocol's value of a cosine; NaN where the protocol leaves the pair out."""
         angle = math.acos(min(1.0, max(-1.0, cosine)))
         value = {'cosine': cosine, 'radians': angle, 'degrees': math.degrees(angle)}[self.protocol.unit]
         skip = self.protocol.skip_below
@@ -192,16 +192,16 @@ class IdentityScore:
 
     @property
     def better(self) -> str:
-        """Which way is better."""
+        """Return which way is better, 'higher' or 'lower'."""
         return 'higher' if self.protocol.unit == 'cosine' else 'lower'
 
     @property
     def left_out(self) -> str:
-        """Which pairs have no value."""
+        """Name the pairs that have no value."""
         return f'pairs below {self.protocol.skip_below:g} {self.protocol.unit}'
 
     def about(self) -> dict[str, object]:
-        """What has to stand beside the figures."""
+        """Return what has to be reported beside the figures."""
         p, file = self.protocol, Path(self.weights).name
         notes = [p.note] if p.note else []
         if p.published and file != p.published:

@@ -1,4 +1,4 @@
-"""Landmark distance (LMD): how far the points of a restored face lie from those of the ground truth, in pixels."""
+"""Landmark distance (LMD) between a restored face and the ground truth, in pixels."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ MIDDLE, SIDE, INPUT = 0.575, 0.66, 112
 
 
 class FanPoints:
-    """facexlib's AWing FAN (`alignment_WFLW_4HG.pth`): 98 points of the whole photo at 256, as VQFR and PMRF use it."""
+    """Find 98 points by facexlib's AWing FAN (`alignment_WFLW_4HG.pth`): whole photo at 256, as in VQFR and PMRF."""
 
     name = 'AWing FAN, 98 points'
 
@@ -29,7 +29,7 @@ class FanPoints:
 
     @torch.no_grad()
     def __call__(self, img: np.ndarray) -> np.ndarray:
-        """uint8 (H, W, 3) BGR -> (98, 2) in pixels."""
+        """Find the points of uint8 (H, W, 3) BGR: (98, 2) in pixels."""
         try:
             return self.net.get_landmarks(img)
         except IndexError:  # facexlib reads the neighbours of a maximum on the map's very edge
@@ -37,7 +37,7 @@ class FanPoints:
 
 
 class OnnxPoints:
-    """A network in ONNX's form that finds 68 points in a crop of 112 pixels, BGR in [0, 1] (PFLD)."""
+    """Find 68 points by an ONNX file, in a crop of 112 pixels, BGR in [0, 1] (PFLD)."""
 
     name = 'ONNX, 68 points'
 
@@ -48,7 +48,7 @@ class OnnxPoints:
             raise RefStarError(f'landmark network: {weights} cannot be read ({error.err})') from None
 
     def __call__(self, img: np.ndarray) -> np.ndarray:
-        """uint8 (H, H, 3) BGR, FFHQ-aligned -> (68, 2) in pixels."""
+        """Find the points of uint8 (H, H, 3) BGR, FFHQ-aligned: (68, 2) in pixels."""
         size = img.shape[0]
         scale = INPUT / (SIDE * size)
         centre = np.array([0.5, MIDDLE])
@@ -64,7 +64,7 @@ class OnnxPoints:
 
 @lru_cache(maxsize=2)
 def landmark_network(weights: str, device: str) -> FanPoints | OnnxPoints:
-    """One network per file and device in this process; `.onnx` is :class:`OnnxPoints`, else :class:`FanPoints`.
+    """Load a network, :class:`OnnxPoints` for `.onnx`, else :class:`FanPoints`; one per file and device is kept.
 
     Raises:
         RefStarError: the file is missing or of another network.
@@ -75,13 +75,13 @@ def landmark_network(weights: str, device: str) -> FanPoints | OnnxPoints:
 
 
 def mean_distance(points: np.ndarray, others: np.ndarray) -> float:
-    """Mean Euclidean distance of points (n, 2) to others."""
+    """Average the Euclidean distances of points (n, 2) to others (n, 2)."""
     return float(np.linalg.norm(points - others, axis=1).mean())
 
 
 @METRIC_REGISTRY.register()
 def calculate_lmd(img: np.ndarray, img2: np.ndarray, weights: str, device: str = 'cpu', **kwargs) -> float:
-    """Mean distance of the landmarks of two photos (lower is better).
+    """Compute the mean distance of the landmarks of two photos (lower is better).
 
     Args:
         img (ndarray): output, uint8 (H, W, 3) BGR in [0, 255].
@@ -93,7 +93,7 @@ def calculate_lmd(img: np.ndarray, img2: np.ndarray, weights: str, device: str =
         float: in pixels of these photos.
 
     Raises:
-        RefStarError: the sizes differ, or the network is none.
+        RefStarError: the sizes differ, or the file is of another network.
     """
     require_same_shape(img, img2)
     points = landmark_network(weights, device)

@@ -1,4 +1,4 @@
-"""Where references enter the known backbones. For any other arch write ``taps`` in the option file.
+"""Taps of the known backbones: where references enter. For any other arch write ``taps`` in the option file.
 
 A backbone is a row of two tables: registered name -> function of its built module (and the image size) to module paths.
 """
@@ -15,20 +15,20 @@ from refstar.utils.errors import RefStarError
 
 
 def _stylegan_taps(net: nn.Module, size: int) -> list[str]:
-    """The last style convolution of every resolution from size/8 to size/2 (at least 16): generator features."""
+    """Take the last style convolution of every resolution from size/8 to size/2 (at least 16)."""
     log_sizes = range(max(4, int(math.log2(size)) - 3), int(math.log2(size)))
     return [f'stylegan_decoder.style_convs.{2 * (k - 3) + 1}' for k in log_sizes]
 
 
 def _codeformer_taps(net: nn.Module, size: int) -> list[str]:
-    """The last generator block at 64, 128 and 256: after ``w`` has let the encoder's features in."""
+    """Take the last generator block at 64, 128 and 256: after ``w`` has mixed in the encoder's features."""
     blocks = net.generator.blocks
     last = [i - 1 for i, block in enumerate(blocks) if type(block).__name__ == 'Upsample']
     return [f'generator.blocks.{i}' for i in last[-3:]]
 
 
 def _restoreformer_taps(net: nn.Module, size: int) -> list[str]:
-    """The last residual block of every resolution from size/8 to size/2."""
+    """Take the last residual block of every resolution from size/8 to size/2."""
     levels = range(min(3, net.decoder.num_resolutions - 1), 0, -1)
     return [f'decoder.up.{k}.block.{net.decoder.num_res_blocks}' for k in levels]
 
@@ -43,37 +43,35 @@ TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
 }
 
 # Outputs of any form that the composite context conditions: style codes, or the transformer's tokens.
-CONTEXT_TAPS: dict[str, Callable[[nn.Module], list[str]]] = {
-    'GFPGANv1Clean': lambda net: ['final_linear'],
-    'GFPGANBilinear': lambda net: ['final_linear'],
-    'CodeFormer': lambda net: [f'ft_layers.{i}' for i in range(0, net.n_layers, 3)],
-    'RestoreFormer': lambda net: ['encoder.conv_out'],
-    'RRDBNet': lambda net: ['conv_first'],
+CONTEXT_TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
+    'GFPGANv1Clean': lambda net, size: ['final_linear'],
+    'GFPGANBilinear': lambda net, size: ['final_linear'],
+    'CodeFormer': lambda net, size: [f'ft_layers.{i}' for i in range(0, net.n_layers, 3)],
+    'RestoreFormer': lambda net, size: ['encoder.conv_out'],
+    'RRDBNet': lambda net, size: ['conv_first'],
 }
 
 
-def _row(table: dict[str, Callable], name: str, key: str) -> Callable:
-    if name not in table:
-        raise RefStarError(f'{name} has no default {key}; write network_g.{key} (known backbones: {", ".join(table)})')
-    return table[name]
+def default_taps(name: str, net: nn.Module, size: int, key: str = 'taps') -> list[str]:
+    """Return the module paths of a known backbone for the transfer, or for the composite context.
 
-
-def default_taps(name: str, net: nn.Module, size: int) -> list[str]:
-    """Module paths of a known backbone for the transfer.
+    Args:
+        name (str): registered name of the backbone.
+        net (nn.Module): the backbone.
+        size (int): image size.
+        key (str): 'taps' or 'context_taps'.
 
     Raises:
         RefStarError: the arch is not in the table.
     """
-    return _row(TAPS, name, 'taps')(net, size)
-
-
-def default_context_taps(name: str, net: nn.Module) -> list[str]:
-    """Module paths of a known backbone for the composite context; errors as :func:`default_taps`."""
-    return _row(CONTEXT_TAPS, name, 'context_taps')(net)
+    table = {'taps': TAPS, 'context_taps': CONTEXT_TAPS}[key]
+    if name not in table:
+        raise RefStarError(f'{name} has no default {key}; write network_g.{key} (known backbones: {", ".join(table)})')
+    return table[name](net, size)
 
 
 def _output_shapes(net: nn.Module, taps: list[str], size: int, key: str) -> list[tuple[int, ...] | None]:
-    """Shapes of the outputs of modules, by one forward pass on the meta device (no memory, no arithmetic).
+    """Measure the output shapes of modules by one forward pass on the meta device (no memory, no arithmetic).
 
     Raises:
         RefStarError: no such module, the network does not take the size, or it makes an image of another size.
@@ -110,7 +108,7 @@ def _output_shapes(net: nn.Module, taps: list[str], size: int, key: str) -> list
 
 
 def measure_taps(net: nn.Module, taps: list[str], size: int) -> dict[str, tuple[int, int]]:
-    """Channels and resolution of every tap of the transfer.
+    """Measure channels and resolution of every tap of the transfer.
 
     Args:
         net (nn.Module): the backbone.
@@ -132,14 +130,14 @@ def measure_taps(net: nn.Module, taps: list[str], size: int) -> dict[str, tuple[
 
 
 def measure_context_taps(net: nn.Module, taps: list[str], size: int) -> list[tuple[int, str]]:
-    """Channels and layout of every output that the composite context conditions.
+    """Measure channels and layout of every output that the composite context conditions.
 
     Args:
         net, taps, size: as in :func:`measure_taps`; the outputs are style codes (1, l * c), where c is the network's
             ``num_style_feat`` (or all), sequences (1, l, c) or (l, 1, c), or maps (1, c, h, w).
 
     Returns:
-        list: (channels, axes as in :class:`~refstar.context_attention.ContextAttention`).
+        list: (channels, axes as in :class:`~refstar.composite_context_arch.ContextAttention`).
 
     Raises:
         RefStarError: a path is not in the network, or its output is of another form.

@@ -1,8 +1,8 @@
-"""Networks of other packages under BasicSR's names, so that option files can ask for them.
+"""Networks of other packages, registered in BasicSR, so that option files can name them.
 
 RestoreFormer comes with gfpgan, which does not register it. CodeFormer comes with codeformer-pip, which has a registry
-of its own; its licence (S-Lab) is non-commercial, so nothing of it is imported before an option file asks for it.
-State dicts are those of the original classes.
+of its own. Its licence (S-Lab) is non-commercial: nothing of it is imported before an option file names it. State dicts
+are those of the original classes.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ def CodeFormer(
     connect_list: Sequence[str] = ('32', '64', '128', '256'),
     fix_modules: Sequence[str] | None = ('quantize', 'generator'),
 ) -> nn.Module:
-    """CodeFormer (512 px): lq (b, 3, 512, 512) RGB in [-1, 1] -> (image, code logits (b, 256, codes), lq features).
+    """Build CodeFormer (512 px): lq (b, 3, 512, 512) RGB in [-1, 1] -> (image, code logits (b, 256, k), lq features).
 
     The fidelity weight ``w`` in [0, 1] is an argument of its ``forward`` (default 0). Source: codeformer-pip,
     licence S-Lab 1.0, non-commercial.
@@ -48,8 +48,8 @@ def CodeFormer(
         dim_embd, n_head, n_layers (int): width, heads and layers of the transformer.
         codebook_size (int): number of codes.
         latent_size (int): number of latent positions.
-        connect_list (Sequence[str]): resolutions at which ``w`` lets encoder features in.
-        fix_modules (Sequence[str] | None): modules whose weights stay as they are.
+        connect_list (Sequence[str]): resolutions at which ``w`` mixes in encoder features.
+        fix_modules (Sequence[str] | None): modules whose weights are frozen.
     """
     options = {'n_layers': n_layers, 'codebook_size': codebook_size, 'latent_size': latent_size}
     connect = list(connect_list)
@@ -70,7 +70,7 @@ def VQAutoEncoder(
     emb_dim: int = 256,
     beta: float = 0.25,
 ) -> nn.Module:
-    """CodeFormer's stage I: image (b, 3, H, W) RGB in [-1, 1] -> (image, codebook loss, statistics)."""
+    """Build CodeFormer's stage I: image (b, 3, H, W) RGB in [-1, 1] -> (image, codebook loss, statistics)."""
     options = {'codebook_size': codebook_size, 'emb_dim': emb_dim, 'beta': beta}
     sizes = [img_size, nf, list(ch_mult), quantizer, res_blocks, list(attn_resolutions)]
     return _codeformer('vqgan_arch', 'VQAutoEncoder', *sizes, **options)
@@ -78,7 +78,7 @@ def VQAutoEncoder(
 
 @ARCH_REGISTRY.register()
 def VQGANDiscriminator(nc: int = 3, ndf: int = 64, n_layers: int = 4) -> nn.Module:
-    """CodeFormer's patch discriminator: image (b, nc, H, W) -> logits (b, 1, h, w)."""
+    """Build CodeFormer's patch discriminator: image (b, nc, H, W) -> logits (b, 1, h, w)."""
     return _codeformer('vqgan_arch', 'VQGANDiscriminator', nc, ndf, n_layers)
 
 

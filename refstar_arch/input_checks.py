@@ -1,7 +1,7 @@
-"""What RefSTAR may be called with.
+"""Checks of the arguments of RefSTAR.
 
-Only shapes, types and Python numbers are looked at: to see the content of a tensor the host would wait for the device,
-and ``torch.export`` cannot ask for it.
+Only shapes, types and Python numbers are checked. Reading the content of a tensor would make the host wait for the
+device, and ``torch.export`` cannot do it.
 
 Axis letters: b batch, n references, H W image size.
 """
@@ -18,14 +18,14 @@ COMBINE = ('concat', 'guidance')
 
 
 def check_settings(strength: Any, chunk: Any, combine: Any, guidance_scale: Any, where: str = '') -> None:
-    """Refuses settings of ``RefSTAR.forward`` that have no meaning.
+    """Check settings of ``RefSTAR.forward``.
 
     Args:
-        strength, chunk, combine, guidance_scale: its arguments; the content of a tensor is not looked at.
+        strength, chunk, combine, guidance_scale: its arguments; the content of a tensor is not checked.
         where: put before the name of the setting, e.g. 'val:' for an option file.
 
     Raises:
-        RefStarError: names the setting, its value and what it may be.
+        RefStarError: names the setting, its value and its range.
     """
 
     def number(value: Any) -> bool:
@@ -42,16 +42,16 @@ def check_settings(strength: Any, chunk: Any, combine: Any, guidance_scale: Any,
 
 
 def check_references(size: int, refs: Tensor, ref_valid: Tensor | None, mask: Tensor | None) -> None:
-    """Refuses references, validity or masks of another form than ``RefSTAR.encode`` takes.
+    """Check shapes and types of references, validity and masks for ``RefSTAR.encode``.
 
     Raises:
-        RefStarError: says what was given and what is expected.
+        RefStarError: names the given and the expected form.
     """
     if refs.ndim != 5 or refs.shape[2] != 3:
         raise RefStarError(f'references of shape {tuple(refs.shape)}; expected (b, n, 3, {size}, {size})')
     b, n, _, h, w = refs.shape
     if n == 0:
-        raise RefStarError('references: none are there (n is 0); leave refs out, or mark a slot by ref_valid False')
+        raise RefStarError('references: n is 0; leave refs out, or mark padding by ref_valid False')
     if (h, w) != (size, size):
         raise RefStarError(f'references of {w}x{h} pixels; this network takes {size}x{size}')
     if ref_valid is not None:
@@ -64,7 +64,7 @@ def check_references(size: int, refs: Tensor, ref_valid: Tensor | None, mask: Te
 
 
 def check_photos(size: int, lq: Tensor, refs: Tensor | None, strength: float | Tensor) -> None:
-    """Refuses photos that the references, the strength or the network's size do not fit.
+    """Check that photos fit the references, the strength and the network's size.
 
     Raises:
         RefStarError: as :func:`check_references`.

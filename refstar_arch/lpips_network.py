@@ -1,6 +1,6 @@
 """LPIPS (Zhang et al. 2018, v0.1) from the `lpips` package, with the backbone's weights from a file.
 
-The package itself would download the backbone; its own part, the weights of the linear layers, is in the package.
+The package itself would download the backbone. The weights of the linear layers are in the package.
 """
 
 import warnings
@@ -21,7 +21,7 @@ BACKBONES = {
 
 
 def load_lpips(net: str, weights: str | Path | None) -> nn.Module:
-    """Builds a frozen LPIPS network.
+    """Build a frozen LPIPS network.
 
     Args:
         net (str): 'alex', 'vgg' or 'squeeze'. Values of different nets are not comparable.
@@ -41,7 +41,7 @@ def load_lpips(net: str, weights: str | Path | None) -> nn.Module:
 
     import lpips
 
-    # The random initial weights are thrown away: they must not change the caller's random numbers.
+    # The random initial weights are replaced: they must not change the caller's random numbers.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # the package uses an old spelling of torchvision's argument
         model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)

@@ -13,13 +13,13 @@ STAGES = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128
 
 
 def conv_bn(c_in: int, c_out: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """Convolution without bias, batch norm, ReLU6."""
+    """Build a convolution without bias, batch norm and ReLU6."""
     conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(c_out), nn.ReLU6())
 
 
 class Bottleneck(nn.Module):
-    """Inverted residual: widen, filter every channel by itself, narrow."""
+    """Inverted residual: 1x1 expansion, depthwise convolution, 1x1 projection."""
 
     def __init__(self, c_in: int, c_out: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Bottleneck(nn.Module):
 
 
 class SeparableConv(nn.Module):
-    """3x3 convolution of every channel by itself, then a 1x1 convolution."""
+    """Depthwise 3x3 convolution, then a 1x1 convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class MobileFaceNet(nn.Module):
         self.conv3, self.bn = nn.Conv2d(512, dim, 1), nn.BatchNorm2d(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Embeds aligned faces.
+        """Embed aligned faces.
 
         Args:
             x (Tensor): ArcFace crops, shape (b, 3, 112, 112), RGB, ImageNet mean and deviation removed.

@@ -1,7 +1,7 @@
 """StyleGAN2's discriminator in plain torch: any device, any order of derivative, BasicSR's state dicts.
 
-BasicSR's `StyleGAN2Discriminator` needs compiled CUDA operators. This one has its parameters' names and shapes, so that
-a state dict goes either way, and computes the same values.
+BasicSR's `StyleGAN2Discriminator` needs compiled CUDA operators. This one has parameters of the same names and shapes,
+so that a state dict loads in either one, and computes the same values.
 
 Axis letters: b batch, c channels, h w feature size.
 """
@@ -59,12 +59,12 @@ class BiasAct(nn.Module):
 
 
 class Blur(nn.Module):
-    """Smooths with a small separable kernel, zero-padded, before a halving.
+    """Smooth with a small separable kernel, zero-padded, before the size is halved.
 
     Args:
         taps (Sequence[float]): 1-D kernel, normalised here.
         pad (tuple[int, int]): zeros before and after, along both axes.
-        stride (int): 2: keep every second value. Default: 1.
+        stride (int): 2 keeps every second value. Default: 1.
     """
 
     def __init__(self, taps: Sequence[float], pad: tuple[int, int], stride: int = 1) -> None:
@@ -103,9 +103,9 @@ class StyleGAN2DiscriminatorClean(nn.Module):
     Args:
         out_size (int): image size H = W, a power of two from 8 to 1024.
         channel_multiplier (int): widens the resolutions from 64 on. Default: 2.
-        resample_kernel (Sequence[float]): 1-D kernel of the smoothing before a halving. Default: (1, 3, 3, 1).
-        stddev_group (int): images whose variation is shown to the last layers; the batch must be smaller than this or
-            divisible by it. Default: 4.
+        resample_kernel (Sequence[float]): 1-D kernel of the smoothing before the size is halved. Default: (1, 3, 3, 1).
+        stddev_group (int): images of a group, whose variation the last layers see; the batch must be smaller than
+            this or divisible by it. Default: 4.
         narrow (float): factor on all channels. Default: 1.
     """
 
@@ -139,7 +139,7 @@ class StyleGAN2DiscriminatorClean(nn.Module):
         self.final_linear = nn.Sequential(ScaledLinear(width * 16, width, act=True), ScaledLinear(width, 1, act=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores images.
+        """Score images.
 
         Args:
             x (Tensor): shape (b, 3, H, W), RGB in [-1, 1].
@@ -156,7 +156,7 @@ class StyleGAN2DiscriminatorClean(nn.Module):
         return self.final_linear(rearrange(x, 'b c h w -> b (c h w)'))
 
     def variation(self, x: Tensor) -> Tensor:
-        """Mean standard deviation over the images of a group, as one more channel: (b, c, h, w) -> (b, 1, h, w)."""
+        """Average the standard deviation over the images of a group: (b, c, h, w) -> one channel (b, 1, h, w)."""
         b, _, h, w = x.shape
         group = min(b, self.stddev_group)
         if b % group:

@@ -1,35 +1,65 @@
 """`refstar app`: a local web page that restores a photo with good photos of the same person. docs/app.md says more."""
 
 import argparse
+import shutil
 import sys
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refstar.utils.errors import RefStarError
 
 from .cli_common import run_command
 from .restore import network_arguments, open_restorer
-from .serving.serve import checked_token, serve, serving_arguments
-from .webapp.limits import Limits
+from .serve_page import (
+    add_serving_arguments,
+    checked_token,
+    mask_editor,
+    mask_layer,
+    painted_mask,
+    serve,
+    temporary_folder,
+)
 
-LIMITS = {  # flag: field of Limits, in which unit, and what it is of
-    'max_pixels': ('pixels', 1, 'N', 'of a picture'),
-    'max_upload': ('upload', 2**20, 'MIB', 'of a file'),
-    'max_refs': ('references', 1, 'N', 'photos of references'),
-    'max_users': ('sessions', 1, 'N', 'browser tabs at a time'),
-    'max_memory': ('memory', 2**30, 'GIB', 'of all pictures'),
-    'minutes': ('minutes', 1, 'MINUTES', 'without use after which a tab is forgotten'),
+if TYPE_CHECKING:
+    from refstar.restore.photo_session import PhotoSession
+
+LIMITS = {  # flag: default, unit, what it limits
+    'max_pixels': (25_000_000, 'N', 'pixels of a picture'),
+    'max_upload': (32.0, 'MIB', 'size of a file'),
+    'max_refs': (8, 'N', 'photos of references'),
+    'max_users': (64, 'N', 'browser tabs at a time; of more the one that was not used longest is forgotten'),
+    'max_memory': (2.0, 'GIB', 'photos of all tabs together'),
+    'minutes': (30.0, 'MINUTES', 'without use after which a tab and its pictures are forgotten'),
 }
+QUEUE = 100  # requests that wait
+PREVIEW = 1280  # longer side of the photo on the page
+ARMS = {
+    'before': 'Before',
+    'without': 'Without references',
+    'with': 'With references',
+    'wrong': "Another person's references",
+    'attribution': 'From which reference',
+}
+FIRST_STEPS = (
+    'Give a bad photo and good photos of the same person. The bad one is restored with what the good ones show.'
+)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command line."""
     p = argparse.ArgumentParser('refstar app', description=__doc__)
     network_arguments(p)
     page = p.add_argument_group('the page')
-    serving_arguments(page, 8412, "whoever reaches it can use this machine's network")
+    add_serving_arguments(page, 8412, "whoever reaches it can use this machine's network")
     limits = p.add_argument_group('limits')
-    for flag, (field, unit, metavar, what) in LIMITS.items():
-        kind, usual = int if metavar == 'N' else float, getattr(Limits, field) / unit
-        text = f'{what} (default: {usual:,.10g})'
-        limits.add_argument(f'--{flag}', type=kind, default=kind(usual), metavar=metavar, help=text)
+    for flag, (default, metavar, what) in LIMITS.items():
+        text = f'{what} (default: {default:,.10g})'
+        limits.add_argument(f'--{flag}', type=type(default), default=default, metavar=metavar, help=text)
     return p
 
 
@@ -39,32 +69,346 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(lambda: run(args))
 
 
-def limits_of(args: argparse.Namespace) -> Limits:
-    """Arguments as :class:`~refstar.tools.webapp.limits.Limits`."""
-    given = {field: (unit, getattr(args, flag)) for flag, (field, unit, _, _) in LIMITS.items()}
-    return Limits(**{field: value if unit == 1 else int(value * unit) for field, (unit, value) in given.items()})
-
-
 def run(args: argparse.Namespace) -> None:
-    """Serves until interrupted (Ctrl+C or SIGTERM).
+    """Serve the page until it is interrupted (Ctrl+C or SIGTERM).
 
     Raises:
-        RefStarError: the arguments make no sense, a file is missing, the libraries are absent ...
+        RefStarError: the arguments make no sense, a file is missing, Gradio is not installed ...
     """
-    from refstar.utils.errors import RefStarError
-
     token = checked_token(args)
     for name in LIMITS:
         if not 0 < getattr(args, name) < float('inf'):
             raise RefStarError(f'--{name} must be a number above 0, got {getattr(args, name)}')
-
-    def make_app():
-        from .webapp.server import web_app
-
-        return web_app(open_restorer(args), limits_of(args), Path(args.network).name, args.host, token)
-
     notes = [] if args.detector else ['no --detector: the page takes square, FFHQ-aligned faces only']
-    serve(make_app, args, token, notes, limit_concurrency=256)
+    serve(
+        lambda: AppPage(open_restorer(args), args, Path(args.network).name).build(),
+        args,
+        token,
+        notes,
+        max_file_size=int(args.max_upload * 2**20),
+        state_session_capacity=args.max_users,
+    )
+
+
+@dataclass
+class Tab:
+    """What one browser tab shows.
+
+    Args:
+        session: its photo and references.
+        chosen: names of the references that the user chose; None: they are chosen for the face.
+        brush: name of the reference under the brush.
+        arm: what the slider compares with before.
+        folder: holds the files to download.
+    """
+
+    session: 'PhotoSession'
+    chosen: list[str] | None = None
+    brush: str | None = None
+    arm: str = 'with'
+    folder: Path = field(default_factory=temporary_folder)
+
+
+class AppPage:
+    """Build the page and answer its users, one at a time.
+
+    Args:
+        restorer: opened networks.
+        limits: fields of `LIMITS`.
+        network: name of the network's file, for records.
+    """
+
+    def __init__(self, restorer: Any, limits: argparse.Namespace, network: str) -> None:
+        self.restorer, self.limits, self.network = restorer, limits, network
+        self.sessions: weakref.WeakSet = weakref.WeakSet()
+        self.ended: list[Tab] = []
+
+    def build(self) -> Any:
+        """Return the page, a `gradio.Blocks`."""
+        import gradio as gr
+
+        from refstar.restore.face_masks import REGIONS
+
+        self.gr, seconds = gr, int(self.limits.minutes * 60)
+        edits, fidelity = self.restorer.supports(use=('eyes',)), self.restorer.supports(fidelity=0.5)
+        with gr.Blocks(title='RefSTAR', analytics_enabled=False, delete_cache=(60, seconds), fill_width=True) as page:
+            self.tab = gr.State(time_to_live=seconds, delete_callback=self.ended.append)
+            with gr.Row():
+                with gr.Column(scale=2, min_width=300):
+                    photo = gr.File(label='Photo to restore', file_types=['image'], height=90, elem_id='give-photo')
+                    self.photo = gr.Image(
+                        label='Click the face to restore', interactive=False, visible=False, height=240, buttons=[],
+                        elem_id='photo', format='jpeg',
+                    )  # fmt: skip
+                    references = gr.File(
+                        label='Good photos of the same person', file_count='multiple', file_types=['image'], height=110,
+                        elem_id='give-references',
+                    )  # fmt: skip
+                    self.references = gr.Gallery(
+                        label='Faces on them, and why they are used or not; click one to see its mask', columns=3,
+                        height=250, allow_preview=False, interactive=False, visible=False, buttons=[], format='jpeg',
+                        elem_id='references',
+                    )  # fmt: skip
+                    self.used = gr.CheckboxGroup(label='Used', visible=False, elem_id='used')
+                    automatic = gr.Button('Choose references for me', size='sm', elem_id='automatic')
+                    with gr.Accordion('Compare with another person', open=False):
+                        others = gr.File(
+                            label='Photos of another person; they never go into the picture', file_count='multiple',
+                            file_types=['image'], height=110, elem_id='give-others',
+                        )  # fmt: skip
+                with gr.Column(scale=3, min_width=380):
+                    self.slider = gr.ImageSlider(
+                        label='Before | after', interactive=False, format='png', max_height=460, elem_id='compare'
+                    )
+                    self.arms = gr.Gallery(
+                        label='Click one to compare it with before', columns=5, height=190, allow_preview=False,
+                        interactive=False, buttons=[], format='png', elem_id='arms',
+                    )  # fmt: skip
+                    self.verdict = gr.Markdown(FIRST_STEPS, elem_id='verdict')
+                    with gr.Row():
+                        picture = gr.Button('Picture (PNG)', size='sm', elem_id='save-picture')
+                        record = gr.Button('Record (JSON)', size='sm', elem_id='save-record')
+                        file = gr.DownloadButton(visible='hidden', elem_id='file')
+                with gr.Column(scale=2, min_width=300):
+                    self.editor = mask_editor('Reference: green is used; paint to change it', 380)
+                    with gr.Row(visible=edits):
+                        reset = gr.Button('Reset mask', size='sm', elem_id='reset')
+                        paint = gr.Button('Use painted mask', size='sm', variant='primary', elem_id='paint')
+                    strength = gr.Slider(0, 1, 1, step=0.05, label='Strength of the references', elem_id='strength')
+                    with_w = gr.Slider(0, 1, 0.5, step=0.05, label='Fidelity', visible=fidelity)
+                    colour = gr.Checkbox(True, label="Keep the photo's colours")
+                    with gr.Accordion('Parts', open=False, visible=edits):
+                        use = gr.CheckboxGroup(list(REGIONS), label='Take only these', elem_id='use')
+                        keep = gr.CheckboxGroup(list(REGIONS), label='Leave these', elem_id='keep')
+            settings = [self.tab, strength, with_w, colour, use, keep]
+            self.fidelity = fidelity
+            self.outputs = [
+                self.tab, self.photo, self.references, self.used, self.slider, self.arms, self.editor, self.verdict
+            ]  # fmt: skip
+            common = {'concurrency_id': 'network', 'concurrency_limit': 1, 'show_progress': 'minimal'}
+
+            def on(event: Callable, name: str, change: Callable, *inputs: Any) -> None:
+                def answer(*values: Any) -> dict:
+                    return self.answer(change, *values)
+
+                event(answer, [*settings, *inputs], self.outputs, api_name=name, trigger_mode='always_last', **common)
+
+            def on_select(event: Callable, name: str, change: Callable) -> None:
+                def answer(*values: Any, at: gr.SelectData) -> dict:
+                    return self.answer(change, *values, at.index)
+
+                event(answer, settings, self.outputs, api_name=name, **common)
+
+            on(photo.upload, 'photo', self.take_photo, photo)
+            on(references.change, 'references', self.take_references, references)
+            on(others.change, 'others', self.take_others, others)
+            on(self.used.input, 'choose', self.choose, self.used)
+            on(automatic.click, 'automatic', self.choose)
+            on(paint.click, 'paint', self.paint, self.editor)
+            on(reset.click, 'reset', self.paint)
+            on_select(self.photo.select, 'face', self.pick_face)
+            on_select(self.references.select, 'brush', self.pick_reference)
+            on_select(self.arms.select, 'arm', self.pick_arm)
+            for event in (strength.release, with_w.release, colour.input, use.input, keep.input):
+                on(event, 'restore', lambda tab: None)
+            for button, name, function in (
+                (picture, 'picture', self.write_picture),
+                (record, 'record', self.write_record),
+            ):
+                done = button.click(function, self.tab, file, api_name=name, **common)
+                done.success(None, js="() => setTimeout(() => document.querySelector('#file').click(), 200)")
+        return page.queue(max_size=QUEUE, default_concurrency_limit=1)
+
+    # ----------------------------------------------------------------- what the user gives
+    def take_photo(self, tab: Tab, path: str | None) -> None:
+        if path is None:
+            return
+        tab.chosen = tab.brush = None
+        data, name = _take_file(path)
+        tab.session.take_photo(data, name)
+        if sum(session.nbytes() for session in self.sessions) > self.limits.max_memory * 2**30:
+            tab.session.photo = None
+            raise RefStarError('there is no room for another photo; try again in some minutes, or take a smaller one')
+
+    def take_references(self, tab: Tab, paths: list[str] | None, others: bool = False) -> None:
+        tab.chosen = None if others else tab.chosen
+        paths, most = paths or [], self.limits.max_refs
+        photos = {path: (Path(path).name, lambda path=path: _take_file(path)[0]) for path in paths[:most]}
+        tab.session.take_references(photos, others)
+        if len(paths) > most:
+            raise RefStarError(f'at most {most} photos are taken here; {Path(paths[most]).name} and later ones are not')
+
+    def take_others(self, tab: Tab, paths: list[str] | None) -> None:
+        self.take_references(tab, paths, others=True)
+
+    def choose(self, tab: Tab, names: list[str] | None = None) -> None:
+        tab.chosen = names
+
+    def pick_face(self, tab: Tab, at: Sequence[int]) -> None:
+        session = tab.session
+        x, y = np.array(at) / self._preview_scale(tab)
+        inside = [i for i, face in enumerate(session.found) if face is not None and _contains(face.box, x, y)]
+        if inside and inside[0] != session.face:
+            session.face, tab.chosen, tab.brush = inside[0], None, None
+
+    def pick_reference(self, tab: Tab, index: int) -> None:
+        tab.brush = [face.name for faces in tab.session.references.values() for face in faces][index]
+
+    def pick_arm(self, tab: Tab, index: int) -> None:
+        tab.arm = self._arms(tab)[index][0]
+
+    def paint(self, tab: Tab, drawn: dict | None = None) -> None:
+        shown = tab.session.shown.get(tab.session.face)
+        if shown is None or tab.brush not in _used(shown):
+            raise RefStarError('click a reference that is used first; then paint its mask')
+        mask = self._mask(shown, tab.brush)
+        tab.session.paint(tab.brush, None if drawn is None else painted_mask(drawn, mask).astype(np.float32) / 255)
+
+    # ----------------------------------------------------------------- what the user gets
+    def answer(
+        self, change: Callable, tab: Tab | None, strength: float, fidelity: float, colour: bool, use: list, keep: list,
+        *given: Any,
+    ) -> dict:  # fmt: skip
+        """Change what a tab holds, restore its face, and return what the page shows then."""
+        from refstar.restore.faces import RestoreSettings
+        from refstar.restore.photo_session import PhotoSession
+
+        while self.ended:
+            self._close(self.ended.pop())
+        if tab is None:
+            tab = Tab(PhotoSession(self.restorer, self.limits.max_pixels))
+            self.sessions.add(tab.session)
+        try:
+            change(tab, *given)
+        except RefStarError as error:
+            self.gr.Warning(str(error))
+        session = tab.session
+        if session.photo is None:
+            if not given:
+                self.gr.Warning(
+                    'There is no photo. A tab is forgotten when it was not used for a while: give it again.'
+                )
+            return self._empty(tab)
+        chosen = RestoreSettings(
+            strength=strength,
+            fidelity=fidelity if self.fidelity else None,
+            colour=colour,
+            use=tuple(use),
+            keep=tuple(keep),
+        )
+        try:
+            session.restore(chosen, tab.chosen)
+        except RefStarError as error:
+            self.gr.Warning(str(error))
+            return {self.tab: tab}
+        return self._page(tab)
+
+    def write_picture(self, tab: Tab | None) -> str:
+        return self._write(tab, 'png', lambda session: session.picture())
+
+    def write_record(self, tab: Tab | None) -> str:
+        return self._write(tab, 'json', lambda session: session.record(self.network))
+
+    def _write(self, tab: Tab | None, suffix: str, content: Callable[['PhotoSession'], bytes]) -> str:
+        if tab is None or not tab.session.shown:
+            raise self.gr.Error('Nothing was restored yet.')
+        path = tab.folder / f'{Path(tab.session.name).stem}_restored.{suffix}'
+        path.write_bytes(content(tab.session))
+        return str(path)
+
+    def _close(self, tab: Tab) -> None:
+        tab.session.close()
+        shutil.rmtree(tab.folder, ignore_errors=True)
+
+    def _empty(self, tab: Tab) -> dict:
+        faces = [face for faces in tab.session.references.values() for face in faces]
+        references = self.gr.Gallery([(face.crop, face.name) for face in faces], visible=bool(faces))
+        nothing = {self.slider: None, self.arms: None, self.editor: None, self.verdict: FIRST_STEPS}
+        return {self.tab: tab, self.photo: self.gr.Image(visible=False), self.references: references, **nothing}
+
+    def _page(self, tab: Tab) -> dict:
+        gr, session = self.gr, tab.session
+        shown = session.shown[session.face]
+        faces, used = [face for faces in session.references.values() for face in faces], _used(shown)
+        if tab.brush not in used:
+            tab.brush = used[0] if used else None
+        captions = [
+            f'{"✓" if shown.whys[face.name][0] else "✗"} {face.name}: {shown.whys[face.name][1]}' for face in faces
+        ]
+        arms = self._arms(tab)
+        label, after = next(
+            ((ARMS[name], img) for name, img in arms if name == tab.arm), (ARMS[arms[-1][0]], arms[-1][1])
+        )
+        brush = next((face for face in faces if face.name == tab.brush), None)
+        return {
+            self.tab: tab,
+            self.photo: gr.Image(self._preview(tab), visible=session.found != [None]),
+            self.references: gr.Gallery(
+                [(face.crop, caption) for face, caption in zip(faces, captions, strict=True)], visible=bool(faces)
+            ),
+            self.used: gr.CheckboxGroup([face.name for face in faces], value=used, visible=bool(faces)),
+            self.slider: gr.ImageSlider((arms[0][1], after), label=f'Before | {label.lower()}'),
+            self.arms: [(img, ARMS[name]) for name, img in arms],
+            self.editor: None if brush is None else mask_layer(brush.crop, self._mask(shown, brush.name)),
+            self.verdict: self._verdict(shown),
+        }
+
+    def _arms(self, tab: Tab) -> list[tuple[str, np.ndarray]]:
+        from refstar.restore.face_masks import attribution_map
+
+        shown = tab.session.shown[tab.session.face]
+        arms = [('before', shown.best.before), *((name, face.image) for name, face in shown.arms.items())]
+        if 'with' in shown.arms:
+            arms.append(('attribution', attribution_map(shown.best.image, shown.best.attribution)))
+        return arms
+
+    def _mask(self, shown: Any, name: str) -> np.ndarray:
+        return np.rint(shown.best.mask[_used(shown).index(name)] * 255).astype(np.uint8)
+
+    def _verdict(self, shown: Any) -> str:
+        from refstar.restore.restore_report import legend
+
+        lines = [f'**{ARMS[name]}:** {note}' for name, face in shown.arms.items() for note in face.notes]
+        identity = shown.best.identity
+        if identity.same:
+            lines.insert(0, f'The references show the same person (similarity {identity.similarity:.2f}).')
+        dots = [f'<span style="color:{colour}">■</span> {name}' for name, colour in legend(shown.best).items()]
+        return '\n\n'.join([*lines, *([f'{ARMS["attribution"]}: {" ".join(dots)}'] if dots else [])])
+
+    def _preview_scale(self, tab: Tab) -> float:
+        return min(1.0, PREVIEW / max(tab.session.photo.rgb.shape[:2]))
+
+    def _preview(self, tab: Tab) -> np.ndarray:
+        """The photo for the screen, with a frame around every face; that of the face to restore is green."""
+        import cv2
+
+        scale, session = self._preview_scale(tab), tab.session
+        img = session.photo.rgb.copy() if scale == 1 else cv2.resize(session.photo.rgb, None, fx=scale, fy=scale)
+        for number, face in enumerate(session.found):
+            if face is not None:
+                left, top, right, bottom = (round(float(v) * scale) for v in face.box)
+                colour = (16, 185, 129) if number == session.face else (255, 255, 255)
+                cv2.rectangle(img, (left, top), (right, bottom), colour, max(1, max(img.shape) // 200))
+        return img
+
+
+def _take_file(path: str) -> tuple[bytes, str]:
+    """Content and name of an uploaded file, which is deleted."""
+    file = Path(path)
+    try:
+        data = file.read_bytes()
+    except OSError:
+        raise RefStarError(f'{file.name}: is not there any more; give it again') from None
+    file.unlink()
+    return data, file.name
+
+
+def _contains(box: np.ndarray, x: float, y: float) -> bool:
+    return box[0] <= x <= box[2] and box[1] <= y <= box[3]
+
+
+def _used(shown: Any) -> list[str]:
+    return [choice.reference.name for choice in shown.arms['with'].chosen] if 'with' in shown.arms else []
 
 
 if __name__ == '__main__':

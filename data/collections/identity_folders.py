@@ -1,41 +1,108 @@
-"""A folder of photos per person, `<dataroot>/<identity>/<file>`, as CelebRef-HQ has them; and photos of unknown people.
+"""A folder of photos per person, `<dataroot>/<identity>/<file>`, as CelebRef-HQ has them.
 
 The root may be an lmdb whose keys are `<identity>/<name>`, and a `meta_info` file may list the photos to use.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-from refstar.curate.image_tree import Tree
+import numpy as np
+
 from refstar.utils.text_files import read_lines
 
-from .entry import Entry
-from .listing import Missing, folder, inside
+from .listing import Entry, Missing, Tree, folder, inside, natural
 
-KEYS = {'dataroot', 'split_file', 'meta_info_file'}
+FOLDER_KEYS = {'dataroot', 'split_file', 'meta_info_file'}
 
 
-def read_identities(opt: Mapping, missing: Missing) -> Iterator[Entry]:
-    """Every photo of a person, with the person's others as its references."""
+class FolderEntries(Sequence[Entry]):
+    """Every photo of a person, with the person's others as its references.
+
+    An entry becomes an object when it is asked for: so 100,000 people are open in two seconds.
+
+    Args:
+        root: the folder of the people's folders, or an lmdb.
+        names: person, a folder below the root -> names of the photos in it.
+        in_order: the photos are in their order already; else it is 2 before 10.
+    """
+
+    def __init__(self, root: Path, names: Mapping[str, Sequence[str]], in_order: bool):
+        self.root, self.names, self.in_order = root, names, in_order
+        self.identities = list(names)
+        self._ends = np.cumsum([len(own) for own in names.values()], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, index: int) -> Entry:
+        index = range(len(self))[index]
+        person = int(np.searchsorted(self._ends, index, side='right'))
+        identity = self.identities[person]
+        photos = self.photos(identity)
+        gt = photos.pop(index - int(self._ends[person]))  # counted from the end of the person's photos
+        return Entry(f'{gt.parent.name}_{gt.stem}', identity, gt, None, tuple(photos))
+
+    def photos(self, identity: str) -> list[Path]:
+        """Return all photos of a person."""
+        names = self.names[identity]
+        return [self.root / identity / name for name in (names if self.in_order else sorted(names, key=natural))]
+
+
+class FolderPeople(Mapping[str, list[Path]]):
+    """All photos of every person of `FolderEntries`."""
+
+    def __init__(self, entries: FolderEntries):
+        self.entries = entries
+
+    def __getitem__(self, identity: str) -> list[Path]:
+        return self.entries.photos(identity)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries.names)
+
+    def __len__(self) -> int:
+        return len(self.entries.names)
+
+
+def read_identities(opt: Mapping, missing: Missing) -> FolderEntries:
+    """Read a folder per person; a person without photos, and a photo of a name that another one has, are left out.
+
+    Raises:
+        RefStarError: a folder or list is wrong.
+    """
     root = folder(opt, 'dataroot')
     tree = Tree(root, opt.get('meta_info_file'))
-    for name in read_lines(opt['split_file']) if opt.get('split_file') else tree.folders():
-        home = inside(root, name, opt.get('split_file') or str(root))
-        listed = tree.images(home.relative_to(root).as_posix())
-        if not listed:
-            missing.note(str(home))
-        photos = [photo for photo in listed if not missing(photo)]
-        missing.left_out += len(listed) - len(photos)
-        for photo in photos:
-            yield Entry(f'{home.name}_{photo.stem}', name, photo, None, tuple(p for p in photos if p != photo))
+    split = opt.get('split_file')
+    people = read_lines(split) if split else tree.folders()
+    found: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    for person in people:
+        if split:
+            person = inside(root, person, split).relative_to(root).as_posix()
+        names = tree.names(person)
+        if not names:
+            missing.note(str(root / person))
+        if opt.get('meta_info_file'):
+            there = [name for name in names if not missing(root / person / name)]
+            missing.left_out += len(names) - len(there)
+            names = there
+        if distinct := _distinct(root, person, names, seen, missing, tree.in_order):
+            found[person] = found.get(person, []) + distinct
+    return FolderEntries(root, found, tree.in_order)
 
 
-def read_unknown(opt: Mapping, missing: Missing) -> Iterator[Entry]:
-    """Photos directly below `dataroot`, each a person of its own: for `refstar data`, not for training."""
-    root = folder(opt, 'dataroot')
-    if opt.get('split_file'):
-        photos = [inside(root, name, opt['split_file']) for name in read_lines(opt['split_file'])]
-    else:
-        photos = Tree(root, opt.get('meta_info_file')).images()
-    for photo in photos:
-        if not missing(photo):
-            yield Entry(photo.stem, str(photo), photo, None, ())
+def _distinct(root: Path, person: str, names: list[str], seen: set[str], missing: Missing, in_order: bool) -> list[str]:
+    """Return the names without those whose entry would be named as one in `seen`; these are noted in `missing`."""
+    home = person.rpartition('/')[2]
+    entries = [f'{home}_{name.rpartition(".")[0]}' for name in names]
+    if len(set(entries)) == len(names) and seen.isdisjoint(entries):
+        seen.update(entries)
+        return names
+    kept = []
+    for name in names if in_order else sorted(names, key=natural):
+        if (entry := f'{home}_{name.rpartition(".")[0]}') in seen:
+            missing.note_double(root / person / name, entry)
+        else:
+            seen.add(entry)
+            kept.append(name)
+    return kept

@@ -1,19 +1,44 @@
-"""Files named by a user: found, counted, and refused with their name where they are wrong."""
+"""Lists of photos: what an entry of a list holds, and how named files are found, counted, and refused by name."""
 
 import logging
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from refstar.utils.errors import RefStarError
-from refstar.utils.text_files import read_csv, read_lines, shorten
+from refstar.utils.text_files import shorten
 
-from . import lmdb_images
-
-__all__ = ['IMAGE_SUFFIXES', 'Missing', 'folder', 'images_in', 'inside', 'natural', 'read_csv', 'read_lines']
+from .lmdb_images import contains, database_of, names_in, read_meta_info
 
 IMAGE_SUFFIXES = frozenset({'.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff'})
+IMAGE_NAME = re.compile(f'.+({"|".join(map(re.escape, IMAGE_SUFFIXES))})', re.IGNORECASE | re.DOTALL)
 MAX_NAME = 255  # bytes of one part of a path: what file systems allow
+DIGITS = re.compile(r'(\d+)')
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image and its references, in any form of list.
+
+    Args:
+        name: unique and fit to be a file name; no suffix.
+        identity: the person; entries of one person share it.
+        gt: ground-truth file, None where there is none (real degraded photos).
+        lq: degraded file, None where it is to be synthesised.
+        refs: photos of the same person, the most useful first.
+        weight: how often to draw this entry, relative to the others.
+
+    A file in an lmdb has the path `<name>.lmdb/<image name>` (`lmdb_images`).
+    """
+
+    name: str
+    identity: str
+    gt: Path | None
+    lq: Path | None
+    refs: tuple[Path, ...]
+    weight: float = 1.0
 
 
 class Missing:
@@ -32,37 +57,42 @@ class Missing:
         self._seen: dict[Path, bool] = {}
 
     def __call__(self, path: Path) -> bool:
-        """True if the file is missing, which is noted."""
+        """Return True and note the file if it is missing."""
         if path not in self._seen:
-            self._seen[path] = _exists(path)
+            self._seen[path] = contains(path) if database_of(path) else os.path.isfile(path)
         if not self._seen[path]:
             self.note(str(path))
         return not self._seen[path]
 
-    def note(self, what: str, kind: str = 'missing'):
-        """Notes a thing that is missing, or wrong in another way, by a name of its own."""
+    def note(self, what: str, kind: str = 'missing') -> None:
+        """Note, by a name of its own, what is missing or wrong in another way."""
         self.found.setdefault(kind, {})[what] = None
 
-    def settle(self, source: str):
-        """Raises or logs what was found.
+    def note_double(self, image: Path, name: str) -> None:
+        """Note an image that is left out, as an entry before it has its name."""
+        self.note(f'{image} (as {name})', 'listed twice or of one name with another')
+        self.left_out += 1
+
+    def settle(self, source: str) -> None:
+        """Raise or log what was found.
 
         Raises:
             RefStarError: something was wrong and the policy is `error`.
         """
         if not self.found:
             return
-        parts = [
+        counts = [
             f'{len(names)} {kind}: {", ".join(list(names)[:5])}{", ..." if len(names) > 5 else ""}'
             for kind, names in self.found.items()
         ]
-        message = f'{source}: {"; ".join(parts)}'
+        message = f'{source}: {"; ".join(counts)}'
         if self.policy == 'error':
             raise RefStarError(f'{message}. Set missing: drop to go on without them')
         logging.getLogger('basicsr').warning('%s; dropped, and %d images that need them', message, self.left_out)
 
 
 def folder(opt: Mapping, key: str) -> Path:
-    """The folder (or lmdb) that an option names.
+    """Return the folder (or lmdb) that an option names.
 
     Raises:
         RefStarError: the option is not set, or there is no such folder.
@@ -78,7 +108,7 @@ def folder(opt: Mapping, key: str) -> Path:
 
 
 def inside(root: Path, name: str, source: str) -> Path:
-    """`root / name`, refused where the name leads out of the root.
+    """Return `root / name`.
 
     Raises:
         RefStarError: the name is empty, absolute, climbs by `..`, or can be no file name.
@@ -91,29 +121,84 @@ def inside(root: Path, name: str, source: str) -> Path:
     return root.joinpath(*pure.parts)
 
 
-def images_in(path: Path) -> list[Path]:
-    """The image files of a folder, 2 before 10.
+def natural(name: str) -> list[tuple[bool, int, str]]:
+    """Return a sort key that puts `2.png` before `10.png`."""
+    parts = [(part.isdecimal() and len(part) <= MAX_NAME, part) for part in DIGITS.split(name)]
+    return [(number, int(part) if number else 0, part) for number, part in parts]
+
+
+def images_in(path: str | Path) -> list[Path]:
+    """Return the image files of a folder, 2 before 10.
 
     Raises:
         RefStarError: the folder cannot be read.
     """
     try:
-        found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
+        return [Path(path, name) for name in sorted(filter(IMAGE_NAME.fullmatch, os.listdir(path)), key=natural)]
     except OSError as error:
         raise RefStarError(f'{path}: cannot be read ({error})') from None
-    return sorted(found, key=lambda p: natural(p.name))
 
 
-def natural(name: str) -> list[tuple[bool, int, str]]:
-    """Sort key that puts `2.png` before `10.png`."""
-    parts = [(part.isdecimal() and len(part) <= MAX_NAME, part) for part in re.split(r'(\d+)', name)]
-    return [(number, int(part) if number else 0, part) for number, part in parts]
+class Tree:
+    """Images directly below a root, and in its folders: on disk, in an lmdb, or as a `meta_info` file lists them.
 
+    Args:
+        root: a folder or an lmdb.
+        meta_info: `meta_info` file that lists the images to use; without it all are used.
 
-def _exists(path: Path) -> bool:
-    if lmdb_images.database_of(path):
-        return lmdb_images.contains(path)
-    try:
-        return path.is_file()
-    except OSError:
-        return False
+    Attributes:
+        in_order: the images have an order already, that of the list; else it is 2 before 10.
+
+    Raises:
+        RefStarError: the lmdb or the `meta_info` file is broken, or a name leads out of the root.
+    """
+
+    def __init__(self, root: Path, meta_info: str | None = None):
+        self.root = root
+        self._listed: dict[str, list[str]] | None = None
+        if meta_info:
+            self._listed = self._by_folder(read_meta_info(meta_info), meta_info)
+        elif database_of(root):
+            self._listed = self._by_folder(sorted(names_in(root), key=natural), f'{root}/meta_info.txt')
+        self.in_order = self._listed is not None
+
+    def _by_folder(self, names: Iterable[str], source: str) -> dict[str, list[str]]:
+        folders: dict[str, list[str]] = {}
+        for name in names:
+            image = inside(self.root, name, source).relative_to(self.root)
+            folders.setdefault('' if image.parent == Path() else image.parent.as_posix(), []).append(image.name)
+        return folders
+
+    def folders(self) -> list[str]:
+        """Return the names of the folders below the root, 2 before 10."""
+        if self._listed is not None:
+            return sorted(filter(None, self._listed), key=natural)
+        with os.scandir(self.root) as found:
+            return sorted((item.name for item in found if item.is_dir()), key=natural)
+
+    def names(self, folder: str = '') -> list[str]:
+        """Return the names of the images in one folder, in any order on disk; none where there is no such folder.
+
+        Raises:
+            RefStarError: the folder cannot be read.
+        """
+        if self._listed is not None:
+            return self._listed.get(folder, [])
+        try:
+            return list(filter(IMAGE_NAME.fullmatch, os.listdir(os.path.join(self.root, folder))))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise RefStarError(f'{self.root / folder}: cannot be read ({error})') from None
+
+    def images(self, folder: str = '') -> list[Path]:
+        """Return the images in one folder, or directly below the root, in their order."""
+        names = self.names(folder)
+        return [self.root / folder / name for name in (names if self.in_order else sorted(names, key=natural))]
+
+    def all_images(self) -> list[Path]:
+        """Return every image, at any depth."""
+        if self._listed is not None:
+            return [self.root / folder / name for folder, names in self._listed.items() for name in names]
+        found = (path for path in self.root.rglob('*') if IMAGE_NAME.fullmatch(path.name))
+        return sorted(found, key=lambda path: natural(str(path.relative_to(self.root))))

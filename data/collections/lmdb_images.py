@@ -1,40 +1,68 @@
-"""Images in BasicSR's lmdb: a folder `<name>.lmdb` with `data.mdb` and `meta_info.txt`.
+"""Images in BasicSR's lmdb, and BasicSR's `meta_info` lists of images.
 
-An image in it is addressed like a file, `faces.lmdb/ann/1.png`; its key is the name without suffix, `ann/1`.
+An lmdb is a folder `<name>.lmdb` with `data.mdb` and `meta_info.txt`. An image in it is addressed like a file,
+`faces.lmdb/ann/1.png`; its key is the name without suffix, `ann/1`.
 """
 
 import os
 import re
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 
 import lmdb
 
 from refstar.utils.errors import RefStarError
-
-from .meta_info import read_meta_info
+from refstar.utils.text_files import numbered_lines, shorten
 
 ADDRESS = re.compile(r'(?P<database>.+\.lmdb)(?:[/\\](?P<name>.*))?')
+META_LINE = re.compile(r'(?P<name>.+?\.\w+)(?:\s+\((?P<shape>\d+(?:,\s*\d+){1,2})\))?(?:\s+\d+)?')
 
 
-def database_of(path: Path) -> Path | None:
-    """The lmdb that a path is or leads into, None for an ordinary path."""
+def read_meta_info(path: str | Path) -> list[str]:
+    """Read the image names of a `meta_info` file, in its order.
+
+    Args:
+        path: each line is `ann/1.png (512,512,3) 1`: a name with suffix, and optionally `(height,width,channels)` and
+            a compression level, as BasicSR's scripts write them.
+
+    Raises:
+        RefStarError: the file cannot be read, or a line is malformed or names an image for the second time.
+    """
+    names: dict[str, str] = {}
+    for where, line in numbered_lines(path):
+        match = META_LINE.fullmatch(line)
+        if match is None:
+            raise RefStarError(f'{where}: expected a line such as 00001.png (512,512,3), got {shorten(line)}')
+        name = str(PurePosixPath(match['name'].replace('\\', '/')))
+        if name in names:
+            raise RefStarError(f'{where}: {shorten(name)} is listed already at {names[name]}')
+        names[name] = where
+    return list(names)
+
+
+def is_meta_info(line: str) -> bool:
+    """Return whether a line holds an image's shape, which only `meta_info` files have."""
+    match = META_LINE.fullmatch(line)
+    return match is not None and match['shape'] is not None
+
+
+def database_of(path: str | Path) -> Path | None:
+    """Return the lmdb that a path is or leads into, None for an ordinary path."""
     match = ADDRESS.fullmatch(str(path))
     return match and Path(match['database'])
 
 
 def names_in(database: Path) -> list[str]:
-    """The image names of an lmdb, as its `meta_info.txt` lists them: `ann/1.png`.
+    """Return the image names of an lmdb, as its `meta_info.txt` lists them: `ann/1.png`.
 
     Raises:
-        RefStarError: it is no lmdb in BasicSR's form, or was cut off.
+        RefStarError: it is no lmdb in BasicSR's form, or is truncated.
     """
     return _opened(str(database)).names
 
 
-def contains(path: Path) -> bool:
-    """Whether the lmdb that the path leads into lists this image; the suffix does not count.
+def contains(path: str | Path) -> bool:
+    """Return whether the lmdb that the path leads into lists this image; the suffix does not count.
 
     Raises:
         RefStarError: as `names_in`.
@@ -44,7 +72,7 @@ def contains(path: Path) -> bool:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The encoded image at a path into an lmdb.
+    """Read the encoded image at a path into an lmdb.
 
     Raises:
         RefStarError: there is none, or as `names_in`.
@@ -60,66 +88,46 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def _address(path: Path) -> tuple[str, str]:
+def _address(path: str | Path) -> tuple[str, str]:
     match = ADDRESS.fullmatch(str(path))
-    return match['database'], _key(match['name'] or '')
-
-
-def _key(name: str) -> str:
-    return os.path.splitext(name)[0]
+    return match['database'], os.path.splitext(match['name'] or '')[0]
 
 
 def _broken(database: str, reason: object) -> RefStarError:
     return RefStarError(f'{database}: is no whole lmdb in the form of BasicSR ({reason}); make it again')
 
 
-@dataclass(frozen=True)
 class _Database:
-    """An open lmdb. `stamp` tells whether its files were replaced since."""
+    """An open lmdb: its `environment`, the `names` of its images, and their `keys`."""
 
-    path: str
-    stamp: tuple
-    environment: lmdb.Environment
+    def __init__(self, path: str):
+        for file in ('data.mdb', 'meta_info.txt'):
+            if not os.path.isfile(f'{path}/{file}'):
+                raise _broken(path, f'{file} is missing')
+        self.names = read_meta_info(f'{path}/meta_info.txt')
+        self.keys = frozenset(os.path.splitext(name)[0] for name in self.names)
+        try:
+            self.environment = lmdb.open(path, readonly=True, lock=False, readahead=False, create=False)
+        except lmdb.Error as error:
+            raise _broken(path, error) from None
+        try:
+            self._check_whole(path)
+        except BaseException:
+            self.environment.close()
+            raise
 
-    @cached_property
-    def names(self) -> list[str]:
-        names = read_meta_info(f'{self.path}/meta_info.txt')
-        held = self.environment.stat()['entries']
-        if held < len(names):
-            raise _broken(self.path, f'meta_info.txt lists {len(names)} images, data.mdb holds {held}')
-        return names
-
-    @cached_property
-    def keys(self) -> frozenset[str]:
-        return frozenset(map(_key, self.names))
-
-
-_open: dict[str, _Database] = {}  # lmdb allows one environment per file and process; forked workers go on using it
+    def _check_whole(self, path: str) -> None:
+        """Raise where data is missing. LMDB itself would end the process by SIGBUS when it reads such a page."""
+        held, size = self.environment.stat(), os.path.getsize(f'{path}/data.mdb')
+        needed = (self.environment.info()['last_pgno'] + 1) * held['psize']
+        if size < needed:
+            raise _broken(path, f'data.mdb has {size} of {needed} bytes: it is truncated')
+        if held['entries'] < len(self.names):
+            raise _broken(path, f'meta_info.txt lists {len(self.names)} images, data.mdb holds {held["entries"]}')
 
 
 def _opened(path: str) -> _Database:
-    absolute = os.path.abspath(path)
-    try:
-        stats = [os.stat(f'{absolute}/{name}') for name in ('data.mdb', 'meta_info.txt')]
-    except OSError as error:
-        raise _broken(path, f'{os.path.basename(error.filename)} is missing') from None
-    stamp = tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)
-    known = _open.get(absolute)
-    if known is None or known.stamp != stamp:
-        if known is not None:
-            known.environment.close()
-            del _open[absolute]
-        known = _open[absolute] = _Database(path, stamp, _environment(absolute, stats[0].st_size))
-    return known
+    return _open(os.path.abspath(path))
 
 
-def _environment(path: str, size: int) -> lmdb.Environment:
-    try:
-        environment = lmdb.open(path, readonly=True, lock=False, readahead=False, create=False)
-        needed = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
-    except lmdb.Error as error:
-        raise _broken(path, error) from None
-    if size < needed:  # reading pages that are not there would end the process by SIGBUS
-        environment.close()
-        raise _broken(path, f'data.mdb has {size} of {needed} bytes: it was cut off')
-    return environment
+_open = lru_cache(maxsize=None)(_Database)  # LMDB allows one environment per file and process; forked workers share it

@@ -2,36 +2,31 @@
 
 Which form is meant follows from the keys, in this order:
 
-* `index_file`: the index of any other form (`index.py`);
 * `reference_csv`: the csv of FFHQ-Ref and CelebA-Test-Ref (`reference_csv.py`);
-* `dmdnet_list`: a test list of DMDNet (`dmdnet_list.py`);
-* `dataroot_ref`: files paired by their stems (`file_stems.py`);
+* `dataroot_ref`: files paired by their stems;
 * `dataroot`: a folder of photos per person, as CelebRef-HQ has them (`identity_folders.py`).
 
 Every root may be an lmdb of BasicSR, a folder that ends in `.lmdb`; see `docs/data.md`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from refstar.utils.errors import RefStarError
-from refstar.utils.text_files import shorten
+from refstar.utils.text_files import read_lines, shorten
 
-from . import dmdnet_list, file_stems, identity_folders, index, reference_csv
-from .entry import Entry
-from .listing import Missing
+from .identity_folders import FOLDER_KEYS, FolderEntries, FolderPeople, read_identities
+from .listing import Entry, Missing, Tree, folder, natural
 from .lmdb_images import database_of
+from .reference_csv import CSV_KEYS, read_csv_entries
 
 MANIFEST_KEYS = {
-    'index_file': 'index that `refstar data index` made of any of these forms; dataroot: where the photos are now',
     'dataroot': 'folder with one folder of photos per identity',
     'split_file': 'text file with the identities (or stems, or GT names of a csv) to use, one per line',
     'reference_csv': 'FFHQ-Ref csv: gt_image, ref_image (a Python list literal), optionally lq_image and weight',
-    'dmdnet_list': 'DMDNet list: lq<TAB>id_dir<TAB>landmark_dir or lq; relative to dataroot (default: current folder)',
-    'dataroot_gt': 'folder of the ground truth (csv, stems, DMDNet list)',
+    'dataroot_gt': 'folder of the ground truth (csv, stems)',
     'dataroot_lq': 'folder of ready degraded images (csv, stems); without it they are synthesised',
     'dataroot_ref': 'folder of the references (csv, stems)',
     'meta_info_file': 'BasicSR meta_info file: the images of dataroot_gt (stems) or dataroot to use',
@@ -41,34 +36,17 @@ MANIFEST_KEYS = {
     'max_images': 'use at most this many images, evenly spread over the list',
 }
 COMMON = {'io_backend', 'missing', 'max_images'}
-
-
-@dataclass(frozen=True)
-class Form:
-    """A form of manifest: the key that marks it, its reader, and the keys that the reader knows."""
-
-    key: str
-    read: Callable[[Mapping, Missing], Iterable[Entry]]
-    keys: set[str]
-
-
-FORMS = (
-    Form('index_file', index.read_index, index.KEYS),
-    Form('reference_csv', reference_csv.read_csv_entries, reference_csv.KEYS),
-    Form('dmdnet_list', dmdnet_list.read_dmdnet_list, dmdnet_list.KEYS),
-    Form('dataroot_ref', file_stems.read_stems, file_stems.KEYS),
-    Form('dataroot', identity_folders.read_identities, identity_folders.KEYS),
-)
+STEM_KEYS = {'dataroot_ref', 'dataroot_gt', 'dataroot_lq', 'split_file', 'meta_info_file', 'meta_info_file_ref'}
 
 
 def read_manifest(opt: Mapping) -> Sequence[Entry]:
-    """Reads the list of images and references that dataset options describe, in a fixed order.
+    """Read the list of images and references that dataset options describe, in a fixed order.
 
     Raises:
         RefStarError: a folder or file is missing or malformed, or nothing is left.
     """
     missing = Missing(opt.get('missing', 'error'))
-    source = str(opt[form_of(opt).key])
+    source = str(opt[form_of(opt)])
     entries = read_entries(opt, missing)
     missing.settle(source)
     if not entries:
@@ -77,36 +55,81 @@ def read_manifest(opt: Mapping) -> Sequence[Entry]:
 
 
 def read_entries(opt: Mapping, missing: Missing) -> Sequence[Entry]:
-    """As `read_manifest`, but what is missing or doubled is only left out and told to `missing`; may be empty.
+    """Read as `read_manifest`, but leave out and note in `missing` what is missing or doubled; may be empty.
 
     Raises:
         RefStarError: a folder or list is missing or malformed.
     """
     form = form_of(opt)
-    strange = [key for key in MANIFEST_KEYS if opt.get(key) and key not in form.keys | COMMON]
+    read, known = FORMS[form]
+    strange = [key for key in MANIFEST_KEYS if opt.get(key) and key not in known | COMMON]
     if strange:
-        raise RefStarError(f'dataset: {", ".join(strange)} cannot be used together with {form.key}')
+        raise RefStarError(f'dataset: {", ".join(strange)} cannot be used together with {form}')
     check_io_backend(opt)
-    entries = form.read(opt, missing)
-    return entries if isinstance(entries, index.Index) else distinct(entries, missing)
+    found = read(opt, missing)
+    return found if isinstance(found, FolderEntries) else distinct(found, missing)
 
 
-def form_of(opt: Mapping) -> Form:
-    """The form of manifest that the options describe.
+def form_of(opt: Mapping) -> str:
+    """Return the key that marks the form of manifest which the options describe.
 
     Raises:
-        RefStarError: none.
+        RefStarError: there is none.
     """
     for form in FORMS:
-        if opt.get(form.key):
+        if opt.get(form):
             return form
-    raise RefStarError(
-        'dataset: give dataroot (identity folders), index_file, reference_csv, dmdnet_list, dataroot_ref'
-    )
+    raise RefStarError('dataset: give dataroot (identity folders), reference_csv, or dataroot_ref (file stems)')
+
+
+def read_stems(opt: Mapping, missing: Missing) -> Iterator[Entry]:
+    """Read files paired by their stems: `lq/x.png` and `gt/x.png` with `ref/x.png`, or every image in `ref/x/`.
+
+    Yields:
+        Every image of `dataroot_lq` or `dataroot_gt` (one of the two may be missing) with its references.
+
+    Raises:
+        RefStarError: both are missing, or a folder or list is wrong.
+    """
+    roots = {key: folder(opt, key) for key in ('dataroot_lq', 'dataroot_gt') if opt.get(key)}
+    if not roots:
+        raise RefStarError('dataset: dataroot_ref needs dataroot_lq or dataroot_gt beside it')
+    if opt.get('meta_info_file') and 'dataroot_gt' not in roots:
+        raise RefStarError('dataset: meta_info_file lists images of dataroot_gt, which is not set')
+    lists = {'dataroot_gt': opt.get('meta_info_file')}
+    files = {key: _by_stem(Tree(root, lists.get(key)).images(), missing) for key, root in roots.items()}
+    ref_root = folder(opt, 'dataroot_ref')
+    tree = Tree(ref_root, opt.get('meta_info_file_ref'))
+    refs = {name: tree.images(name) for name in tree.folders()} | {path.stem: [path] for path in tree.images()}
+    first = 'dataroot_gt' if opt.get('meta_info_file') else next(iter(roots))
+    wanted = set(read_lines(opt['split_file'])) if opt.get('split_file') else None
+    for stem in sorted(files[first], key=natural):
+        if wanted is not None and stem not in wanted:
+            continue
+        gone = [f'{roots[key]}/{stem}.*' for key in roots if stem not in files[key]]
+        gone += [] if refs.get(stem) else [f'{ref_root}/{stem}.* or {ref_root}/{stem}/*']
+        for what in gone:
+            missing.note(what)
+        gone += [files[key][stem] for key in roots if stem in files[key] and missing(files[key][stem])]
+        found = tuple(ref for ref in refs.get(stem, ()) if not missing(ref))
+        if gone or not found:
+            missing.left_out += 1
+            continue
+        gt, lq = (files.get(key, {}).get(stem) for key in ('dataroot_gt', 'dataroot_lq'))
+        yield Entry(stem, stem, gt, lq, found)
+
+
+def _by_stem(images: Iterable[Path], missing: Missing) -> dict[str, Path]:
+    """Stem -> image; a second image of a stem is noted in `missing`."""
+    found: dict[str, Path] = {}
+    for image in images:
+        if found.setdefault(image.stem, image) is not image:
+            missing.note(str(image), 'of one stem with another')
+    return found
 
 
 def check_io_backend(opt: Mapping) -> None:
-    """Checks BasicSR's key `io_backend` against the roots, if it is given; without it the ending `.lmdb` decides.
+    """Check BasicSR's key `io_backend` against the roots, if it is given; without it the ending `.lmdb` decides.
 
     Raises:
         RefStarError: it is malformed or contradicts a root.
@@ -118,7 +141,7 @@ def check_io_backend(opt: Mapping) -> None:
     if kind not in ('disk', 'lmdb'):
         raise RefStarError(f'dataset: io_backend must have type: disk or type: lmdb, got {shorten(backend)}')
     for key in ('dataroot', 'dataroot_gt', 'dataroot_lq', 'dataroot_ref'):
-        is_lmdb = bool(opt.get(key)) and database_of(Path(opt[key])) is not None
+        is_lmdb = bool(opt.get(key)) and database_of(opt[key]) is not None
         if opt.get(key) and is_lmdb != (kind == 'lmdb'):
             raise RefStarError(
                 f'dataset: io_backend: {{type: {kind}}}, but {key}: {opt[key]} '
@@ -127,31 +150,28 @@ def check_io_backend(opt: Mapping) -> None:
 
 
 def distinct(entries: Iterable[Entry], missing: Missing) -> list[Entry]:
-    """The entries without later ones of the same name, which are told to `missing`."""
+    """Return the entries without later ones of the same name, which are noted in `missing`."""
     kept: dict[str, Entry] = {}
     for entry in entries:
         if kept.setdefault(entry.name, entry) is not entry:
-            missing.note(f'{entry.gt or entry.lq} (as {entry.name})', 'listed twice or of one name with another')
-            missing.left_out += 1
+            missing.note_double(entry.gt or entry.lq, entry.name)
     return list(kept.values())
 
 
 def weights(entries: Sequence[Entry]) -> np.ndarray:
-    """How often to draw each entry, relative to the others, (entries,)."""
-    return entries.weights if isinstance(entries, index.Index) else np.array([entry.weight for entry in entries])
+    """Return how often to draw each entry, relative to the others, (entries,)."""
+    return np.ones(len(entries)) if isinstance(entries, FolderEntries) else np.array([e.weight for e in entries])
 
 
 def without_gt(entries: Sequence[Entry]) -> bool:
-    """Whether any entry has no ground truth."""
-    if isinstance(entries, index.Index):
-        return bool((entries.gt < 0).any())
-    return any(entry.gt is None for entry in entries)
+    """Return whether any entry has no ground truth."""
+    return not isinstance(entries, FolderEntries) and any(entry.gt is None for entry in entries)
 
 
 def photos_by_identity(entries: Iterable[Entry]) -> Mapping[str, list[Path]]:
-    """All photos of every person, in order of first mention."""
-    if isinstance(entries, index.Index):
-        return index.People(entries)
+    """Return all photos of every person, in order of first mention."""
+    if isinstance(entries, FolderEntries):
+        return FolderPeople(entries)
     people: dict[str, dict[Path, None]] = {}
     for entry in entries:
         photos = people.setdefault(entry.identity, {})
@@ -160,10 +180,17 @@ def photos_by_identity(entries: Iterable[Entry]) -> Mapping[str, list[Path]]:
 
 
 def evenly(items: Sequence, limit: int | None) -> Sequence:
-    """At most `limit` items, evenly spread over the list."""
+    """Return at most `limit` items, evenly spread over the list."""
     if limit is None:
         return items
     if not isinstance(limit, int) or limit < 1:
         raise RefStarError(f'max_images must be a whole number of at least 1, got {limit!r}')
     count = min(limit, len(items))
     return [items[i * len(items) // count] for i in range(count)]
+
+
+FORMS = {
+    'reference_csv': (read_csv_entries, CSV_KEYS),
+    'dataroot_ref': (read_stems, STEM_KEYS),
+    'dataroot': (read_identities, FOLDER_KEYS),
+}

@@ -11,20 +11,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from refstar.utils.errors import RefStarError
 from refstar.utils.text_files import read_csv, read_lines, shorten, write_text
 
-from .entry import Entry
-from .listing import Missing, folder, inside
+from ..people_clusters import components
+from .listing import Entry, Missing, folder, inside
 
-KEYS = {'reference_csv', 'dataroot_gt', 'dataroot_lq', 'dataroot_ref', 'split_file'}
+CSV_KEYS = {'reference_csv', 'dataroot_gt', 'dataroot_lq', 'dataroot_ref', 'split_file'}
 TWICE = 'listed twice'
 ITSELF = 'its own reference'
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the csv.
+    """One row of the csv.
 
     Args:
         where: `file:line`, for messages.
@@ -43,9 +45,9 @@ class Row:
 
 
 def read_csv_entries(opt: Mapping, missing: Missing) -> Iterator[Entry]:
-    """Every row whose files are there; names are relative to `dataroot_gt`, `dataroot_ref` and `dataroot_lq`.
+    """Read every row whose files are there; names are relative to `dataroot_gt`, `dataroot_ref` and `dataroot_lq`.
 
-    A reference that is missing is left out of its row; a row without any, or without its image, is left out whole.
+    A missing reference is left out of its row. A row without references, or without its image, is left out whole.
 
     Raises:
         RefStarError: a folder, the csv or a name in it is wrong.
@@ -79,7 +81,7 @@ def read_csv_entries(opt: Mapping, missing: Missing) -> Iterator[Entry]:
 
 
 def read_reference_csv(path: str | Path) -> list[Row]:
-    """Reads the columns `gt_image`, `ref_image` (a Python list literal), and if present `lq_image` and `weight`.
+    """Read the columns `gt_image`, `ref_image` (a Python list literal), and if present `lq_image` and `weight`.
 
     Raises:
         RefStarError: the file cannot be read, a column is missing, or a value is malformed; names file and line.
@@ -88,12 +90,11 @@ def read_reference_csv(path: str | Path) -> list[Row]:
     for where, row in read_csv(path, ['gt_image', 'ref_image']):
         refs = _name_list(row['ref_image'], where)
         rows.append(Row(where, row['gt_image'], row.get('lq_image') or row['gt_image'], refs, _weight(row, where)))
-    people = _components([(row.gt, *row.refs) for row in rows])
-    return [replace(row, person=people[row.gt]) for row in rows]
+    return [replace(row, person=person) for row, person in zip(rows, _people(rows), strict=True)]
 
 
 def write_reference_csv(path: str | Path, rows: Iterable[Row], with_lq: bool) -> None:
-    """Writes the train form, or with the column `lq_image` the val and test form; a column `weight` where one is not 1.
+    """Write the train form, or with the column `lq_image` the val and test form; `weight` where one is not 1.
 
     Raises:
         RefStarError: it cannot be written.
@@ -133,18 +134,13 @@ def _weight(row: dict[str, str], where: str) -> float:
     return weight
 
 
-def _components(groups: list[tuple[str, ...]]) -> dict[str, str]:
-    """Name -> the smallest name that it is connected with (union-find)."""
-    parent: dict[str, str] = {}
-
-    def find(name: str) -> str:
-        parent.setdefault(name, name)
-        while parent[name] != name:
-            parent[name] = name = parent[parent[name]]
-        return name
-
-    for first, *others in groups:
-        for other in others:
-            low, high = sorted((find(first), find(other)))
-            parent[high] = low
-    return {name: find(name) for name in list(parent)}
+def _people(rows: list[Row]) -> list[str]:
+    """Return for each row the person: the smallest name among the files that rows connect with each other."""
+    names = sorted({name for row in rows for name in (row.gt, *row.refs)})
+    number = {name: i for i, name in enumerate(names)}
+    links = [(number[row.gt], number[ref]) for row in rows for ref in row.refs]
+    first: dict[int, str] = {}
+    label = components(len(names), *np.array(links, int).reshape(-1, 2).T)
+    for name, person in zip(names, label.tolist(), strict=True):
+        first.setdefault(person, name)
+    return [first[label[number[row.gt]]] for row in rows]

@@ -10,8 +10,7 @@ from helpers.photos import collection, face, write, write_csv
 from torch.utils.data import DataLoader
 
 from refstar.curate import lmdb_writer
-from refstar.curate.image_tree import Tree
-from refstar.curate.lmdb_writer import write_lmdb
+from refstar.curate.lmdb_writer import pack_folder
 from refstar.data.collections.manifest import read_manifest
 from refstar.data.images import decode
 from refstar.data.reference_pair_dataset import ReferencePairDataset
@@ -34,7 +33,7 @@ def packed(tmp_path):
 
 
 @pytest.mark.filterwarnings('ignore:This DataLoader')
-def test_lmdb_of_basicsr_gives_the_same_samples_as_the_folder(packed):
+def test_lmdb_gives_the_same_samples_as_the_folder(packed):
     folder, database = packed
     opt = {'gt_size': 16, 'cache': True, 'draws': 2}
     disk = ReferencePairDataset({**opt, 'dataroot': str(folder), 'io_backend': {'type': 'disk'}})
@@ -54,7 +53,7 @@ def test_lmdb_for_gt_lq_and_references(tmp_path):
     for i, name in enumerate(('gt/a.png', 'gt/b.png', 'lq/a.png', 'lq/b.png', 'ref/a/1.jpg', 'ref/b.jpg')):
         write(tmp_path / name, face(i, 16))
     for part in ('gt', 'lq', 'ref'):
-        write_lmdb(tmp_path / part, Tree(tmp_path / part).all_images(), tmp_path / f'{part}.lmdb')
+        pack_folder(tmp_path / part, tmp_path / f'{part}.lmdb')
     opt = {f'dataroot_{part}': str(tmp_path / f'{part}.lmdb') for part in ('gt', 'lq', 'ref')}
     a, b = read_manifest({**opt, 'io_backend': {'type': 'lmdb'}})
     assert a.refs == (tmp_path / 'ref.lmdb/a/1.png',) and b.refs == (tmp_path / 'ref.lmdb/b.png',)
@@ -78,7 +77,6 @@ def test_broken_lmdb_is_one_clear_error(packed):
         with pytest.raises(RefStarError, match=r'people\.lmdb: is no whole lmdb'):
             read_manifest({'dataroot': str(database)})
     (database / 'data.mdb').write_bytes(data)
-    assert len(read_manifest({'dataroot': str(database)})) == 5
     meta = database / 'meta_info.txt'
     meta.write_text(meta.read_text() + 'bob/3.png (16,16,3) 1\n')
     with pytest.raises(RefStarError, match=r'meta_info\.txt lists 6 images, data\.mdb holds 5'):

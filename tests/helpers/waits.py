@@ -3,15 +3,15 @@
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
-aten = torch.ops.aten
-VALUES = (aten._local_scalar_dense.default, aten.nonzero.default)  # .item(), if x:, x[mask]
-PYTHON = aten.lift_fresh.default  # torch.tensor([1, 2], device=...), x.new_tensor(3)
+READS = {'item', 'tolist', 'numpy', 'nonzero', 'masked_select', '__bool__', '__int__', '__float__', '__index__'}
+MAKES = {'tensor', 'as_tensor', 'new_tensor'}  # of Python numbers
 
 
-class Waits(TorchDispatchMode):
-    """Counts the times that a value of a tensor is asked for, and that values go to the device out of ordinary memory.
+class Waits(TorchFunctionMode):
+    """Counts reads of a tensor's values, and blocking copies of values to another device.
 
     The second is seen only on a device that is not the CPU: `meta`.
     """
@@ -20,12 +20,14 @@ class Waits(TorchDispatchMode):
         super().__init__()
         self.count = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        kwargs = kwargs or {}
-        masks = [x for x in (args[1] if func is aten.index.Tensor else ()) if x is not None]
-        waits = func in VALUES or any(mask.dtype == torch.bool for mask in masks)
-        waits |= func is PYTHON and args[0].device.type != 'cpu'
-        if func is aten._to_copy.default and not kwargs.get('non_blocking'):
-            waits |= kwargs.get('device', args[0].device) != args[0].device
-        self.count += waits
-        return func(*args, **kwargs)
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs, name = kwargs or {}, func.__name__
+        keys = args[1] if name == '__getitem__' else ()
+        masks = [key for key in (keys if isinstance(keys, tuple) else (keys,)) if isinstance(key, Tensor)]
+        self.count += name in READS or any(mask.dtype == torch.bool for mask in masks)
+        out = func(*args, **kwargs)
+        if isinstance(out, Tensor) and not kwargs.get('non_blocking'):
+            source = args[0].device.type if args and isinstance(args[0], Tensor) and name not in MAKES else 'cpu'
+            moves = name in MAKES or name in ('to', 'cuda', 'type_as')
+            self.count += moves and out.device.type != source
+        return out

@@ -1,0 +1,337 @@
+"""Decisions of a mask review are on disk, survive kills, and never overwrite what a person did not see."""
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import reviewing, runs
+from helpers.reviewing import column, pixels, png
+
+from refstar.curate import mask_review
+from refstar.curate.mask_review import MaskReview, StaleDecision, decided, fingerprint, review_lock
+from refstar.data.refsel_dataset import RefSelDataset
+from refstar.utils import text_files
+from refstar.utils.errors import RefStarError
+
+SIZE = 48
+A, B, C = '00000', '00001', '00002'
+DRAWN = np.zeros((SIZE, SIZE), np.uint8)
+DRAWN[8:20, 8:20] = 255
+
+
+@pytest.fixture(scope='module')
+def collection(tmp_path_factory) -> Path:
+    return reviewing.write_collection(tmp_path_factory.mktemp('collection') / 'made', SIZE)
+
+
+@pytest.fixture
+def root(collection, tmp_path) -> Path:
+    return shutil.copytree(collection, tmp_path / 'root')
+
+
+@pytest.fixture
+def review(root):
+    review = MaskReview(root)
+    yield review
+    review.close()
+
+
+def mask_file(root: Path, name: str) -> bytes:
+    return (root / f'mask/{name}.png').read_bytes()
+
+
+# ------------------------------------------------------------------ decisions
+def test_decisions_reach_meta_csv(root, review):
+    review.accept(review.look(A))
+    review.accept(review.look(B), DRAWN)
+    review.reject(review.look(C))
+    assert column(root, 'provenance') == ['accepted', 'edited', 'rejected', 'proposed', 'propagated', 'proposed']
+
+
+def test_other_columns_stay(root, review):
+    before = column(root, 'pair')
+    review.reject(review.look(C))
+    assert column(root, 'pair') == before
+
+
+def test_painted_mask_replaces_the_mask_file(root, review):
+    review.accept(review.look(B), DRAWN)
+    assert np.array_equal(pixels(root, B), DRAWN)
+
+
+def test_replaced_mask_is_kept(root, review):
+    proposed = mask_file(root, B)
+    review.accept(review.look(B), DRAWN)
+    assert (root / f'mask_history/{B}.{fingerprint(proposed)}.png').read_bytes() == proposed
+
+
+def test_mask_sent_unchanged_counts_as_accepted(root, review):
+    assert review.accept(review.look(B), pixels(root, B)).provenance == 'accepted'
+
+
+def test_painted_mask_stays_edited_after_a_rejection(review):
+    review.accept(review.look(A), DRAWN)
+    review.reject(review.look(A))
+    assert review.accept(review.look(A)).provenance == 'edited'
+
+
+def test_undo_brings_back_mask_and_provenance(root, review):
+    proposed, before = mask_file(root, B), review.look(B)
+    after = review.accept(before, DRAWN)
+    review.undo(before, after)
+    assert mask_file(root, B) == proposed and column(root, 'provenance')[1] == 'proposed'
+
+
+def test_undone_triplet_is_to_do_again(review):
+    before = review.look(B)
+    review.undo(before, review.accept(before, DRAWN))
+    assert not review.is_done(B) and not review.counts()
+
+
+def test_undo_of_a_decision_that_was_replaced_is_refused(review):
+    before = review.look(A)
+    after = review.accept(before)
+    review.reject(review.look(A))
+    with pytest.raises(StaleDecision):
+        review.undo(before, after)
+
+
+def test_reviewed_collection_trains(root, review):
+    review.accept(review.look(A), DRAWN)
+    review.reject(review.look(B))
+    review.accept(review.look(C))
+    plain = dict.fromkeys(('ref_drop_prob', 'wrong_ref_prob', 'self_pair_prob', 'ref_jitter'), 0.0)
+    options = {'dataroot': str(root), 'gt_size': SIZE, 'degradation': 'ffhq_ref_severe', 'use_hflip': False, **plain}
+    dataset = RefSelDataset({**options, 'provenance': ['edited']})
+    assert np.array_equal(dataset[0]['ref_mask'][0, 0].numpy() * 255, DRAWN) and len(dataset.triplets) == 1
+
+
+# ------------------------------------------------------------------ two tabs, other programs
+@pytest.mark.parametrize('other', ['decision', 'program'])
+def test_stale_decision_is_refused(root, review, other):
+    seen = review.look(A)
+    if other == 'decision':
+        review.reject(seen)
+    else:
+        (root / f'mask/{A}.png').write_bytes(png(DRAWN))
+    before = runs.files_under(root)
+    with pytest.raises(StaleDecision, match='nothing was saved'):
+        review.accept(seen, 255 - DRAWN)
+    assert runs.files_under(root) == before
+
+
+def test_of_many_decisions_at_once_one_wins(root, review):
+    seen = review.look(A)
+
+    def paint(value: int) -> int | None:
+        try:
+            review.accept(seen, np.full((SIZE, SIZE), value, np.uint8))
+        except StaleDecision:
+            return None
+        return value
+
+    with ThreadPoolExecutor(8) as pool:
+        won = [value for value in pool.map(paint, range(1, 250, 20)) if value is not None]
+    assert len(won) == 1 and (pixels(root, A) == won[0]).all()
+
+
+def test_second_review_of_a_folder_is_refused(root, review):
+    with pytest.raises(RefStarError, match='another review'):
+        MaskReview(root)
+
+
+def test_mask_of_another_program_is_to_do_again(root):
+    review = MaskReview(root)
+    review.accept(review.look(A))
+    review.close()
+    (root / f'mask/{A}.png').write_bytes(png(255 - DRAWN))
+    again = MaskReview(root)
+    again.close()
+    assert A in again.notes[0] and not again.is_done(A) and column(root, 'provenance')[0] == 'proposed'
+
+
+def test_old_proposal_written_over_an_edit_is_put_right(root):
+    review, proposed = MaskReview(root), mask_file(root, B)
+    review.accept(review.look(B), DRAWN)
+    review.close()
+    (root / f'mask/{B}.png').write_bytes(proposed)
+    MaskReview(root).close()
+    assert np.array_equal(pixels(root, B), DRAWN)
+
+
+def test_build_reads_what_a_person_decided(root, review):
+    review.accept(review.look(A), DRAWN)
+    assert decided(root) == {A: {'provenance': 'edited', 'reviewed': fingerprint(mask_file(root, A))}}
+
+
+# ------------------------------------------------------------------ kills and full disks
+class Killed(BaseException):
+    """Stands for SIGKILL: no handler of the product catches it."""
+
+
+def decisions(root: Path, done: list) -> None:
+    """Five decisions; `done` grows with what each of them left behind."""
+    review = MaskReview(root)
+    try:
+        review.reject(review.look(A))
+        done.append(standing(root))
+        before = review.look(B)
+        after = review.accept(before, DRAWN)
+        done.append(standing(root))
+        review.undo(before, after)
+        done.append(standing(root))
+        review.accept(review.look(B), DRAWN)
+        done.append(standing(root))
+        review.accept(review.look(B), 255 - DRAWN)
+        done.append(standing(root))
+    finally:
+        review.close()  # as the end of a process does
+
+
+def standing(root: Path) -> tuple:
+    return tuple(column(root, 'provenance')[:2]), mask_file(root, A), mask_file(root, B)
+
+
+@pytest.mark.parametrize('moment', ['before', 'after'])
+def test_kill_at_any_write_loses_no_decision(root, tmp_path, monkeypatch, moment):
+    write, calls, stop = text_files.write_atomically, [], [0]
+
+    def watched(path, data):
+        calls.append(path)
+        if len(calls) == stop[0] and moment == 'before':
+            raise Killed
+        write(path, data)
+        if len(calls) == stop[0]:
+            raise Killed
+
+    for module in (mask_review, text_files):
+        monkeypatch.setattr(module, 'write_atomically', watched)
+    expected = [standing(root)]
+    decisions(shutil.copytree(root, tmp_path / 'whole'), expected)
+    for stop[0] in range(1, len(calls) + 1):
+        calls.clear()
+        folder, done = shutil.copytree(root, tmp_path / f'{stop[0]}'), []
+        with pytest.raises(Killed):
+            decisions(folder, done)
+        MaskReview(folder).close()
+        found = standing(folder)
+        undone = found[0] == expected[3][0] and len(done) == 2  # killed in an undo: to do again, the painting is there
+        assert found in expected[len(done) : len(done) + 2] or undone
+
+
+def test_full_disk_saves_nothing_and_is_said(root, review, monkeypatch):
+    def full(path, data):
+        raise OSError(28, 'No space left on device')
+
+    before = runs.files_under(root)
+    monkeypatch.setattr(text_files, 'write_atomically', full)
+    with pytest.raises(RefStarError, match='No space left'):
+        review.reject(review.look(A))
+    assert runs.files_under(root) == before and not review.is_done(A)
+
+
+# ------------------------------------------------------------------ files of 0.1.0
+def journal(root: Path, *steps: tuple[str, str, str, bytes]) -> None:
+    lines = []
+    for name, action, state, data in steps:
+        was = {'state': 'proposed', 'mask': reviewing.sha256(mask_file(root, name))}
+        now = {'state': state, 'mask': reviewing.sha256(data)}
+        lines.append({'id': name, 'version': 1, 'action': action, 'now': now, 'was': was, 'time': ''})
+    (root / 'decisions.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines) + '{"id": "half a li')
+
+
+def test_journal_of_0_1_0_is_folded(root):
+    data = mask_file(root, A)
+    steps = [(A, 'accept', 'accepted', data), (B, 'reject', 'rejected', mask_file(root, B))]
+    journal(root, *steps, (B, 'undo', 'proposed', mask_file(root, B)))
+    MaskReview(root).close()
+    assert column(root, 'provenance')[:2] == ['accepted', 'proposed']
+    assert column(root, 'reviewed')[:2] == [fingerprint(data), ''] and not (root / 'decisions.jsonl').exists()
+
+
+def test_mask_that_0_1_0_had_not_put_in_place_is_finished(root):
+    (root / 'mask_history').mkdir()
+    for data in (mask_file(root, A), png(DRAWN)):
+        (root / f'mask_history/{A}.{fingerprint(data)}.png').write_bytes(data)
+    journal(root, (A, 'accept', 'edited', png(DRAWN)))
+    MaskReview(root).close()
+    assert np.array_equal(pixels(root, A), DRAWN)
+
+
+def test_broken_journal_is_named(root):
+    (root / 'decisions.jsonl').write_text('{"id": 3}\n')
+    with pytest.raises(RefStarError, match=r'decisions.jsonl:1: is no decision'):
+        MaskReview(root)
+
+
+# ------------------------------------------------------------------ wrong files
+WRONG_MASKS = {
+    'is a broken PNG': b'not a picture at all',
+    'is 24x24, the reference is 48x48': png(np.zeros((24, 24))),
+    '8-bit grey PNG, its kind is RGB': png(DRAWN, 'RGB'),
+    '8-bit grey PNG, its kind is 1': png(DRAWN, '1'),
+}
+
+
+@pytest.mark.parametrize('message', WRONG_MASKS)
+def test_broken_mask_cannot_be_accepted(root, review, message):
+    (root / f'mask/{A}.png').write_bytes(WRONG_MASKS[message])
+    with pytest.raises(RefStarError, match=message):
+        review.accept(review.look(A))
+
+
+def test_broken_mask_can_be_rejected(root, review):
+    (root / f'mask/{A}.png').write_bytes(b'not a picture at all')
+    assert review.reject(review.look(A)).provenance == 'rejected'
+
+
+@pytest.mark.parametrize('part', ['gt', 'mask'])
+def test_link_out_of_the_folder_is_left_out(root, tmp_path, part):
+    moved = (root / f'{part}/{A}.png').rename(tmp_path / 'moved.png')
+    (root / f'{part}/{A}.png').symlink_to(moved)
+    review = MaskReview(root)
+    review.close()
+    assert A not in review.collection.triplets and f'{part}/{A}' in review.notes[0]
+
+
+def test_link_made_while_the_review_runs_is_not_read(root, review, tmp_path):
+    moved = (root / f'ref/{A}.png').rename(tmp_path / 'moved.png')
+    (root / f'ref/{A}.png').symlink_to(moved)
+    with pytest.raises(RefStarError, match='link that leads out'):
+        review.collection.read(A, 'ref')
+
+
+def test_sparse_table_gets_its_columns(root):
+    (root / 'meta.csv').write_text(f'id\n{A}\n{B}\nmissing\n')
+    review = MaskReview(root)
+    mark = review.accept(review.look(A), DRAWN).reviewed
+    review.close()
+    assert (root / 'meta.csv').read_text() == f'id,provenance,reviewed\n{A},edited,{mark}\n{B},,\nmissing,,\n'
+
+
+@pytest.mark.parametrize(
+    ('meta', 'message'),
+    [
+        ('identity\nx\n', 'no column id'),
+        ('id\n00000\n00000\n', "meta.csv:3: id '00000' appears twice"),
+        ('id\n../00000\n', 'must be a file name inside'),
+        ('id\ngt/00000\n', 'plain file name'),
+        ('id,confidence\n00000,high\n', "confidence 'high' must be a number between 0 and 1"),
+        ('id\nnobody\n', 'lists no triplet'),
+    ],
+)
+def test_wrong_table_is_named(root, meta, message):
+    (root / 'meta.csv').write_text(meta)
+    with pytest.raises(RefStarError, match=message):
+        MaskReview(root)
+
+
+def test_lock_is_free_after_an_error(root):
+    (root / 'mask_history').write_text('a file where a folder belongs')
+    with pytest.raises(RefStarError, match='cannot be written'):
+        MaskReview(root)
+    with review_lock(root):
+        pass
