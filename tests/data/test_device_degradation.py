@@ -130,5 +130,5 @@ def test_a_data_set_can_leave_it_to_the_model(tmp_path):
     assert model.lq.shape == model.data['lq_hard'].shape == model.gt.shape == (2, 3, 32, 32)
     unchanged = {'lq': torch.zeros(1), 'gt': torch.zeros(1)}
     assert add_degraded(unchanged, torch.device('cpu')) is unchanged
-    with pytest.raises(RefStarError, match='degrade_on must be loader or model'):
+    with pytest.raises(RefStarError, match='degrade_on: expected loader or model'):
         ReferencePairDataset({**opt, 'degrade_on': 'gpu'})
