@@ -75,7 +75,7 @@ setup(
     package_data={
         'refstar': ['pretrained/*'],
         'refstar.options': ['**/*.yml'],
-        **{f'refstar.{name}': ['templates/*'] for name in ('evaluation', 'restore', 'tools', 'utils')},
+        **{f'refstar.{name}': ['templates/*', '*.yml'] for name in ('evaluation', 'restore', 'tools', 'utils')},
     },
     install_requires=REQUIRES,
     extras_require=EXTRAS,

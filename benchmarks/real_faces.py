@@ -27,7 +27,7 @@ import yaml
 
 from refstar.evaluation.demo_steps import set_option
 from refstar.trainer.option_file import load_options
-from refstar.trainer.training_log import parse_line
+from refstar.utils.training_log import parse_line
 
 REPO = Path(__file__).resolve().parent.parent
 OPTIONS = {

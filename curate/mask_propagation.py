@@ -20,12 +20,12 @@ from tqdm import tqdm
 from refstar.data.images import ImageStore, decode
 from refstar.tools.train import main as basicsr_train
 from refstar.trainer.option_file import load_options
-from refstar.trainer.training_log import parse_line
 from refstar.utils.atomic_files import publish
 from refstar.utils.checkpoint import state_dict_of
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import to_tensor
 from refstar.utils.text_files import write_text
+from refstar.utils.training_log import parse_line
 
 from .build_stages import write_image
 from .mask_curation import agreement, merge

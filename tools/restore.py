@@ -12,8 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from refstar.utils.errors import RefStarError
-from refstar.utils.shipped_network import ABOUT, SHIPPED
+from refstar.utils.released_weights import ABOUT_SHIPPED, SHIPPED
 
 from .cli_common import run_command
 
@@ -72,7 +71,7 @@ def network_arguments(p: argparse.ArgumentParser) -> None:
     net.add_argument('--identity_network', default='mobilefacenet', metavar='NAME', help='default: mobilefacenet')
     net.add_argument('--identity_weights', metavar='FILE', help='of the network that checks who references show')
     net.add_argument('--identity_threshold', type=float, metavar='COS', help='least similarity of the same person')
-    net.add_argument('--device', help='cpu, cuda, cuda:1, mps ... (default: cuda where there is one)')
+    net.add_argument('--device', help='cpu, cuda, cuda:1 ... or mps (default: cuda where there is one)')
     precision = net.add_mutually_exclusive_group()
     precision.add_argument('--fp16', dest='precision', action='store_const', const='fp16', default='fp32')
     precision.add_argument('--bf16', dest='precision', action='store_const', const='bf16')
@@ -88,31 +87,21 @@ def settings_from(kind: type, args: argparse.Namespace, **given: Any) -> Any:
     return kind(**{f.name: getattr(args, f.name) for f in fields(kind) if hasattr(args, f.name)} | given)
 
 
-def located(weights: str | None) -> str | None:
-    """Return the path of a file, or of a name of `refstar weights list`, fetched if it is not there yet."""
-    from refstar.utils.released_weights import RELEASED
-    from refstar.utils.weight_store import WeightStore
-
-    return str(WeightStore().resolve(weights)) if weights in RELEASED else weights
-
-
 def open_restorer(args: argparse.Namespace) -> Any:
     """Open the networks that `network_arguments` describe, as a `Restorer`.
 
     Raises:
         RefStarError: a file is missing or does not fit.
     """
-    import torch
-
     from refstar.restore.restorer import Restorer
+    from refstar.utils.device import choose_device
     from refstar.utils.image_files import MAX_PIXELS
+    from refstar.utils.released_weights import resolve
 
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if device.startswith('cuda') and not torch.cuda.is_available():
-        raise RefStarError(f'--device {device}: there is no GPU that torch can use; take cpu')
-    identity = located(args.identity_weights)
+    device = choose_device(args.device)
+    identity = resolve(args.identity_weights)
     if args.network is SHIPPED:
-        print(f'no --network FILE: taking {ABOUT}', file=sys.stderr, flush=True)
+        print(f'no --network FILE: taking {ABOUT_SHIPPED}', file=sys.stderr, flush=True)
     return Restorer.from_pretrained(
         args.network,
         options=args.options,
@@ -120,7 +109,7 @@ def open_restorer(args: argparse.Namespace) -> Any:
         precision=args.precision,
         identity=(args.identity_network, identity) if identity else None,
         identity_threshold=args.identity_threshold,
-        detector=located(args.detector),
+        detector=resolve(args.detector),
         max_pixels=getattr(args, 'max_pixels', None) or MAX_PIXELS,
         backend=args.backend,
     )

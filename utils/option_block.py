@@ -127,7 +127,7 @@ class DatasetOptions(OptionBlock):
     prefetch_mode: Literal['cpu', 'cuda'] | None = Field(None, description='cuda needs pin_memory')
     pin_memory: bool | None = Field(
         None,
-        description='page-locked memory, for faster copies to a GPU (default: of training sets, if there is a GPU)',
+        description='page-locked memory, for faster copies to a GPU (default: of training sets, on a GPU)',
     )
     persistent_workers: bool | None = Field(None, description='keep the loader processes between epochs')
     num_prefetch_queue: Count | None = Field(None, description='batches that `prefetch_mode: cpu` keeps ready')
