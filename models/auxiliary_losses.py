@@ -11,13 +11,13 @@ from refstar.utils.errors import RefStarError
 
 
 def same_person(data: dict[str, Tensor]) -> Tensor:
-    """(b, n) bool: valid references that are not known to show somebody else."""
+    """Find the valid references that are not known to show another person: (b, n) bool."""
     known_wrong = data['mask_known'] & (data['ref_mask'].flatten(2).amax(2) == 0)
     return data['ref_valid'] & ~known_wrong
 
 
 def person_pairs(refsel: nn.Module, verdict: Verdict, data: dict[str, Any]) -> tuple[Tensor, ...]:
-    """Every degraded photo of a batch with every reference of the batch: most of them strangers.
+    """Pair every degraded photo of a batch with every reference of the batch; most show another person.
 
     Returns:
         tuple: arguments of :class:`~refstar.losses.person_loss.PersonLoss`, with b * n references for each photo.
@@ -31,10 +31,10 @@ def person_pairs(refsel: nn.Module, verdict: Verdict, data: dict[str, Any]) -> t
     return logits, same, valid, verdict.embedding, refsel.person.encoder(data['gt'])
 
 
-def supervise(
+def reference_losses(
     refsel: nn.Module, criteria: nn.ModuleDict, aux: dict[str, Any], data: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Named terms of ``selection``, ``correspondence`` and ``person`` losses, as far as they are configured.
+    """Compute the named terms of ``selection``, ``correspondence`` and ``person`` losses that are configured.
 
     Args:
         refsel (nn.Module): the :class:`RefSel` that made ``aux``.
