@@ -25,8 +25,8 @@ def person_pairs(refsel: nn.Module, verdict: Verdict, data: dict[str, Any]) -> t
     b, n = data['ref_valid'].shape
     logits = refsel.person.same_person_logits(verdict.embedding, verdict.refs.flatten(0, 1).expand(b, -1, -1))
     names = data['identity']
-    alike = send(np.array([[a == other for other in names for _ in range(n)] for a in names]), logits.device)
-    same = alike & same_person(data).flatten()
+    equal = send(np.array([[a == other for other in names for _ in range(n)] for a in names]), logits.device)
+    same = equal & same_person(data).flatten()
     valid = data['ref_valid'].flatten().expand(b, -1)
     return logits, same, valid, verdict.embedding, refsel.person.encoder(data['gt'])
 

@@ -117,7 +117,7 @@ class ReferenceMixin:
             for arm in arms.selected_arms(self, ARMS, dataloader.dataset[0]):
                 self.arm, suffix = arm, '' if arm == 'right' else f'_{arm}'
                 dataset['name'] = name + suffix
-                if self.opt['is_train']:  # BasicSR's folders in training do not name the data set
+                if self.opt['is_train']:  # BasicSR's folders in training do not name the dataset
                     paths['visualization'] = folder + suffix
                 validate()
         finally:
