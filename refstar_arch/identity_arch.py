@@ -128,7 +128,7 @@ def _torchscript(path: str | Path) -> nn.Module:
         raise RefStarError(f'identity network torchscript (key weights): {path} cannot be read: {reason}') from error
 
 
-class OnnxNetwork(nn.Module):
+class OnnxIdentityNetwork(nn.Module):
     """Run an ONNX file by onnxruntime on the CPU, without gradients.
 
     Args:
@@ -165,7 +165,7 @@ NETWORKS = {
     'arcface_resnet18': IdentityNetwork(_arcface_resnet18, 'grey_128'),
     'irse50': IdentityNetwork(_irse50, 'arcface_112'),
     'torchscript': IdentityNetwork(_torchscript, 'arcface_112'),
-    'onnx': IdentityNetwork(OnnxNetwork, 'arcface_112'),
+    'onnx': IdentityNetwork(OnnxIdentityNetwork, 'arcface_112'),
 }
 
 

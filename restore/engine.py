@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -29,36 +28,10 @@ COLOUR_BLUR = 1 / 16  # standard deviation, as a share of the side: what is coar
 PRECISIONS = {'fp32': None, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
-class Engine(Protocol):
-    """Backend of a :class:`~refstar.restore.restorer.Restorer`.
-
-    Attributes:
-        net: the network in torch, None where there is only its ONNX file.
-        size: side of its images in pixels.
-        device: where it runs.
-    """
-
-    net: nn.Module | None
-    size: int
-    device: torch.device
-
-    def check(self, settings: RestoreSettings) -> None:
-        """Raise RefStarError if it cannot do what the settings ask for."""
-
-    def forget(self, references: Iterable[Reference]) -> None:
-        """Free what is kept of these references; to be called by the thread that runs."""
-
-    def run(self, faces: Sequence[PreparedFace], settings: RestoreSettings) -> tuple[Tensor, dict[str, Tensor] | None]:
-        """Restore faces as one batch.
-
-        Returns:
-            Images, float32 (b, 3, S, S), RGB in [-1, 1], and where references were used the dict that
-            :class:`~refstar.RefSTAR` returns with `return_aux`.
-        """
-
-
 class TorchEngine:
-    """The network in torch; each reference is encoded once.
+    """Compute restored faces by the network in torch; each reference is encoded once.
+
+    :class:`~refstar.restore.onnx_network.OnnxNetwork` has the same methods.
 
     Args:
         net: RefSTAR.
@@ -83,11 +56,13 @@ class TorchEngine:
         self.arguments = inspect.signature(net.backbone.forward).parameters
 
     def check(self, settings: RestoreSettings) -> None:
+        """Raise RefStarError if the network cannot do what the settings ask for."""
         if settings.fidelity is not None and 'w' not in self.arguments:
             name = type(self.net.backbone).__name__
             raise RefStarError(f'fidelity: {name} has no such control (CodeFormer has)')
 
     def forget(self, references: Iterable[Reference]) -> None:
+        """Free what is kept of these references; to be called by the thread that runs."""
         gone = {id(ref) for ref in references}
         for ref in self._encoded:
             if id(ref) in gone:

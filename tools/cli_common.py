@@ -118,7 +118,7 @@ def run_pipeline(command: str, argv: list[str], is_train: bool) -> int:
         from basicsr.train import train_pipeline
         from torch import distributed
 
-        from refstar.trainer.loop import dry_run
+        from refstar.trainer.dry_run import dry_run
 
         pipeline = dry_run if args.dry_run else train_pipeline if is_train else test_pipeline
         name = opt['name']

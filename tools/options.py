@@ -20,7 +20,7 @@ For those who write an option file. `refstar options --write docs/options.md` ma
 option files are checked with. An unknown key is an error that names the nearest known one.
 
 Networks, losses and metrics of BasicSR and GFPGAN are not listed: their keys are the arguments of their classes. Nor
-are their datasets: see `STOCK_DATASETS` in `trainer/run_options.py`.
+are their datasets: see `trainer/stock_keys.py`.
 """
 ENTRY = re.compile(r'(?P<names>\w+(?:, \w+)*)(?: \([^)]*\))?: (?P<text>.*)')
 
@@ -78,7 +78,7 @@ def describe(field: FieldInfo) -> str:
 def of_model(model: type) -> dict[str, str]:
     """Returns what a model takes beyond the keys of every model, without those of `path` that follow from networks."""
     from refstar.trainer.option_check import BLOCKS, block_of
-    from refstar.trainer.run_options import STOCK_KEYS
+    from refstar.trainer.stock_keys import STOCK_KEYS
 
     keys = {}
     for block, every in BLOCKS.items():

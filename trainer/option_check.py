@@ -3,7 +3,7 @@
 * Blocks that every run has: :mod:`run_options`.
 * Networks, losses, metrics, optimizers, schedulers: the parameters of the class. A class whose parameters end in
   `**kwargs`, in it and all its bases, accepts every key.
-* Datasets and models: their class `Options`; of BasicSR and GFPGAN the table in :mod:`run_options`. A class of
+* Datasets and models: their class `Options`; of BasicSR and GFPGAN :mod:`stock_keys`. A class of
   another package without `Options` takes a bare dict: its keys cannot be known, so every key is accepted.
 """
 
@@ -19,11 +19,12 @@ from refstar.utils.errors import RefStarError, nearest
 from refstar.utils.option_block import DatasetOptions, Iterations, IterationsFrom0, OptionBlock
 
 from . import run_options
-from .run_options import STOCK_DATASETS, STOCK_KEYS, STOCK_MODELS, Loss, Metric, Network, Optimizer
+from .run_options import Loss, Metric, Network, Optimizer
+from .stock_keys import STOCK_DATASETS, STOCK_KEYS, STOCK_MODELS
 
 STOCK_PACKAGES = ('basicsr', 'gfpgan', 'realesrgan')
 BLOCKS = {
-    '': run_options.Run,
+    '': run_options.TopLevel,
     'path': run_options.Path,
     'train': run_options.Train,
     'val': run_options.Val,

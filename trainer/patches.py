@@ -53,7 +53,7 @@ def _ours(module: str, name: str) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         return getattr(import_module(f'refstar.trainer.{module}'), name)(*args, **kwargs)
 
-    call.__name__ = call.__qualname__ = name
+    call.__name__, call.__module__ = name, f'refstar.trainer.{module}'
     return call
 
 

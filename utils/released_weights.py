@@ -131,8 +131,9 @@ def _fetch(name: str, entry: Released) -> None:
     try:
         source.fetch(path.name, downloader=pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT))
     except RequestException as error:
-        reason = str(error).rpartition(': ')[2] or type(error).__name__
-        raise RefStarError(f'{name}: cannot fetch {entry.url} ({reason}); or put it at {path} yourself') from error
+        reason = getattr(error.args[0], 'reason', error) if error.args else type(error).__name__
+        reason = str(reason).rpartition(': ')[2]
+        raise RefStarError(f'{name}: cannot fetch {entry.url} ({reason}); fetch it and put it at {path}') from error
     except ValueError as error:  # pooch's, of the hash
         raise RefStarError(f'{name}: {entry.url} is not the file of sha256 {entry.sha256}: refused') from error
     if not entry.sha256:

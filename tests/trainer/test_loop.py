@@ -19,7 +19,7 @@ from helpers.recipes import OPTIONS, plain
 from helpers.shrink import replace_files, shrink
 
 from refstar.tools import test, train
-from refstar.trainer.loop import costly_iteration
+from refstar.trainer.dry_run import costly_iteration
 from refstar.trainer.option_file import load_options
 from refstar.utils.training_log import parse_line
 

@@ -80,7 +80,7 @@ def test_a_changed_file_is_refused(server):
     [
         ({'body': DATA[:50_000]}, 'known: '),  # cut
         ({'body': DATA[:-1] + b'x'}, f'is not the file of sha256 {DIGEST}: refused'),
-        ({'status': 404}, 'known: cannot fetch http://127.*put it at .*known.pth yourself'),
+        ({'status': 404}, 'known: cannot fetch http://127.*fetch it and put it at .*known.pth'),
     ],
 )
 def test_a_failed_download_leaves_no_file(server, tmp_path, answer, message):

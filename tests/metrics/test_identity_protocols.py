@@ -61,7 +61,7 @@ def identity(name: str, path: Path, truth: Truth, img: np.ndarray, **more) -> di
     return build_measures(settings)[0][2].against(truth)(img)
 
 
-def test_refldm(tiny):
+def test_refldm_feeds_the_middle_of_the_face(tiny):
     path, net = tiny
 
     def prepared(img):
@@ -77,39 +77,14 @@ def test_refldm(tiny):
     assert found['copy_gap'] == pytest.approx(np.mean(to_refs) - to_gt, **CLOSE)
 
 
-def test_refldm_by_onnx(tmp_path):
-    onnx = pytest.importorskip('onnx')
-    pytest.importorskip('onnxruntime')
-    weight = np.random.default_rng(0).normal(0, 0.01, (16, 3 * 112 * 112)).astype(np.float32)
-    sizes = (('x', [1, 3, 112, 112]), ('y', [1, 16]))
-    graph = onnx.helper.make_graph(
-        [
-            onnx.helper.make_node('Flatten', ['x'], ['f']),
-            onnx.helper.make_node('Gemm', ['f', 'w'], ['y'], transB=1),
-        ],
-        'linear',
-        *([onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, size)] for n, size in sizes),
-        [onnx.numpy_helper.from_array(weight, 'w')],
-    )
-    opset = [onnx.helper.make_opsetid('', 17)]
-    path = tmp_path / 'webface_r50.onnx'
-    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), path)
-    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 112 * 112, 16, bias=False))
-    net[1].weight.data = torch.from_numpy(weight)
-    gt, img = photo(0, 512), photo(1, 512)
-    crops = [F.interpolate(rgb(x)[:, :, 32:480, 32:480], (112, 112), mode='area') for x in (img, gt)]
-    assert identity('refldm', path, Truth(gt), img)['id_gt'] == pytest.approx(cosine(net, *crops), **CLOSE)
-    assert 'published with' not in IdentityScore('refldm', str(path)).about()['note']
-
-
-def test_a_negative_cosine_counts():
+def test_negative_cosine_counts():
     score = object.__new__(IdentityScore)
     for name, value in (('refldm', -0.5), ('restoreformer', math.radians(120)), ('vqfr', 120)):
         score.protocol = PROTOCOLS[name]
         assert score.value(-0.5) == pytest.approx(value)
 
 
-def test_gfpgan_and_restoreformer(resnet18):
+def test_gfpgan_and_restoreformer_feed_luminance(resnet18):
     path, net = resnet18
     luma = torch.tensor([0.2989, 0.5870, 0.1140])[:, None, None]
     gt, img = photo(0, 200), photo(1, 200)
@@ -126,7 +101,7 @@ def test_gfpgan_and_restoreformer(resnet18):
     assert found['copy_gap'] == 0  # of cosines, whatever the unit
 
 
-def test_vqfr(resnet18, tmp_path):
+def test_vqfr_measures_degrees_of_grey_faces(resnet18, tmp_path):
     path, net = resnet18
     gt, img = photo(0, 200), photo(1, 200)
 
@@ -143,7 +118,7 @@ def test_vqfr(resnet18, tmp_path):
     assert same['id_ref'] == pytest.approx(want, **CLOSE)  # the mean of those that count
 
 
-def test_insightface(tiny, tmp_path, monkeypatch):
+def test_insightface_aligns_by_five_points(tiny, tmp_path, monkeypatch):
     path, net = tiny
     gt, img = photo(0, 160), photo(1, 160)
     points = np.array(FFHQ_512) * 160 / 512 + np.random.default_rng(0).normal(0, 3, (5, 2))
@@ -157,7 +132,7 @@ def test_insightface(tiny, tmp_path, monkeypatch):
     assert found['id_gt'] == pytest.approx(cosine(net, *crops), **CLOSE)
 
 
-def test_detectors_find_the_template(faces_root):
+def test_detectors_find_the_five_points(faces_root):
     img = cv2.imread(str(sorted((faces_root / 'london_512').glob('*/01.jpg'))[0]))
     for file in ('detection_mobilenet0.25_Final.pth', 'yunet_n_640_640.onnx'):
         points = FacePoints(str(faces_root / 'weights' / file))
@@ -167,7 +142,7 @@ def test_detectors_find_the_template(faces_root):
         assert len(points.about()['detector_sha256']) == 64
 
 
-def test_protocol_says_what_it_is(tiny, identity_weights):
+def test_protocol_describes_itself(tiny, identity_weights):
     about = IdentityScore('refldm', str(tiny[0])).about()
     assert about['crop'].startswith('centre') and len(about['sha256']) == 64
     assert 'published with webface_r50.onnx, measured with webface_r50.pt' in about['note']
@@ -175,7 +150,7 @@ def test_protocol_says_what_it_is(tiny, identity_weights):
     assert IdentityScore('mobilefacenet', identity_weights).about()['note'] == 'no published protocol'
 
 
-def test_protocol_errors(tiny, tmp_path):
+def test_wrong_protocols_are_named(tiny, tmp_path):
     with pytest.raises(RefStarError, match="unknown identity protocol 'arcface'; nearest: arcface_resnet18"):
         identity_protocols.protocol('arcface')
     with pytest.raises(RefStarError, match=r'gone\.onnx: no such file'):

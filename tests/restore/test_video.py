@@ -1,4 +1,4 @@
-"""Videos: faces keep their references from frame to frame, matches are carried on, files come out whole."""
+"""Videos: faces keep their references, correspondence is carried on, files come out whole."""
 
 import json
 import sys
@@ -52,7 +52,7 @@ def test_faces_keep_their_references(restorer):
     assert all(track['same_person'] for track in record)
 
 
-def test_nobody_on_the_references_stays_without(restorer):
+def test_faces_without_a_person_get_no_references(restorer):
     people = restorer.people([picture(4, 40, 40, 1)])
     one = video.VideoRestorer(restorer, people, RestoreSettings(), PhotoSettings())
     for frame in frames():
@@ -60,7 +60,7 @@ def test_nobody_on_the_references_stays_without(restorer):
     assert sorted(len(track['references']) for track in one.record()) == [0, 1]
 
 
-def test_carrying_matches_on_calms_the_flow_and_follows_a_cut(restorer):
+def test_carrying_reduces_flicker_and_follows_a_cut(restorer):
     people = restorer.people([picture(4, 40, 40, 1), picture(5, 40, 40, 0)])
     moves = {}
     for carry in (False, True):
@@ -95,7 +95,7 @@ def test_carrying_matches_on_calms_the_flow_and_follows_a_cut(restorer):
     assert [edited(frame).shape for frame in frames()] == [(64, 128, 3)] * FRAMES
 
 
-def test_after_a_cut_to_other_people_references_are_chosen_anew(restorer):
+def test_references_are_chosen_again_after_a_cut(restorer):
     people = restorer.people([picture(4, 40, 40, 1), picture(5, 40, 40, 0)])
     one = video.VideoRestorer(restorer, people, RestoreSettings(), PhotoSettings())
     scenes = [frames(20, 3), [np.hstack([f[:, 64:], f[:, :64]]) for f in frames(20, 3)], frames(20, 2)]
@@ -108,7 +108,7 @@ def test_after_a_cut_to_other_people_references_are_chosen_anew(restorer):
     assert all(track['same_person'] for track in record)
 
 
-def test_a_face_in_doubt_for_some_frames_is_somebody_else(restorer):
+def test_doubtful_frames_end_a_track(restorer):
     people, still = restorer.people([picture(4, 40, 40, 1)]), picture(1, 64, 128, 2)
     alike = still.copy()
     alike[..., 0] += 100  # cosine 0.5 to the face before
@@ -120,7 +120,7 @@ def test_a_face_in_doubt_for_some_frames_is_somebody_else(restorer):
         assert [track['frames'] for track in one.record()] == wanted
 
 
-def test_without_a_guard_faces_are_followed_by_their_places():
+def test_tracking_by_place_without_identity_network():
     restorer = Restorer(network(), detector=Detector({128: two_faces()}))
     one = video.VideoRestorer(restorer, restorer.people([]), RestoreSettings(), PhotoSettings())
     for frame in [*frames(count=2), 255 - frames()[0]]:
@@ -128,7 +128,7 @@ def test_without_a_guard_faces_are_followed_by_their_places():
     assert [track['frames'] for track in one.record()] == [3, 3]
 
 
-def test_frames_that_would_come_out_too_large_are_refused(restorer, monkeypatch):
+def test_too_large_frames_are_refused(restorer, monkeypatch):
     monkeypatch.setattr(restorer, 'max_pixels', 2 * 64 * 2 * 128 - 1)
     with pytest.raises(RefStarError, match=r'a frame, enlarged: 256x128 is too large \(limit: 32767 pixels\)'):
         video.VideoRestorer(restorer, [], RestoreSettings(), PhotoSettings(upscale=2))(frames()[0])
@@ -153,7 +153,7 @@ def clip(tmp_path):
     return path
 
 
-def test_the_command_restores_a_video_and_copies_its_sound(clip, tmp_path, monkeypatch, capsys):
+def test_command_restores_video_and_copies_sound(clip, tmp_path, monkeypatch, capsys):
     import av
 
     net, out = network_file(tmp_path), tmp_path / 'out'
@@ -179,13 +179,13 @@ def test_the_command_restores_a_video_and_copies_its_sound(clip, tmp_path, monke
     assert {p.name for p in out.iterdir()} == {'clip ü.mp4', 'clip ü.json'}
 
 
-def test_films_that_lie_are_put_upright():
+def test_rotated_frames_are_turned_upright():
     img = picture(0, 8, 12)
     assert (video.upright(img, -90) == np.rot90(img, -1)).all() and (video.upright(img, 0.0) == img).all()
     assert video.upright(img, 90).shape == (12, 8, 3) and video.pad_to_even(picture(0, 7, 9)).shape == (8, 10, 3)
 
 
-def test_without_pyav_it_is_said_how_to_get_it(monkeypatch, tmp_path):
+def test_missing_pyav_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, 'av', None)
     with pytest.raises(RefStarError, match=r"pip install 'refstar\[video\]'"):
         video.restore_video(tmp_path / 'a.mp4', tmp_path / 'b.mp4', lambda frame: frame, 100)

@@ -1,4 +1,4 @@
-"""`refstar restore --backend onnx`: an exported network restores as the network itself does."""
+"""`refstar restore --backend onnx`: an exported network restores as the network itself."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from helpers.restoring import SIZE, hue_checker, network, network_file, picture,
 from refstar import RefStarError, Restorer
 from refstar.restore.faces import RestoreSettings
 from refstar.restore.onnx_export import export_onnx
-from refstar.restore.onnx_network import OnnxEngine
+from refstar.restore.onnx_network import OnnxNetwork
 from refstar.tools.bank import main as bank
 from refstar.tools.restore import main
 
@@ -35,7 +35,7 @@ def pair(folder) -> tuple[Restorer, Restorer]:
 
 @pytest.mark.parametrize('refs', [(), (1,), (1, 2)])
 @pytest.mark.parametrize('strength', [1.0, 0.4, 0.0])
-def test_same_result(pair, refs, strength):
+def test_result_equals_torch(pair, refs, strength):
     torch_, onnx = (one(picture(0), [picture(i) for i in refs], strength) for one in pair)
     assert np.abs(torch_.image.astype(int) - onnx.image).max() <= 1
     assert [c.reference.name for c in torch_.chosen] == [c.reference.name for c in onnx.chosen]
@@ -46,11 +46,11 @@ def test_same_result(pair, refs, strength):
     )
 
 
-def test_a_batch_of_people_with_different_numbers_of_references(folder):
+def test_batch_of_different_numbers_of_references(folder):
     guard = hue_checker()
     both = (
         Restorer(network(), identity_checker=guard),
-        Restorer(OnnxEngine(folder / 'net.onnx'), identity_checker=guard),
+        Restorer(OnnxNetwork(folder / 'net.onnx'), identity_checker=guard),
     )
     results = []
     for restorer in both:
@@ -62,7 +62,7 @@ def test_a_batch_of_people_with_different_numbers_of_references(folder):
     assert [len(a.chosen) for a in results[0]] == [1, 2, 0]
 
 
-def test_command(folder, tmp_path):
+def test_command_takes_an_onnx_file(folder, tmp_path):
     inputs = ['-i', str(folder / 'lq.png'), '-r', str(folder / 'alice'), '--aligned']
     for name, more in (('net0.safetensors', []), ('net.onnx', ['--backend', 'onnx', '--save_mask'])):
         assert main([*inputs, '-n', str(folder / name), '-o', str(tmp_path / name), *more]) == 0
@@ -84,7 +84,7 @@ def test_command(folder, tmp_path):
         ('broken.onnx', [], 'cannot be read'),
     ],
 )
-def test_refused(folder, tmp_path, capsys, network, more, message):
+def test_what_onnx_cannot_do_is_refused(folder, tmp_path, capsys, network, more, message):
     (folder / 'broken.onnx').write_bytes(b'no network')
     inputs = ['-i', str(folder / 'lq.png'), '-r', str(folder / 'alice'), '--aligned', '-o', str(tmp_path)]
     assert main([*inputs, '-n', str(folder / network), *more]) == 2
@@ -92,7 +92,7 @@ def test_refused(folder, tmp_path, capsys, network, more, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_banks_and_masks_by_hand_need_torch(folder, pair, tmp_path):
+def test_banks_and_painted_masks_need_torch(folder, pair, tmp_path):
     assert (
         bank(['build', str(folder / 'alice'), '-n', str(folder / 'net.onnx'), '-o', str(tmp_path / 'a.refbank')]) == 2
     )
