@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from refstar.data.degradation_batch import complete
+from refstar.data.device_degradation import add_degraded
 from refstar.input_checks import check_settings
 from refstar.layers import to_range
 from refstar.utils.errors import RefStarError
@@ -81,7 +81,7 @@ class ReferenceMixin:
         """Images from [-1, 1], as the data sets here give them, to the range of the model."""
         if 'refs' not in data:
             raise RefStarError(f'{type(self).__name__}: the data set gives no refs; use e.g. ReferencePairDataset')
-        data = complete(data, self.device)
+        data = add_degraded(data, self.device)
         used = {'lq', 'gt', *(key for keys in ARMS.values() for key in keys)} & set(data)
         found = {key: data[key].to(self.device, non_blocking=True) for key in used}  # the model's own loop would wait
         found |= {key: to_range(found[key], self.value_range) for key in used & set(IMAGES)}

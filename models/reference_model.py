@@ -19,7 +19,7 @@ from basicsr.utils import get_root_logger, imwrite, tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
-from refstar.data.degradation_batch import complete
+from refstar.data.device_degradation import add_degraded
 from refstar.trainer.progress import draw
 from refstar.trainer.step import step_of
 from refstar.trainer.validation import in_order
@@ -99,7 +99,7 @@ class ReferenceModel(SRModel):
     # ----------------------------------------------------------------- a step
     def feed_data(self, data: dict[str, Any]) -> None:
         """Keeps the batch: every tensor goes to the device (keys: see ``docs/training.md``)."""
-        data = complete(data, self.device)
+        data = add_degraded(data, self.device)
         self.use({k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in data.items()})
 
     def use(self, data: dict[str, Any]) -> None:
