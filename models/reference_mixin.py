@@ -40,7 +40,15 @@ class ReferenceMixin:
     """
 
     value_range: tuple[float, float] = (0, 1)
-    option_keys = {**load_and_freeze.KEYS, **load_and_freeze.STRENGTH_KEYS}
+
+    class Options(load_and_freeze.PartOptions, load_and_freeze.StrengthOptions):
+        """Keys of option files, see :mod:`refstar.trainer.option_check`."""
+
+        class Train(load_and_freeze.PartOptions.Train, load_and_freeze.StrengthOptions.Train):
+            """Frozen weights, warm-up."""
+
+        class Val(load_and_freeze.PartOptions.Val, load_and_freeze.StrengthOptions.Val):
+            """Arms, and arguments of tests."""
 
     def __init__(self, opt: dict) -> None:
         self.arm = 'right'

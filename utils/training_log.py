@@ -17,7 +17,7 @@ _END = 'INFO: End of training.'
 
 
 @dataclass(frozen=True)
-class Entry:
+class LoggedIteration:
     """One logged iteration.
 
     Attributes:
@@ -39,11 +39,11 @@ class History:
     """Everything that a training logged.
 
     Attributes:
-        entries (dict[int, Entry]): by iteration.
+        entries (dict[int, LoggedIteration]): by iteration.
         metrics (dict[tuple[str, str], dict[int, float]]): (data set, metric) -> figure by iteration.
     """
 
-    entries: dict[int, Entry] = field(default_factory=dict)
+    entries: dict[int, LoggedIteration] = field(default_factory=dict)
     metrics: dict[tuple[str, str], dict[int, float]] = field(default_factory=dict)
 
     def drop_after(self, iteration: int) -> None:
@@ -54,13 +54,13 @@ class History:
         }
 
 
-def parse_line(line: str) -> Entry | None:
+def parse_line(line: str) -> LoggedIteration | None:
     """Return the logged iteration in a line of a log, or None if the line holds none."""
     found = _ITERATION.search(line)
     if not found:
         return None
     terms = _TERM.findall(line[found.end() :])
-    return Entry(int(found[1].replace(',', '')), {name: float(value) for name, value in terms})
+    return LoggedIteration(int(found[1].replace(',', '')), {name: float(value) for name, value in terms})
 
 
 def read_run(folder: Path) -> History:

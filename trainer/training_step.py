@@ -1,15 +1,14 @@
-"""One training step around a model's own ``optimize_parameters``: mixed precision, accumulation, clipping, and steps
-left out when a loss or a gradient is not finite.
+"""One training step: mixed precision, accumulation, clipping, and steps skipped where a gradient is not finite.
 
-BasicSR's models call ``loss.backward()``, ``optimizer.step()`` and so on by themselves, once for every network. So a
-:class:`Step` stands at these calls: at the optimizers, and while a step runs, at ``Tensor.backward``. Nothing in here
-waits for the device; what has to be known on the host is read when the log is printed.
+A model of this project (`runs_training_step = True`) computes its losses within :meth:`TrainingStep.autocast` and
+hands them to :meth:`TrainingStep.backward`. A model of BasicSR calls `loss.backward()` and `optimizer.step()` itself:
+its networks and losses run under autocast, and the step acts at its optimizers, which `BaseModel.get_optimizer` makes.
+Nothing here waits for the device; what the host has to know is read when the log is printed.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import wraps
 from types import MethodType
 from typing import Any
 
@@ -22,22 +21,22 @@ from torch.optim import Optimizer
 
 from refstar.utils.errors import RefStarError
 
-from .speed import networks, trained_networks
+from .network_setup import networks, prepare_networks
 
 TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
-class Step:
-    """The switches of one model, and what they have to remember.
+class TrainingStep:
+    """Options of the training step of one model, and its state.
 
     Attributes:
-        first, last (bool): whether the batch at hand is the first, the last one of an accumulated step.
+        first, last (bool): whether this is the first, the last batch of an accumulated step.
         norm (Tensor | None): norm of net_g's gradient in this step, before clipping.
-        left_out (Tensor | None): bool, whether net_g's step was left out; None before it.
+        skipped_g (Tensor | None): bool, whether net_g's step was skipped; None before it.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        train = opt['train']
+        train = opt.get('train') or {}
         self.device = 'cuda' if opt['num_gpu'] else 'cpu'
         self.dtype = TYPES.get(train.get('amp'))
         self.parts = train.get('accumulate') or 1
@@ -45,16 +44,27 @@ class Step:
         self.limit = train.get('nonfinite_limit') or 10
         self.scaler = torch.amp.GradScaler(self.device, enabled=self.dtype is torch.float16)
         self.first = self.last = True
-        self.norm = self.left_out = None
+        self.norm = self.skipped_g = None
         self.statistics: list[Tensor] | None = None
         self.finite: Tensor | None = None  # whether every loss of this iteration was, so far
-        self.found: list[Tensor] = []  # one bool per optimizer that stepped: its step was left out
-        self.row = self.skipped = torch.zeros((), dtype=torch.int32, device=self.device)
+        self.found: list[Tensor] = []  # one bool per optimizer that stepped: its step was skipped
+        self.in_a_row = self.skipped = torch.zeros((), dtype=torch.int32, device=self.device)
         self.bad_terms: dict[tuple[str, ...], Tensor] = {}  # names of logged terms -> which were not finite
 
+    # ----------------------------------------------------------------- for models of this project
+    def autocast(self) -> torch.autocast:
+        """Returns the context of forward passes and losses."""
+        return torch.autocast(self.device, self.dtype or torch.bfloat16, enabled=self.dtype is not None)
+
+    def backward(self, loss: Tensor) -> None:
+        """Runs the backward pass of a loss, scaled for fp16; to be called outside of `autocast`."""
+        finite = loss.detach().isfinite().all()
+        self.finite = finite if self.finite is None else self.finite & finite
+        self.scaler.scale(loss).backward()
+
     # ----------------------------------------------------------------- at the optimizers
-    def guard(self, optimizer: Optimizer, is_generator: bool) -> Optimizer:
-        """Puts this step's rules in front of an optimizer's ``step`` and ``zero_grad``.
+    def control(self, optimizer: Optimizer, is_generator: bool) -> Optimizer:
+        """Puts this step's rules in front of `step` and `zero_grad` of an optimizer.
 
         Args:
             optimizer: of one network.
@@ -92,10 +102,10 @@ class Step:
                 factor = coefficient if factor is None else factor * coefficient
         if factor is not None:
             torch._foreach_mul_(grads, factor)
-        bad = self._anywhere(~norm.isfinite() if self.finite is None else ~(norm.isfinite() & self.finite))
+        bad = self._in_any_process(~norm.isfinite() if self.finite is None else ~(norm.isfinite() & self.finite))
         self.found.append(bad)
         if is_generator:
-            self.left_out = bad
+            self.skipped_g = bad
         if getattr(optimizer, '_step_supports_amp_scaling', False):
             optimizer.grad_scale, optimizer.found_inf = None, bad.float()
             plain_step()
@@ -105,8 +115,8 @@ class Step:
         torch.clear_autocast_cache()
 
     @staticmethod
-    def _anywhere(bad: Tensor) -> Tensor:
-        """Whether a loss or gradient is bad in any process: all must leave the step out, or none."""
+    def _in_any_process(bad: Tensor) -> Tensor:
+        """Returns whether it is bad in any process: all must skip the step, or none."""
         if not distributed.is_initialized():
             return bad
         count = bad.float()
@@ -114,56 +124,33 @@ class Step:
         return count > 0
 
     # ----------------------------------------------------------------- around a step
-    def run(self, model: BaseModel, optimize: Callable[[int], None], batches: list[Any], current_iter: int) -> None:
-        """One iteration.
+    def run(self, model: BaseModel, optimize: Callable[[int], None], feeds: list[Any], current_iter: int) -> None:
+        """Runs one iteration.
 
         Args:
-            model: whose step it is; its ``log_dict`` holds the means over the batches afterwards.
-            optimize: its ``optimize_parameters``.
-            batches: for each part of an accumulated step, a function that feeds it.
+            model: to be trained; its `log_dict` holds the means over the batches afterwards.
+            optimize: its `optimize_parameters`.
+            feeds: for each batch of an accumulated step, a function that feeds it.
             current_iter: number of the iteration.
         """
         if self.statistics is None:
             self.statistics = _running_statistics(model)
         before = [buffer.clone() for buffer in self.statistics]
-        logs, self.norm, self.left_out, self.finite, self.found = [], None, None, None, []
+        logs, self.norm, self.skipped_g, self.finite, self.found = [], None, None, None, []
         try:
-            with self._backward():
-                for i, feed in enumerate(batches):
-                    self.first, self.last = i == 0, i == len(batches) - 1
-                    feed()
-                    with self._in_reduced_precision(), self._gradients_stay_here(model):
-                        optimize(current_iter)
-                    logs.append(getattr(model, 'log_dict', {}))
+            for i, feed in enumerate(feeds):
+                self.first, self.last = i == 0, i == len(feeds) - 1
+                feed()
+                with self._without_exchange(model):
+                    optimize(current_iter)
+                logs.append(getattr(model, 'log_dict', {}))
         finally:
             self.first = self.last = True
         model.log_dict = _means(logs)
         self._conclude(model.log_dict, before)
 
-    def _in_reduced_precision(self) -> torch.autocast:
-        return torch.autocast(self.device, self.dtype or torch.bfloat16, enabled=self.dtype is not None)
-
     @contextmanager
-    def _backward(self) -> Iterator[None]:
-        """While open, backward passes note whether the loss is finite, and run outside of autocast, the loss scaled.
-        The gradient in an R1 penalty is taken outside of autocast, too."""
-        plain, plain_grad = Tensor.backward, torch.autograd.grad
-
-        def backward(loss: Tensor, *args: Any, **kwargs: Any) -> None:
-            finite = loss.detach().isfinite().all()
-            self.finite = finite if self.finite is None else self.finite & finite
-            with torch.autocast(self.device, enabled=False):
-                plain(self.scaler.scale(loss), *args, **kwargs)
-
-        Tensor.backward = backward
-        torch.autograd.grad = torch.autocast(self.device, enabled=False)(plain_grad)
-        try:
-            yield
-        finally:
-            Tensor.backward, torch.autograd.grad = plain, plain_grad
-
-    @contextmanager
-    def _gradients_stay_here(self, model: BaseModel) -> Iterator[None]:
+    def _without_exchange(self, model: BaseModel) -> Iterator[None]:
         """While open, DDP exchanges no gradients; they are exchanged with those of the last batch."""
         with ExitStack() as stack:
             for net in vars(model).values():
@@ -171,8 +158,8 @@ class Step:
                     stack.enter_context(net.no_sync())
             yield
 
-    def _conclude(self, log: dict[str, Tensor], before: list[Tensor]) -> None:
-        """After the last batch: what was not finite, on the device."""
+    def _conclude(self, log: dict[str, Any], before: list[Tensor]) -> None:
+        """After the last batch: counts what was not finite, on the device."""
         if self.scaler.is_enabled() and self.found:
             self.scaler.update()
         terms = {name: value for name, value in log.items() if isinstance(value, Tensor)}
@@ -185,19 +172,19 @@ class Step:
         if not self.found:
             return
         bad = torch.stack(self.found).any()
-        self.row = torch.where(bad, self.row + 1, 0)
+        self.in_a_row = torch.where(bad, self.in_a_row + 1, 0)
         self.skipped = self.skipped + bad
         for buffer, old in zip(self.statistics, before, strict=True):
             buffer.copy_(torch.where(bad, old, buffer))
 
     # ----------------------------------------------------------------- when the log is printed
-    def report(self) -> str | None:
-        """Says in the log which steps were left out since the last report.
+    def log_skipped(self) -> str | None:
+        """Logs which steps were skipped since the last call.
 
         Returns:
             Why the training must stop, or None.
         """
-        skipped, row = int(self.skipped), int(self.row)
+        skipped, in_a_row = int(self.skipped), int(self.in_a_row)
         bad: dict[str, bool] = {}
         for names, flags in self.bad_terms.items():
             bad |= {name: True for name, is_bad in zip(names, flags.tolist(), strict=True) if is_bad}
@@ -205,13 +192,13 @@ class Step:
         what = f'{", ".join(bad)} not finite' if bad else 'all losses finite, but not the gradient'
         if skipped:
             scale = f', loss scale now {self.scaler.get_scale():g}' if self.scaler.is_enabled() else ''
-            get_root_logger().warning(f'{skipped} steps left out since the last line: {what}{scale}.')
-        if row < self.limit or (self.scaler.is_enabled() and self.scaler.get_scale() > 1):
+            get_root_logger().warning(f'{skipped} steps skipped since the last line: {what}{scale}.')
+        if in_a_row < self.limit or (self.scaler.is_enabled() and self.scaler.get_scale() > 1):
             return None
-        return f'the last {row} steps were left out (train:nonfinite_limit is {self.limit}): {what}'
+        return f'the last {in_a_row} steps were skipped (train:nonfinite_limit is {self.limit}): {what}'
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """Returns what a resumed run needs."""
         return {'scaler': self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -221,37 +208,23 @@ class Step:
 
 
 def _running_statistics(model: BaseModel) -> list[Tensor]:
-    """Buffers that a forward pass changes, in all networks and their EMA: a batch that is not finite spoils them."""
+    """Returns the buffers that a forward pass changes: a batch that is not finite spoils them."""
     modules = [module for net in networks(model).values() for module in net.modules()]
     norms = [module for module in modules if isinstance(module, nn.modules.batchnorm._NormBase)]
     return [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var) if buffer is not None]
 
 
 def _means(logs: list[dict[str, Any]]) -> OrderedDict:
-    """Mean of every logged term over those parts of a step that have it."""
-    if len(logs) == 1:
-        return OrderedDict(logs[0])
+    """Returns the mean of every logged term over those batches of a step that have it."""
     found: dict[str, list[Any]] = {}
     for log in logs:
         for name, value in log.items():
             found.setdefault(name, []).append(value)
-    return OrderedDict((name, sum(values) / len(values)) for name, values in found.items())
-
-
-def _float32_for_r1(forward: Callable[..., Any], device: str) -> Callable[..., Any]:
-    """A discriminator's forward pass that autocast leaves alone where the gradient of the image itself is wanted."""
-    in_float32 = torch.autocast(device, enabled=False)(forward)
-
-    @wraps(forward)
-    def run(image: Tensor, *args: Any, **kwargs: Any) -> Any:
-        is_r1 = image.is_leaf and image.requires_grad
-        return (in_float32 if is_r1 else forward)(image, *args, **kwargs)
-
-    return run
+    return OrderedDict((name, x[0] if len(x) == 1 else sum(x) / len(x)) for name, x in found.items())
 
 
 def split(batch: Any, parts: int) -> list[Any]:
-    """A batch in equal parts, one after the other.
+    """Splits a batch into equal parts.
 
     Args:
         batch: tensors, lists, or mappings of them; their first axis is the batch.
@@ -269,21 +242,18 @@ def split(batch: Any, parts: int) -> list[Any]:
     return [batch[i * size : (i + 1) * size] for i in range(parts)]
 
 
-def step_of(model: BaseModel) -> Step:
-    """The step of a model; made when it is asked for first."""
+def step_of(model: BaseModel) -> TrainingStep:
+    """Returns the step of a model; made at the first call."""
     if 'training_step' not in vars(model):
-        model.training_step = Step(model.opt)
+        model.training_step = TrainingStep(model.opt)
     return model.training_step
 
 
-def take_over(model: BaseModel) -> BaseModel:
-    """Lets the model's step run by its :class:`Step`; with `accumulate`, the batches of a step come as one."""
+def take_over(model: BaseModel) -> None:
+    """Lets a model that was built for training run by its :class:`TrainingStep`; with `accumulate`, the batches of a
+    step come as one."""
     step, optimize, feed_data = step_of(model), model.optimize_parameters, model.feed_data
-    batches = []
-    for name, net in trained_networks(model).items():
-        copied = model.opt['num_gpu'] > 1 and not model.opt['dist']  # by DataParallel, which loses such a forward
-        if step.dtype and name != 'g' and not copied and net._compiled_call_impl is None:
-            net.forward = _float32_for_r1(net.forward, step.device)
+    batches: list[Any] = []
 
     def feed(data: Any) -> None:
         if step.parts > 1 and not getattr(model, 'is_validating', False):
@@ -296,5 +266,5 @@ def take_over(model: BaseModel) -> BaseModel:
         step.run(model, optimize, feeds, current_iter)
         batches.clear()
 
+    prepare_networks(model)
     model.feed_data, model.optimize_parameters = feed, optimize_parameters
-    return model

@@ -7,7 +7,7 @@ from helpers import kill_resume, runs
 from helpers.training_logs import psnr, write_log
 
 from refstar.trainer.option_file import load_options
-from refstar.trainer.training_log import parse_line, read_run
+from refstar.utils.training_log import parse_line, read_run
 
 LINE = (
     '2026-11-21 00:06:51,123 INFO: [demo_..][epoch:  0, iter:   1,340, lr:(2.000e-03,)] [eta: 0:01:02, '
