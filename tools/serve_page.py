@@ -18,10 +18,11 @@ from refstar.utils.errors import RefStarError
 
 USER, SHORTEST_TOKEN = 'refstar', 16
 LOOPBACK = ('localhost', '127.0.0.1', '[::1]')
-COLOUR, UNCHANGED = '#10b981', 6  # of the mask; differences of opacity that browsers make by rounding
+COLOUR, UNCHANGED = '#14b981', 6  # of the mask; differences of opacity that browsers make by rounding
 ALPHA = 128  # opacity of a full mask over the picture, of 255
 KEYBOARD = """() => document.addEventListener('keydown', (event) => {
-  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, textarea')) return;
+  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest('textarea, input:not([type=radio], [type=checkbox])')) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (KEYS[key]) { event.preventDefault(); document.querySelector(KEYS[key])?.click(); }
 })"""
@@ -164,7 +165,8 @@ def mask_layer(picture: np.ndarray, mask: np.ndarray) -> dict:
         mask: (H, W) uint8.
     """
     layer = np.zeros((*mask.shape, 4), np.uint8)
-    layer[..., :3] = tuple(bytes.fromhex(COLOUR[1:]))
+    tint = np.random.default_rng().integers(-7, 8, 3)  # the editor loads a layer again only if it differs from the last
+    layer[..., :3] = np.array(list(bytes.fromhex(COLOUR[1:]))) + tint
     layer[..., 3] = np.rint(mask * (ALPHA / 255))
     return {'background': np.asarray(picture), 'layers': [layer], 'composite': None}
 
