@@ -75,13 +75,13 @@ setup(
     package_data={
         'refstar': ['pretrained/*'],
         'refstar.options': ['**/*.yml'],
-        **{f'refstar.{name}': ['templates/*'] for name in ('evaluation', 'restore', 'tools', 'utils')},
+        **{f'refstar.{name}': ['templates/*', '*.yml'] for name in ('evaluation', 'restore', 'tools', 'utils')},
     },
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={
         'console_scripts': [
-            'basicsr = refstar.tools.basicsr_cli:main',
+            'basicsr = refstar.tools.cli:basicsr',
             'refstar = refstar.tools.cli:main',
         ]
     },

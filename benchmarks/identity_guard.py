@@ -19,8 +19,8 @@ import torch
 
 from refstar.data.collections.listing import images_in
 from refstar.data.degradation import Degradation
-from refstar.data.images import decode
-from refstar.restore.identity_check import Guard, guard_by_file, guard_of
+from refstar.restore.identity_check import IdentityChecker
+from refstar.utils.image_files import decode_image
 
 COLLECTIONS = ('lfw_test', 'london_test')
 PRESETS = ('ffhq_ref_moderate', 'ffhq_ref_severe')
@@ -44,7 +44,7 @@ def draw_pairs(faces: Path, split: str, count: int) -> list[Pair]:
 
 def read(path: Path, size: int) -> np.ndarray:
     """An aligned photo, uint8 (size, size, 3), RGB."""
-    return cv2.resize(decode(path, 'RGB'), (size, size), interpolation=cv2.INTER_AREA)
+    return cv2.resize(decode_image(path, 'RGB'), (size, size), interpolation=cv2.INTER_AREA)
 
 
 def degrade(img: np.ndarray, preset: str, seed: int) -> np.ndarray:
@@ -61,10 +61,10 @@ def equal_error(right: np.ndarray, wrong: np.ndarray) -> tuple[float, float]:
     return float((refused[at] + accepted[at]) / 2), float(steps[at])
 
 
-def cosines(guard: Guard, pairs: list[Pair], preset: str, size: int) -> tuple[np.ndarray, np.ndarray]:
+def cosines(checker: IdentityChecker, pairs: list[Pair], preset: str, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Similarities of the right and of the wrong pairs."""
-    lq = guard.embed([degrade(read(photo, size), preset, i) for i, (photo, _, _) in enumerate(pairs)], True)
-    right, wrong = (guard.embed([read(pair[i], size) for pair in pairs], False) for i in (1, 2))
+    lq = checker.embed([degrade(read(photo, size), preset, i) for i, (photo, _, _) in enumerate(pairs)], True)
+    right, wrong = (checker.embed([read(pair[i], size) for pair in pairs], False) for i in (1, 2))
     return (lq * right).sum(1), (lq * wrong).sum(1)
 
 
@@ -77,24 +77,29 @@ def main() -> None:
     parser.add_argument('--size', type=int, default=128, help='side of the faces in pixels')
     args = parser.parse_args()
     torch.set_num_threads(1)
-    guards = [guard_by_file(name, str(args.faces / 'weights' / file)) for name, file in NETWORKS.items()]
+    checkers = [IdentityChecker.from_file(name, str(args.faces / 'weights' / file)) for name, file in NETWORKS.items()]
     if args.network:
         from refstar.utils.network_file import load_network
 
-        guards.insert(0, guard_of(load_network(args.network)))
+        checkers.insert(0, IdentityChecker.from_network(load_network(args.network)))
     pairs = [pair for split in COLLECTIONS for pair in draw_pairs(args.faces, split, args.pairs // len(COLLECTIONS))]
     print(f'{len(pairs)} right and {len(pairs)} wrong pairs, {args.size} px')
     print('| network | degraded by | threshold | strangers accepted | person refused | equal error rate (at) |')
     print('|---|---|---|---|---|---|')
-    for guard in guards:
+    for checker in checkers:
         for preset in PRESETS:
-            right, wrong = cosines(guard, pairs, preset, args.size)
+            right, wrong = cosines(checker, pairs, preset, args.size)
             rate, at = equal_error(right, wrong)
-            far, frr = (wrong >= guard.threshold).mean(), (right < guard.threshold).mean()
-            print(
-                f'| {guard.name} | {preset} | {guard.threshold:.2f} | {far:.1%} | {frr:.1%} | {rate:.1%} ({at:.2f}) |',
-                flush=True,
-            )
+            far, frr = (wrong >= checker.threshold).mean(), (right < checker.threshold).mean()
+            cells = [
+                checker.name,
+                preset,
+                f'{checker.threshold:.2f}',
+                f'{far:.1%}',
+                f'{frr:.1%}',
+                f'{rate:.1%} ({at:.2f})',
+            ]
+            print(f'| {" | ".join(cells)} |', flush=True)
 
 
 if __name__ == '__main__':

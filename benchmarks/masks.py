@@ -17,9 +17,9 @@ import numpy as np
 
 import refstar  # noqa: F401
 from refstar.curate.pair_sources import SyntheticPairs
-from refstar.data.images import decode
 from refstar.data.synthetic.match import correspond
 from refstar.tools.masks_build import main as build
+from refstar.utils.image_files import decode_image
 
 WANTED = {'proposed': 0.70, 'accepted': 0.85}
 PAIRS, CORES, MINUTES = 10_000, 2, 30
@@ -45,7 +45,7 @@ def measure(root: Path, pairs: SyntheticPairs) -> None:
         _, gt, ref = pairs.photos(index)
         truth = correspond(ref, gt)[2]
         for name, folder in (('proposed', root / 'build' / 'teach' / 'mask'), ('final', root / 'mask')):
-            found[name].append(iou(decode(folder / f'{row["id"]}.png', 'L') >= 128, truth))
+            found[name].append(iou(decode_image(folder / f'{row["id"]}.png', 'L') >= 128, truth))
     proposed, final = (np.array(values) for values in found.values())
     good = np.array([row['provenance'] == 'accepted' for row in rows])
     print(f'\n{"masks":<32}{"pairs":>7}{"IoU":>8}{"worst 5 %":>11}{"wanted":>8}')

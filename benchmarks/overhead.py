@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from refstar import RefSTAR, Restorer
-from refstar.restore.restore_settings import Settings
+from refstar.restore.faces import RestoreSettings
 from refstar.trainer.option_file import load_options
 
 # The network of the released GFPGANv1.3 and v1.4 weights.
@@ -70,10 +70,10 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> int | None:
 
 def frame(net: RefSTAR, refs: int, device: torch.device) -> Callable[[], object]:
     """Restores one more aligned face of a video: what the network does, and no more."""
-    random, restorer, settings = np.random.default_rng(0), Restorer(net, str(device)), Settings(num_refs=refs)
+    random, restorer, settings = np.random.default_rng(0), Restorer(net, str(device)), RestoreSettings(num_refs=refs)
     pictures = random.integers(0, 256, (1 + refs, net.size, net.size, 3), dtype=np.uint8)
     people = restorer.people(list(pictures[1:]))
-    plans = restorer.plan([restorer.face(pictures[0])], people, settings)
+    plans = restorer.prepare([restorer.face(pictures[0])], people, settings)
     return lambda: restorer.restore(plans, settings)
 
 

@@ -17,12 +17,11 @@ from identity_guard import degrade, read
 
 import refstar  # noqa: F401  (first: makes basicsr importable)
 from refstar.data.collections.listing import images_in
-from refstar.restore.detection import FaceDetector
-from refstar.restore.face_attributes import traits_of
-from refstar.restore.face_plan import Plan
-from refstar.restore.identity_check import guard_by_file
+from refstar.restore.alignment import FaceDetector
+from refstar.restore.faces import PreparedFace, RestoreSettings
+from refstar.restore.identity_check import IdentityChecker
+from refstar.restore.reference_choice import measure_attributes
 from refstar.restore.references import Reference
-from refstar.restore.restore_settings import Settings
 from refstar.restore.restorer import Restorer
 
 DETECTOR, JUDGE = 'detection_mobilenet0.25_Final.pth', 'edgeface_xxs_q.pt'
@@ -42,7 +41,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     restorer, weights = Restorer.from_pretrained(args.network), args.faces / 'weights'
-    judge, detector = guard_by_file('edgeface_xxs', str(weights / JUDGE)), FaceDetector(str(weights / DETECTOR))
+    judge, detector = (
+        IdentityChecker.from_file('edgeface_xxs', str(weights / JUDGE)),
+        FaceDetector(str(weights / DETECTOR)),
+    )
     rows = []
     for number, name in enumerate((args.faces / 'splits/lfw_test.txt').read_text().split()):
         photos = images_in(args.faces / 'identities' / name)
@@ -52,9 +54,9 @@ def main() -> None:
         lq, person = degrade(truth, 'ffhq_ref_severe', number), restorer.people(others)[0]
         for ref in person.references:
             points = points_in(detector, ref.crop)
-            ref.traits, ref.points = traits_of(ref.crop, points), points
-        plan = restorer.plan([restorer.face(lq, points_in(detector, lq))], [person], Settings(num_refs=99))[0]
-        results = [restorer.restore([_only(plan, choice.reference)], Settings())[0] for choice in plan.chosen]
+            ref.attributes, ref.points = measure_attributes(ref.crop, points), points
+        plan = restorer.prepare([restorer.face(lq, points_in(detector, lq))], [person], RestoreSettings(num_refs=99))[0]
+        results = [restorer.restore([_only(plan, choice.reference)], RestoreSettings())[0] for choice in plan.chosen]
         images = [result.image for result in results]
         cosine = judge.embed(images, False) @ judge.embed([truth], False)[0]
         psnr = [10 * np.log10(255**2 / np.square(img.astype(float) - truth).mean()) for img in images]
@@ -69,7 +71,7 @@ def main() -> None:
     print(f'ID-GT, chosen minus any: {gain.mean():.3f} +- {1.96 * gain.std() / len(gain) ** 0.5:.3f}')
 
 
-def _only(plan: Plan, reference: Reference) -> Plan:
+def _only(plan: PreparedFace, reference: Reference) -> PreparedFace:
     return replace(plan, chosen=[choice for choice in plan.chosen if choice.reference is reference])
 
 

@@ -48,7 +48,7 @@ class FeatureNetwork:
         x = torch.from_numpy(img[..., ::-1].transpose(2, 0, 1).copy())[None].to(self.device)
         out = self.net(x, **self.options)
         out = out[0] if isinstance(out, tuple) else out
-        return out.flatten().double().cpu()
+        return out.flatten().cpu().double()
 
     def about(self) -> dict[str, str]:
         """Return what has to be reported beside the figure."""

@@ -181,7 +181,7 @@ class IdentityScore:
         if img.ndim != 3 or img.shape[0] != img.shape[1]:
             raise RefStarError(f'identity: expected a square FFHQ-aligned face, got {img.shape}')
         x = self.protocol.prepare(img, self.points(img)) if self.points else self.protocol.prepare(img)
-        return F.normalize(self.net(x.to(self.device))[0].double().flatten(), dim=0).cpu()
+        return F.normalize(self.net(x.to(self.device))[0].flatten().cpu().double(), dim=0)
 
     def value(self, cosine: float) -> float:
         """Return the protocol's value of a cosine; NaN where the protocol leaves the pair out."""

@@ -43,33 +43,31 @@ TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
 }
 
 # Outputs of any form that the composite context conditions: style codes, or the transformer's tokens.
-CONTEXT_TAPS: dict[str, Callable[[nn.Module], list[str]]] = {
-    'GFPGANv1Clean': lambda net: ['final_linear'],
-    'GFPGANBilinear': lambda net: ['final_linear'],
-    'CodeFormer': lambda net: [f'ft_layers.{i}' for i in range(0, net.n_layers, 3)],
-    'RestoreFormer': lambda net: ['encoder.conv_out'],
-    'RRDBNet': lambda net: ['conv_first'],
+CONTEXT_TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
+    'GFPGANv1Clean': lambda net, size: ['final_linear'],
+    'GFPGANBilinear': lambda net, size: ['final_linear'],
+    'CodeFormer': lambda net, size: [f'ft_layers.{i}' for i in range(0, net.n_layers, 3)],
+    'RestoreFormer': lambda net, size: ['encoder.conv_out'],
+    'RRDBNet': lambda net, size: ['conv_first'],
 }
 
 
-def _row(table: dict[str, Callable], name: str, key: str) -> Callable:
-    if name not in table:
-        raise RefStarError(f'{name} has no default {key}; write network_g.{key} (known backbones: {", ".join(table)})')
-    return table[name]
+def default_taps(name: str, net: nn.Module, size: int, key: str = 'taps') -> list[str]:
+    """Return the module paths of a known backbone for the transfer, or for the composite context.
 
-
-def default_taps(name: str, net: nn.Module, size: int) -> list[str]:
-    """Return the module paths of a known backbone for the transfer.
+    Args:
+        name (str): registered name of the backbone.
+        net (nn.Module): the backbone.
+        size (int): image size.
+        key (str): 'taps' or 'context_taps'.
 
     Raises:
         RefStarError: the arch is not in the table.
     """
-    return _row(TAPS, name, 'taps')(net, size)
-
-
-def default_context_taps(name: str, net: nn.Module) -> list[str]:
-    """Return the module paths of a known backbone for the composite context; errors as :func:`default_taps`."""
-    return _row(CONTEXT_TAPS, name, 'context_taps')(net)
+    table = {'taps': TAPS, 'context_taps': CONTEXT_TAPS}[key]
+    if name not in table:
+        raise RefStarError(f'{name} has no default {key}; write network_g.{key} (known backbones: {", ".join(table)})')
+    return table[name](net, size)
 
 
 def _output_shapes(net: nn.Module, taps: list[str], size: int, key: str) -> list[tuple[int, ...] | None]:

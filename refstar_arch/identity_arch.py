@@ -45,7 +45,8 @@ def arcface_crop(x: Tensor) -> Tensor:
     """
     matrix = cv2.invertAffineTransform(similarity(np.array(FFHQ_512) * (x.shape[-1] / 512), np.array(ARCFACE_112)))
     over = max(1, round(float(np.hypot(*matrix[:, 0]))))  # samples per output pixel and axis
-    pixel = (torch.arange(112 * over, dtype=torch.float64, device=x.device) + 0.5) / over - 0.5
+    exact = torch.float32 if x.device.type == 'mps' else torch.float64  # Apple GPUs have no float64
+    pixel = (torch.arange(112 * over, dtype=exact, device=x.device) + 0.5) / over - 0.5
     column, row = pixel[None, :], pixel[:, None]
     source = torch.stack([a * column + b * row + c for a, b, c in matrix.tolist()], -1)
     grid = ((source + 0.5) * (2 / x.shape[-1]) - 1).to(x.dtype)
@@ -127,7 +128,7 @@ def _torchscript(path: str | Path) -> nn.Module:
         raise RefStarError(f'identity network torchscript (key weights): {path} cannot be read: {reason}') from error
 
 
-class OnnxNetwork(nn.Module):
+class OnnxIdentityNetwork(nn.Module):
     """Run an ONNX file by onnxruntime on the CPU, without gradients.
 
     Args:
@@ -164,7 +165,7 @@ NETWORKS = {
     'arcface_resnet18': IdentityNetwork(_arcface_resnet18, 'grey_128'),
     'irse50': IdentityNetwork(_irse50, 'arcface_112'),
     'torchscript': IdentityNetwork(_torchscript, 'arcface_112'),
-    'onnx': IdentityNetwork(OnnxNetwork, 'arcface_112'),
+    'onnx': IdentityNetwork(OnnxIdentityNetwork, 'arcface_112'),
 }
 
 

@@ -51,7 +51,7 @@ def check_references(size: int, refs: Tensor, ref_valid: Tensor | None, mask: Te
         raise RefStarError(f'references of shape {tuple(refs.shape)}; expected (b, n, 3, {size}, {size})')
     b, n, _, h, w = refs.shape
     if n == 0:
-        raise RefStarError('references: none are there (n is 0); leave refs out, or mark a slot by ref_valid False')
+        raise RefStarError('references: n is 0; leave refs out, or mark padding by ref_valid False')
     if (h, w) != (size, size):
         raise RefStarError(f'references of {w}x{h} pixels; this network takes {size}x{size}')
     if ref_valid is not None:

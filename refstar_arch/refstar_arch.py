@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from refstar.utils.errors import RefStarError
 
-from .backbones import default_context_taps, default_taps, measure_context_taps, measure_taps
+from .backbones import default_taps, measure_context_taps, measure_taps
 from .composite_context_arch import CompositeContext, ContextAttention
 from .identity_arch import IdentityEncoder
 from .input_checks import check_photos, check_references, check_settings
@@ -97,11 +97,11 @@ class RefSTAR(nn.Module):
         self.context, self.context_taps = None, []
         if context is not None:
             self.context = CompositeContext(**context)
-            self.context_taps = context_taps or default_context_taps(backbone['type'], self.backbone)
+            self.context_taps = context_taps or default_taps(backbone['type'], self.backbone, size, 'context_taps')
             layouts = measure_context_taps(self.backbone, self.context_taps, size)
             self.inject = nn.ModuleList([ContextAttention(c, self.context.dim, axes) for c, axes in layouts])
         self._fingerprint: str | None = None
-        self.register_load_state_dict_post_hook(lambda net, keys: setattr(net, '_fingerprint', None))
+        self.register_load_state_dict_post_hook(_forget_fingerprint)
 
     # ----------------------------------------------------------------- references
     def train(self, mode: bool = True) -> 'RefSTAR':
@@ -331,3 +331,7 @@ class RefSTAR(nn.Module):
         else:
             out, aux = self.restore(lq, references, strength, **backbone_kwargs)
         return (out, aux) if return_aux else out
+
+
+def _forget_fingerprint(net: RefSTAR, keys: Any) -> None:
+    net._fingerprint = None

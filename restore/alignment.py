@@ -1,8 +1,9 @@
-"""A face cut out of its photo, upright and square, as FFHQ has them; and pasted back.
+"""Find the faces of a photo, cut them out as FFHQ aligns them, and paste them back.
 
-A *matrix* (2, 3) leads from pixels of the photo to pixels of the crop (a turn, a scale, a shift).
+A *matrix* (2, 3) maps pixels of the photo to pixels of the crop: a rotation, a scale and a shift.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -10,19 +11,91 @@ import numpy as np
 
 from refstar.data.face_region import face_oval
 from refstar.identity_arch import FFHQ_512
-from refstar.utils.face_points import similarity
+from refstar.utils.face_points import FacePoints, similarity
 
-MOST_SAMPLES = 4096  # side of the supersampled crop: what a crop may take of memory
+SIDES = (320, 1600)  # pixels: range of a photo's longer side during detection; fainter faces are lost either way
+MIN_EYE_DISTANCE = 4.0  # pixels of the photo; a smaller face holds nothing to restore
+CONFIDENCE = {'YuNet': 0.7, 'RetinaFace': 0.9}
+MAX_SUPERSAMPLED = 4096  # pixels: side of a supersampled crop, bounds the memory
 AREAS = ('face', 'square')
 
 
+@dataclass(frozen=True)
+class FoundFace:
+    """A face in a photo.
+
+    Args:
+        points: eyes, nose, corners of the mouth, (5, 2), (x, y) in pixels, the eye on the photo's left first.
+        box: left, top, right, bottom in pixels.
+        score: confidence of the detector, 0 to 1.
+    """
+
+    points: np.ndarray
+    box: np.ndarray
+    score: float
+
+    @property
+    def area(self) -> float:
+        """Area of the box in square pixels."""
+        return float(np.prod(self.box[2:] - self.box[:2]))
+
+
+class FaceDetector:
+    """Find faces with five points.
+
+    Args:
+        weights: facexlib's RetinaFace (`.pth`, MobileNet or ResNet50) or OpenCV's YuNet (`.onnx`).
+        device: of RetinaFace.
+        confidence: least score of a face; None: the usual one of the network.
+
+    Raises:
+        RefStarError: the file is missing or of another network.
+    """
+
+    def __init__(self, weights: str, device: str = 'cpu', confidence: float | None = None) -> None:
+        self.network = FacePoints(weights, device)
+        self.confidence = CONFIDENCE[self.network.name.partition('-')[0]] if confidence is None else confidence
+
+    def __call__(self, rgb: np.ndarray) -> list[FoundFace]:
+        """Find the faces of a photo, uint8 (H, W, 3), RGB; the largest first, no face below `MIN_EYE_DISTANCE`."""
+        height, width = rgb.shape[:2]
+        longer = max(height, width)
+        scale = np.clip(longer, *SIDES) / longer
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        bgr = cv2.resize(rgb[..., ::-1], size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        pad = [max(0, 32 - side) for side in size]  # the networks need some pixels on each side
+        bgr = cv2.copyMakeBorder(bgr, 0, pad[1], 0, pad[0], cv2.BORDER_CONSTANT)
+        found = [self._face(row, np.array([width, height]) / size) for row in self.network.detect(bgr)]
+        found = [f for f in found if f.score >= self.confidence and eye_distance(f.points) >= MIN_EYE_DISTANCE]
+        return sorted(found, key=lambda face: -face.area)
+
+    def _face(self, row: np.ndarray, scale: np.ndarray) -> FoundFace:
+        row = row.astype(np.float64)
+        if self.network.name == 'YuNet':  # corner and size of the box, points, score
+            box, points, score = np.concatenate([row[:2], row[:2] + row[2:4]]), row[4:14], row[14]
+        else:
+            box, score, points = row[:4], row[4], row[5:15]
+        return FoundFace((points.reshape(5, 2) + 0.5) * scale - 0.5, box * np.tile(scale, 2), float(score))
+
+
+def eye_distance(points: np.ndarray) -> float:
+    """Return the distance of the eyes of five points (5, 2), in their unit."""
+    return float(np.linalg.norm(points[0] - points[1]))
+
+
+def most_central(faces: list[FoundFace], shape: tuple[int, ...]) -> list[FoundFace]:
+    """Return the face nearest to the middle of a photo of shape (H, W, ...), if there is any."""
+    middle = np.array([shape[1], shape[0]]) / 2
+    return sorted(faces, key=lambda face: np.linalg.norm(face.points.mean(0) - middle))[:1]
+
+
 def template(size: int) -> np.ndarray:
-    """The five points of a crop, (5, 2), in pixels."""
+    """Return the five points of an aligned face, (5, 2), in pixels of a crop of this side."""
     return np.array(FFHQ_512) * (size / 512)
 
 
-def cut(photo: np.ndarray, points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts a face out.
+def cut(photo: np.ndarray, points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cut a face out.
 
     Args:
         photo: uint8 (H, W, 3).
@@ -30,32 +103,35 @@ def cut(photo: np.ndarray, points: np.ndarray, size: int) -> tuple[np.ndarray, n
         size: side of the crop.
 
     Returns:
-        The crop, uint8 (size, size, 3), averaged where the photo has more pixels, mirrored beyond its edge; and the
-        matrix.
+        The crop, uint8 (size, size, 3), averaged where the photo has more pixels and mirrored beyond its edge; the
+        matrix; the points in pixels of the crop.
     """
     matrix = similarity(points, template(size))
-    over = int(np.clip(np.ceil(side_in_photo(matrix, size) / size), 1, max(1, MOST_SAMPLES // size)))
-    fine = _zoom(matrix, over)
-    img = cv2.warpAffine(photo, fine, (size * over,) * 2, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-    return (cv2.resize(img, (size, size), interpolation=cv2.INTER_AREA) if over > 1 else img), matrix
+    factor = int(np.clip(np.ceil(side_in_photo(matrix, size) / size), 1, max(1, MAX_SUPERSAMPLED // size)))
+    side = size * factor
+    fine = _zoom(matrix, factor)
+    crop = cv2.warpAffine(photo, fine, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    if factor > 1:
+        crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
+    return crop, matrix, points @ matrix[:, :2].T + matrix[:, 2]
 
 
 def side_in_photo(matrix: np.ndarray, size: int) -> float:
-    """Side of a crop in pixels of the photo."""
+    """Return the side of a crop in pixels of the photo."""
     return float(size / np.sqrt(np.linalg.det(matrix[:, :2])))
 
 
 def paste(photo: np.ndarray, face: np.ndarray, matrix: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Puts a crop back where it was cut out.
+    """Paste a crop back where it was cut out.
 
     Args:
-        photo: uint8 (H, W, 3); changed in place. Where the mask is 0 not a bit of it changes.
+        photo: uint8 (H, W, 3); changed in place. Not a bit changes where the mask is 0.
         face: restored crop, uint8 (S, S, 3).
-        matrix: of :func:`cut`.
-        mask: how much of the crop to take, (S, S) in [0, 1], 0 along its border (see :func:`feather`).
+        matrix: as of :func:`cut`.
+        mask: share of the crop, (S, S) in [0, 1], 0 along its border (see :func:`feather`).
 
     Returns:
-        The part of the mask that lies in the photo, float32 (H, W).
+        The mask in the photo, float32 (H, W).
     """
     size = len(face)
     side = max(1, round(side_in_photo(matrix, size)))
@@ -63,33 +139,33 @@ def paste(photo: np.ndarray, face: np.ndarray, matrix: np.ndarray, mask: np.ndar
         face, mask = (cv2.resize(img, (side, side), interpolation=cv2.INTER_AREA) for img in (face, mask))
         matrix = _zoom(matrix, side / size)
     corners = np.array([(0, 0), (0, 1), (1, 0), (1, 1)]) * (len(face) - 1)
-    back = cv2.invertAffineTransform(matrix)
-    corners = corners @ back[:, :2].T + back[:, 2]
+    inverse = cv2.invertAffineTransform(matrix)
+    corners = corners @ inverse[:, :2].T + inverse[:, 2]
     area = np.zeros(photo.shape[:2], np.float32)
     limit = np.array(photo.shape[1::-1])
     left, top = np.clip(np.floor(corners.min(0)).astype(int) - 1, 0, limit)
     right, bottom = np.clip(np.ceil(corners.max(0)).astype(int) + 2, 0, limit)
     if right <= left or bottom <= top:
         return area
-    back[:, 2] -= left, top
+    inverse[:, 2] -= left, top
     window = (right - left, bottom - top)
-    brought = cv2.warpAffine(face, back, window, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    weight = cv2.warpAffine(mask, back, window, flags=cv2.INTER_LINEAR, borderValue=0).clip(0, 1)
-    there = photo[top:bottom, left:right]
-    there[:] = np.rint(there + weight[..., None] * (brought.astype(np.float32) - there)).astype(np.uint8)
+    pasted = cv2.warpAffine(face, inverse, window, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    weight = cv2.warpAffine(mask, inverse, window, flags=cv2.INTER_LINEAR, borderValue=0).clip(0, 1)
+    below = photo[top:bottom, left:right]
+    below[:] = np.rint(below + weight[..., None] * (pasted.astype(np.float32) - below)).astype(np.uint8)
     area[top:bottom, left:right] = weight
     return area
 
 
 @lru_cache(maxsize=8)
 def feather(size: int, area: str = 'face') -> np.ndarray:
-    """Which part of a crop is pasted: 1 inside, falling smoothly to 0. (size, size), float32.
+    """Return the part of a crop that is pasted: 1 inside, falling smoothly to 0; float32 (size, size).
 
     Args:
         size: side of the crop.
-        area: `face`: forehead to chin; `square`: the whole crop, hair and all.
+        area: `face`: forehead to chin; `square`: the whole crop with the hair.
     """
-    soft = 2 * max(1, size // 32) + 1  # odd: an even window would move the mask
+    soft = 2 * max(1, size // 32) + 1  # odd: an even window would shift the mask
     if area == 'face':
         inner = cv2.erode(face_oval(size), np.ones((2 * (soft // 4) + 1,) * 2))
     else:
@@ -102,7 +178,7 @@ def feather(size: int, area: str = 'face') -> np.ndarray:
 
 
 def _zoom(matrix: np.ndarray, factor: float) -> np.ndarray:
-    """The matrix to a crop of `factor` times the side; pixel centres are whole numbers."""
+    """Return the matrix to a crop of `factor` times the side; pixel centres are whole numbers."""
     matrix = matrix * factor
     matrix[:, 2] += (factor - 1) / 2
     return matrix

@@ -1,4 +1,4 @@
-"""The background of a photo enlarged by Real-ESRGAN, in tiles. Its weights are given as a file."""
+"""Enlarge the background of a photo by Real-ESRGAN, in tiles. Its weights are given as a file."""
 
 import re
 from pathlib import Path
@@ -12,17 +12,17 @@ from refstar.utils.checkpoint import load_fitting, read_state_dict
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import MAX_PIXELS, refuse_large, to_image, to_tensor
 
-OVERLAP = 16  # pixels around a tile that are computed and thrown away: no seams
+OVERLAP = 16  # pixels around a tile that are computed and discarded: no seams
 
 
 class RealESRGAN:
-    """Enlarges photos.
+    """Enlarge photos.
 
     Args:
         weights: a released file of Real-ESRGAN (RRDBNet: x2plus, x4plus, anime_6B; SRVGGNetCompact: general, anime).
         device: where it runs.
         tile: side of the tiles in pixels of the photo, to bound the memory; 0: the whole photo at once.
-        max_pixels: of a photo as the network enlarges it, before it is brought to the size that is asked for.
+        max_pixels: of a photo as the network enlarges it, before it is resized to the wanted size.
 
     Raises:
         RefStarError: the file is missing or of another network.
@@ -37,7 +37,7 @@ class RealESRGAN:
         self.device, self.tile, self.max_pixels = device, tile, max_pixels
 
     def __call__(self, rgb: np.ndarray, factor: float) -> np.ndarray:
-        """A photo (H, W, 3), uint8, at `factor` times its sides.
+        """Enlarge a photo (H, W, 3), uint8, to `factor` times its sides.
 
         Raises:
             RefStarError: at the network's own factor it has too many pixels, whatever `factor` is.
@@ -69,7 +69,7 @@ class RealESRGAN:
 
 
 def _build(state: dict[str, torch.Tensor], weights: str | Path) -> tuple[nn.Module, int]:
-    """The network that a state dict is of, and its factor."""
+    """Build the network that a state dict belongs to; return it and its factor."""
     from basicsr.archs.rrdbnet_arch import RRDBNet
     from basicsr.archs.srvgg_arch import SRVGGNetCompact
 

@@ -1,87 +1,122 @@
-"""Restoring everything that a command names: photo after photo, what fails is told and the rest goes on."""
+"""Restore a list of files; report failures and continue."""
 
 import json
 import sys
-from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from refstar.utils.errors import RefStarError
+from refstar.utils.html_report import write_report
 from refstar.utils.image_files import FORMATS, Picture, read_picture, refuse_large, write_picture
 from refstar.utils.text_files import write_text
 
-from .background import RealESRGAN
-from .detection import FoundFace
-from .face_plan import Plan, Result
-from .face_record import face_record
-from .input_files import files_of, inputs_of, is_video, named_after
-from .mask_files import read_masks, write_masks
-from .photo import Layout, restore_photo
-from .references import Person, fit
-from .restore_report import report_page, small_result
-from .restore_settings import Settings
+from .faces import Person, PreparedFace, RestoredFace, RestoreSettings
+from .input_files import files_of, is_video, references_by_name
+from .photo import PhotoSettings, put_back
+from .restore_report import face_record, read_masks, report_entry, write_masks
 from .restorer import Restorer
 from .video import VideoRestorer, restore_video
 
 
-class Album:
-    """One run of the command.
+@dataclass(frozen=True)
+class BatchSettings:
+    """Which references the files get, and what is written.
 
     Args:
-        args: of `refstar restore`.
-        restorer: opened networks.
-
-    Raises:
-        RefStarError: an argument is wrong, or there is nothing to restore, or no usable reference.
+        output: folder.
+        refs: references, see `Restorer.people`.
+        refs_by_name: refs are folders; a file x.png gets refs/x.* and refs/x/ only.
+        ref_mask_dir: folder of masks painted by the user, named as `save_mask` writes them.
+        carry: videos: the correspondence of a frame starts from the frame before.
+        suffix: put after the name of every restored file.
+        ext: format of photos; auto: as the input.
+        save_mask, save_faces, report: also write masks, aligned faces, `report.html`.
+        network: name of the network's file, for the record.
     """
 
-    def __init__(self, args: Namespace, restorer: Restorer) -> None:
-        self.args, self.restorer = args, restorer
-        self.settings = settings_of(args)
-        self.restorer.check(self.settings)  # an impossible fidelity is told at once
-        self.layout = layout_of(args, restorer)
-        if args.ref_mask_dir and not args.ref_mask_dir.is_dir():
-            raise RefStarError(f'--ref_mask_dir {args.ref_mask_dir}: no such folder')
-        if args.ref_mask_dir and restorer.engine.net is None:
+    output: Path
+    refs: Sequence[str] = ()
+    refs_by_name: bool = False
+    ref_mask_dir: Path | None = None
+    carry: bool = True
+    suffix: str = ''
+    ext: str = 'auto'
+    save_mask: bool = False
+    save_faces: bool = False
+    report: bool = False
+    network: str = ''
+
+
+class BatchRestorer:
+    """Restore files one by one; aligned faces several at a time.
+
+    Args:
+        restorer: opened networks.
+        inputs: photos and videos.
+        settings: how faces are restored.
+        photo_settings: how photos are put together.
+        batch: references and outputs.
+
+    Raises:
+        RefStarError: settings do not fit the networks, an output would overwrite something, or no reference is usable.
+    """
+
+    def __init__(
+        self,
+        restorer: Restorer,
+        inputs: Sequence[Path],
+        settings: RestoreSettings,
+        photo_settings: PhotoSettings,
+        batch: BatchSettings,
+    ) -> None:
+        self.restorer, self.inputs, self.settings = restorer, inputs, settings
+        self.photo_settings, self.batch = photo_settings, batch
+        restorer.check(settings)
+        if not photo_settings.aligned and restorer.detector is None:
+            raise RefStarError('whole photos need a face detector: give --detector FILE, or --aligned')
+        if batch.ref_mask_dir and not batch.ref_mask_dir.is_dir():
+            raise RefStarError(f'--ref_mask_dir {batch.ref_mask_dir}: no such folder')
+        if batch.ref_mask_dir and restorer.engine.net is None:
             raise RefStarError('--ref_mask_dir: not with an ONNX file; take the network in torch')
-        self.inputs = inputs_of(args.input)
-        self.by_name = named_after(args.refs) if args.refs_by_name else {}
-        self.outputs = output_names(self.inputs, args, self.files_of_references())
-        self.people: list[Person] = [] if args.refs_by_name else restorer.people(args.refs or None)
+        self.by_name = references_by_name(batch.refs) if batch.refs_by_name else {}
+        references = batch.refs
+        if batch.refs_by_name:
+            references = [r for path in inputs for r in self.by_name.get(path.stem, [])]
+        self.outputs = output_names(inputs, batch, files_of(references))
+        self.people: list[Person] = [] if batch.refs_by_name else restorer.people(batch.refs or None)
         self.errors: list[str] = []
-        self.shown: list[tuple[str, list[Result]]] = []  # for the report
+        self.entries: list[dict[str, Any]] = []  # of the report
+        self.counts: Counter[str] = Counter()
 
     def run(self) -> list[str]:
-        """Restores all inputs; returns the errors of those that failed."""
+        """Restore all inputs; return the errors of those that failed."""
         for person in self.people:
             print(f'{person.name}: {len(person.references)} references')
             for name, why in person.dropped.items():
                 print(f'  left out: {name}: {why}')
-        counts, size = Counter(), self.layout.batch if self.args.aligned else 1
+        size = self.photo_settings.batch_size if self.photo_settings.aligned else 1
         with tqdm(total=len(self.inputs), desc='restore', unit='file', disable=None) as bar:
             for start in range(0, len(self.inputs), size):
                 paths = self.inputs[start : start + size]
-                records = (
-                    self.aligned(paths) if self.args.aligned else [self.attempt(path, self.restore) for path in paths]
-                )
-                for record in filter(None, records):
-                    counts['faces'] += len(record['faces'])
-                    counts['without a face'] += not record['faces']
+                self.restore_photos([path for path in paths if not is_video(path)])
+                for path in filter(is_video, paths):
+                    self.attempt(path, self.restore_video)
                 bar.update(len(paths))
-        done = len(self.inputs) - len(self.errors)
-        blank = f', {counts["without a face"]} without a face' if counts['without a face'] else ''
-        print(f'{self.args.output}: {done} restored ({counts["faces"]} faces{blank}), {len(self.errors)} failed')
-        if self.args.report:
-            write_text(self.args.output / 'report.html', report_page(self.shown, self.errors))
+        faces, done, blank = (self.counts[key] for key in ('faces', 'done', 'without a face'))
+        blank = f', {blank} without a face' if blank else ''
+        print(f'{self.batch.output}: {done} restored ({faces} faces{blank}), {len(self.inputs) - done} failed')
+        if self.batch.report:
+            content = {'title': 'Restored photos', 'errors': self.errors, 'photos': self.entries}
+            write_report(self.batch.output / 'report.html', 'restore.html', **content)
         return self.errors
 
     def attempt(self, path: Path, function: Callable, *args: Any) -> Any:
-        """`function(path, ...)`; whatever is wrong with one input is told, the others are not to suffer."""
+        """Call `function(path, *args)`; report an error and return None, so that the other inputs go on."""
         try:
             return function(path, *args)
         except Exception as error:
@@ -90,203 +125,127 @@ class Album:
             tqdm.write(f'error: {self.errors[-1]}', file=sys.stderr)
             return None
 
-    def files_of_references(self) -> set[Path]:
-        """The files of all references that the inputs may get."""
-        if not self.args.refs_by_name:
-            return files_of(self.args.refs)
-        return files_of([ref for path in self.inputs for ref in self.by_name.get(path.stem, [])])
-
     def people_of(self, path: Path) -> list[Person]:
-        """Whose references an input gets."""
-        if not self.args.refs_by_name:
+        """Return whose references an input gets."""
+        if not self.batch.refs_by_name:
             return self.people
         found = self.by_name.get(path.stem)
         if not found:
-            raise RefStarError(f'{path}: no reference of this name in {", ".join(self.args.refs)}')
+            raise RefStarError(f'{path}: no reference of this name in {", ".join(self.batch.refs)}')
         return self.restorer.people(found)
 
-    def restore(self, path: Path) -> dict[str, Any]:
-        """Restores one input, writes it, and returns what was done."""
-        if is_video(path):
-            return self.video(path)
-        picture = read_picture(path, self.restorer.max_pixels)
-        width, height = (side * self.layout.upscale for side in picture.rgb.shape[1::-1])
-        refuse_large(round(width), round(height), self.restorer.max_pixels, f'{path}, enlarged')
-        result = restore_photo(
-            self.restorer,
-            picture,
-            self.people_of(path),
-            self.settings,
-            self.layout,
-            lambda plan, number: self.with_masks(plan, path, number),
-        )
-        return self.write(path, result.picture, result.faces, result.found)
+    # ----------------------------------------------------------------- photos
+    def restore_photos(self, paths: Sequence[Path]) -> None:
+        """Restore some photos, their faces `batch_size` at a time, and write them."""
+        photos = {path: photo for path in paths if (photo := self.attempt(path, self.prepare_photo))}
+        faces = [(path, face) for path, (_, prepared) in photos.items() for face in prepared]
+        restored: dict[Path, list[RestoredFace | None]] = {path: [] for path in photos}
+        size = self.photo_settings.batch_size
+        for batch in (faces[start : start + size] for start in range(0, len(faces), size)):
+            for (path, _), face in zip(batch, self.restore_faces(batch), strict=True):
+                restored[path].append(face)
+        for path, (picture, _) in photos.items():
+            if None not in restored[path]:
+                self.attempt(path, self.write_photo, picture, restored[path])
 
-    def aligned(self, paths: Sequence[Path]) -> list[dict[str, Any] | None]:
-        """Restores some aligned faces as one batch."""
-        planned = [(path, one) for path in paths if (one := self.attempt(path, self.planned)) is not None]
-        results = self.batch([(path, plan) for path, (_, plan) in planned])
-        return [
-            self.attempt(path, self.write, picture.with_rgb(result.image), [result], [None])
-            for (path, (picture, _)), result in zip(planned, results, strict=True)
-            if result is not None
-        ]
+    def prepare_photo(self, path: Path) -> tuple[Picture, list[PreparedFace]]:
+        """Read a photo, find its faces, and choose references for each."""
+        picture, settings = read_picture(path, self.restorer.max_pixels), self.photo_settings
+        width, height = (round(side * settings.upscale) for side in picture.rgb.shape[1::-1])
+        refuse_large(width, height, self.restorer.max_pixels, f'{path}, enlarged')
+        faces = self.restorer.find_faces(picture, settings.only_center_face, settings.aligned, str(path))
+        prepared = self.restorer.prepare(faces, self.people_of(path), self.settings)
+        if (root := self.batch.ref_mask_dir) is not None:
+            prepared = [read_masks(face, [root / self.face_name(path, i), root]) for i, face in enumerate(prepared)]
+        return picture, prepared
 
-    def batch(self, plans: Sequence[tuple[Path, Plan]]) -> list[Result | None]:
-        """Restores planned faces as one batch; where that fails, one by one, None for those that fail alone."""
+    def restore_faces(self, faces: Sequence[tuple[Path, PreparedFace]]) -> list[RestoredFace | None]:
+        """Restore faces of some photos as one batch; where that fails, one by one, None for those that fail alone."""
 
-        def restore(path: Path, plan: Plan) -> Result:
-            return self.restorer.restore([plan], self.settings)[0]
+        def restore_alone(path: Path, face: PreparedFace) -> RestoredFace:
+            return self.restorer.restore([face], self.settings)[0]
 
-        if len(plans) > 1:
+        if len(faces) > 1:
             try:
-                return self.restorer.restore([plan for _, plan in plans], self.settings)
+                return self.restorer.restore([face for _, face in faces], self.settings)
             except Exception as error:
                 why = f'{type(error).__name__}: {error}'
-            tqdm.write(f'{len(plans)} faces at a time failed ({why}); now one by one', file=sys.stderr)
-        return [self.attempt(path, restore, plan) for path, plan in plans]
+            tqdm.write(f'{len(faces)} faces at a time failed ({why}); now one by one', file=sys.stderr)
+        return [self.attempt(path, restore_alone, face) for path, face in faces]
 
-    def planned(self, path: Path) -> tuple[Picture, Plan]:
-        """An aligned face and its plan."""
-        if is_video(path):
-            raise RefStarError(f'{path}: --aligned is for photos')
-        picture = read_picture(path, self.restorer.max_pixels)
-        face = self.restorer.face(fit(picture, self.restorer.size, str(path)))
-        plan = self.restorer.plan([face], self.people_of(path), self.settings)[0]
-        return replace(picture, alpha=None), self.with_masks(plan, path, 0)
-
-    def write(
-        self, path: Path, picture: Picture, faces: Sequence[Result], found: Sequence[FoundFace | None]
-    ) -> dict[str, Any]:
-        """Writes a restored photo and what belongs to it; returns what was done."""
-        write_picture(self.outputs[path], picture)
+    def write_photo(self, path: Path, picture: Picture, faces: Sequence[RestoredFace]) -> None:
+        """Paste restored faces into their photo, and write it with its record, masks and faces."""
+        write_picture(self.outputs[path], put_back(picture, faces, self.photo_settings).picture)
         for number, face in enumerate(faces):
-            self.save_extras(path, number, face)
-        if self.args.report:
-            self.shown.append((path.name, [small_result(face) for face in faces]))
-        return self.note(path, {'faces': [face_record(*both) for both in zip(faces, found, strict=True)]})
+            name = self.face_name(path, number)
+            if self.batch.save_mask and face.chosen:
+                write_masks(self.batch.output / 'masks' / name, face)
+            if self.batch.save_faces:
+                for kind, img in (('before', face.before), ('restored', face.image)):
+                    write_picture(self.batch.output / 'faces' / f'{name}_{kind}.png', Picture(img))
+        if self.batch.report:
+            self.entries.append({'name': path.name, 'faces': [report_entry(face) for face in faces]})
+        self.write_record(path, {'faces': [face_record(face) for face in faces]})
 
-    def note(self, path: Path, done: dict[str, Any]) -> dict[str, Any]:
-        """Writes the JSON beside an output, and prints what the user should know."""
-        guard = self.restorer.guard
+    def face_name(self, path: Path, number: int) -> str:
+        """Return the name of the files that belong to one face of a photo."""
+        return f'{self.outputs[path].stem}_{number:02d}'
+
+    # ----------------------------------------------------------------- videos and records
+    def restore_video(self, path: Path) -> None:
+        """Restore a video and write it with its record."""
+        if self.photo_settings.aligned:
+            raise RefStarError(f'{path}: --aligned is for photos')
+        people = self.people_of(path)
+        frames = VideoRestorer(self.restorer, people, self.settings, self.photo_settings, self.batch.carry)
+        count = restore_video(path, self.outputs[path], frames, self.restorer.max_pixels)
+        self.write_record(path, {'frames': count, 'faces': frames.record()})
+
+    def write_record(self, path: Path, done: dict[str, Any]) -> None:
+        """Write the JSON beside an output, print its notes and count its faces."""
+        checker, faces = self.restorer.identity_checker, done['faces']
         record = {
             'input': str(path),
             'output': self.outputs[path].name,
-            'network': str(self.args.network),
+            'network': self.batch.network,
             'strength': self.settings.strength,
-            'identity_check': guard.about() if guard else None,
+            'identity_check': checker.about() if checker else None,
             **done,
         }
-        write_text(json_of(self.outputs[path]), json.dumps(record, indent=1, ensure_ascii=False) + '\n')
-        for note in notes_of(record):
+        text = json.dumps(record, indent=1, ensure_ascii=False) + '\n'
+        write_text(self.outputs[path].with_suffix('.json'), text)
+        notes = [note for face in faces for note in face['notes']] if faces else ['no face found; written as it was']
+        for note in notes:
             tqdm.write(f'{path.name}: {note}')
-        return record
-
-    def video(self, path: Path) -> dict[str, Any]:
-        """Restores a video and returns what was done."""
-        people = self.people_of(path)
-        frames = VideoRestorer(self.restorer, people, self.settings, self.layout, not self.args.no_carry)
-        count = restore_video(path, self.outputs[path], frames, self.restorer.max_pixels)
-        return self.note(path, {'frames': count, 'faces': frames.record()})
-
-    def with_masks(self, plan: Plan, path: Path, number: int) -> Plan:
-        """The plan with masks of `--ref_mask_dir`: of this face, else of the reference whatever the face."""
-        root = self.args.ref_mask_dir
-        return plan if root is None else read_masks(plan, [root / face_folder(self.outputs[path], number), root])
-
-    def save_extras(self, path: Path, number: int, face: Result) -> None:
-        """What `--save_mask` and `--save_faces` ask for."""
-        name = face_folder(self.outputs[path], number)
-        if self.args.save_mask and face.chosen:
-            write_masks(self.args.output / 'masks' / name, face)
-        if self.args.save_faces:
-            for kind, img in (('before', face.before), ('restored', face.image)):
-                write_picture(self.args.output / 'faces' / f'{name}_{kind}.png', Picture(img))
+        self.counts.update({'done': 1, 'faces': len(faces), 'without a face': int(not faces)})
 
 
-def restore_album(args: Namespace, open_restorer: Callable[[Namespace], Restorer]) -> list[str]:
-    """Everything that the arguments of `refstar restore` ask for; returns the errors of inputs that failed."""
-    settings_of(args)  # wrong numbers are told before a network is opened
-    inputs_of(args.input)
-    return Album(args, open_restorer(args)).run()
-
-
-def settings_of(args: Namespace) -> Settings:
-    """Arguments as :class:`Settings`."""
-    return Settings(
-        args.strength,
-        args.fidelity,
-        args.num_refs,
-        not args.no_colour,
-        args.on_wrong_identity,
-        args.use,
-        args.keep,
-        args.mask_threshold,
-    )
-
-
-def layout_of(args: Namespace, restorer: Restorer) -> Layout:
-    """Arguments as :class:`Layout`.
-
-    Raises:
-        RefStarError: they do not go together.
-    """
-    if args.batch_size < 1:
-        raise RefStarError(f'--batch_size must be at least 1, got {args.batch_size}')
-    if not 0.1 <= args.upscale <= 16:
-        raise RefStarError(f'--upscale must be 0.1 to 16, got {args.upscale}')
-    if args.aligned and args.upscale != 1:
-        raise RefStarError(f'--upscale: not with --aligned, whose faces come out with {restorer.size} pixels')
-    if not args.aligned and restorer.detector is None:
-        raise RefStarError('whole photos need a face detector: give --detector FILE, or --aligned')
-    background = None
-    if args.bg_upsampler == 'realesrgan':
-        background = RealESRGAN(args.bg_weights, str(restorer.device), args.tile, restorer.max_pixels)
-    return Layout(args.upscale, background, args.only_center_face, args.paste, args.batch_size)
-
-
-def output_names(inputs: Sequence[Path], args: Namespace, references: Collection[Path] = ()) -> dict[Path, Path]:
-    """Where each input is written.
+def output_names(inputs: Sequence[Path], batch: BatchSettings, references: Collection[Path] = ()) -> dict[Path, Path]:
+    """Return where each input is written.
 
     Args:
         inputs: the photos and videos.
-        args: of the command.
+        batch: folder, suffix and format.
         references: their files, resolved.
 
     Raises:
         RefStarError: an input or a reference would be overwritten, or the format is unknown.
     """
-    suffix = '' if args.ext == 'auto' else f'.{args.ext.lstrip(".").lower()}'
+    suffix = '' if batch.ext == 'auto' else f'.{batch.ext.lstrip(".").lower()}'
     if suffix and suffix not in FORMATS:
-        raise RefStarError(f'--ext {args.ext}: unknown; there are {", ".join(key[1:] for key in FORMATS)}')
-    if Path(args.suffix).name != args.suffix:
-        raise RefStarError(f'--suffix {args.suffix}: must not hold a path')
+        raise RefStarError(f'--ext {batch.ext}: unknown; there are {", ".join(key[1:] for key in FORMATS)}')
+    if Path(batch.suffix).name != batch.suffix:
+        raise RefStarError(f'--suffix {batch.suffix}: must not hold a path')
     names, stems = {}, Counter(path.stem for path in inputs)
     for path in inputs:
         own = path.suffix.lower() if path.suffix.lower() in FORMATS else '.png'
         wanted = '.mp4' if is_video(path) else suffix or own
         stem = path.stem if stems[path.stem] == 1 else path.name.replace('.', '_')  # a.jpg beside a.png
-        names[path] = args.output / f'{stem}{args.suffix}{wanted}'
-    own, made = {path.resolve() for path in inputs} | set(references), Counter(names.values())
+        names[path] = batch.output / f'{stem}{batch.suffix}{wanted}'
+    kept, written = {path.resolve() for path in inputs} | set(references), Counter(names.values())
     for path, output in names.items():
-        if output.resolve() in own:
+        if output.resolve() in kept:
             raise RefStarError(f'{output}: would be overwritten; give another --output or a --suffix')
-        if made[output] > 1:
+        if written[output] > 1:
             raise RefStarError(f'{path}: another input would be written to {output} too; rename one, or --ext auto')
     return names
-
-
-def json_of(output: Path) -> Path:
-    """The file beside a restored photo."""
-    return output.with_suffix('.json')
-
-
-def face_folder(output: Path, number: int) -> str:
-    """Name for what belongs to one face of a photo."""
-    return f'{output.stem}_{number:02d}'
-
-
-def notes_of(record: dict[str, Any]) -> list[str]:
-    """What is printed of a record."""
-    notes = [note for face in record['faces'] for note in face['notes']]
-    return notes if record['faces'] else ['no face found; written as it was']

@@ -1,34 +1,36 @@
-"""What computes restored faces from planned ones: the network in torch, or its ONNX file."""
+"""Run the network in torch on prepared faces: encode references, batch them, edit their selection masks.
+
+Axis letters: b batch, n references, S side of the network's images.
+"""
 
 import inspect
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from refstar.layers import from_range, to_range
+from refstar.layers import to_range
 from refstar.multi_reference import image_of
 from refstar.reference_bank import ReferenceBank
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import to_tensor
 
-from .face_plan import Plan
-from .onnx_network import OnnxNetwork
-from .reference_batch import edit_masks, encode, join, own_masks, pad
-from .references import Reference
-from .restore_settings import Settings
+from .face_masks import allowed_area, fit_mask
+from .faces import PreparedFace, Reference, RestoreSettings
 
-KEPT = 64  # encoded references in memory: some megabytes each
+MAX_ENCODED = 64  # encoded references in memory: some megabytes each
+COLOUR_BLUR = 1 / 16  # standard deviation, as a share of the side: what is coarser survives any degradation
 PRECISIONS = {'fp32': None, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
 class Engine(Protocol):
-    """What a :class:`~refstar.restore.restorer.Restorer` computes with.
+    """Backend of a :class:`~refstar.restore.restorer.Restorer`.
 
     Attributes:
         net: the network in torch, None where there is only its ONNX file.
@@ -40,23 +42,23 @@ class Engine(Protocol):
     size: int
     device: torch.device
 
-    def check(self, settings: Settings) -> None:
-        """Raises RefStarError if it cannot do what the settings ask for."""
+    def check(self, settings: RestoreSettings) -> None:
+        """Raise RefStarError if it cannot do what the settings ask for."""
 
     def forget(self, references: Iterable[Reference]) -> None:
-        """Keeps nothing of these references. To be called by the thread that runs."""
+        """Free what is kept of these references; to be called by the thread that runs."""
 
-    def run(self, plans: Sequence[Plan], settings: Settings) -> tuple[Tensor, dict[str, Tensor] | None]:
-        """Restores planned faces as one batch.
+    def run(self, faces: Sequence[PreparedFace], settings: RestoreSettings) -> tuple[Tensor, dict[str, Tensor] | None]:
+        """Restore faces as one batch.
 
         Returns:
-            Images, float32 (b, 3, S, S), RGB in [-1, 1], and where references were used what
-            :class:`~refstar.RefSTAR` returns beside them.
+            Images, float32 (b, 3, S, S), RGB in [-1, 1], and where references were used the dict that
+            :class:`~refstar.RefSTAR` returns with `return_aux`.
         """
 
 
 class TorchEngine:
-    """The network in torch; references are encoded once.
+    """The network in torch; each reference is encoded once.
 
     Args:
         net: RefSTAR.
@@ -80,7 +82,7 @@ class TorchEngine:
         self._encoded: deque[Reference] = deque()
         self.arguments = inspect.signature(net.backbone.forward).parameters
 
-    def check(self, settings: Settings) -> None:
+    def check(self, settings: RestoreSettings) -> None:
         if settings.fidelity is not None and 'w' not in self.arguments:
             name = type(self.net.backbone).__name__
             raise RefStarError(f'fidelity: {name} has no such control (CodeFormer has)')
@@ -92,121 +94,154 @@ class TorchEngine:
                 ref.encoded = None
         self._encoded = deque(ref for ref in self._encoded if id(ref) not in gone)
 
-    def kwargs(self, settings: Settings) -> dict[str, object]:
-        """Arguments of the backbone: the fidelity if one is asked for, and no random noise."""
+    def backbone_arguments(self, settings: RestoreSettings) -> dict[str, object]:
+        """Return the backbone's arguments: the fidelity if one is asked for, and no random noise."""
         kwargs: dict[str, object] = {'randomize_noise': False} if 'randomize_noise' in self.arguments else {}
         return kwargs if settings.fidelity is None else {**kwargs, 'w': settings.fidelity}
 
-    def run(self, plans: Sequence[Plan], settings: Settings) -> tuple[Tensor, dict[str, Tensor] | None]:
+    def run(self, faces: Sequence[PreparedFace], settings: RestoreSettings) -> tuple[Tensor, dict[str, Tensor] | None]:
         self.check(settings)
-        kwargs = self.kwargs(settings)
+        kwargs = self.backbone_arguments(settings)
         half = nullcontext() if self.precision is None else torch.autocast(self.device.type, self.precision)
         with torch.inference_mode(), half:
-            lq = to_range(faces(plans, self.device), self.net.value_range)
-            slots = max(len(plan.chosen) for plan in plans)
-            if slots and settings.strength > 0:
-                bank = self._bank(plans, lq, slots, settings)
+            lq = to_range(stack_faces(faces, self.device), self.net.value_range)
+            if settings.strength > 0 and any(face.chosen for face in faces):
+                bank = self._bank(faces, lq, settings)
                 out, aux = self.net(lq, bank=bank, strength=settings.strength, return_aux=True, **kwargs)
             else:
                 out, aux = self.net(lq, **kwargs), None
             return self.net.normalise(image_of(out)).float(), aux
 
     def _encode(self, ref: Reference) -> ReferenceBank:
-        """One reference, encoded; the last `KEPT` are remembered, those of banks always are."""
+        """Encode one reference; the last `MAX_ENCODED` are kept, those of bank files always are."""
         if ref.encoded is None:
             self._encoded.append(ref)
-            if len(self._encoded) > KEPT:
+            if len(self._encoded) > MAX_ENCODED:
                 self._encoded.popleft().encoded = None
         return encode(self.net, ref, self.device)
 
-    def _bank(self, plans: Sequence[Plan], lq: Tensor, slots: int, settings: Settings) -> ReferenceBank:
-        """One bank for a batch of faces, each with its own references."""
-        banks = []
-        donor = next(plan.chosen[0].reference for plan in plans if plan.chosen)
-        for i, plan in enumerate(plans):
-            refs = [choice.reference for choice in plan.chosen]
+    def _bank(self, faces: Sequence[PreparedFace], lq: Tensor, settings: RestoreSettings) -> ReferenceBank:
+        """Make one bank for a batch of faces, each with its own references, padded to the same number."""
+        banks, count = [], max(len(face.chosen) for face in faces)
+        placeholder = next(face.chosen[0].reference for face in faces if face.chosen)
+        for i, face in enumerate(faces):
+            refs = [choice.reference for choice in face.chosen]
             if refs:
                 bank = join([self._encode(ref) for ref in refs], 1)
-                if settings.edits(refs):
+                if settings.edit_masks(refs):
                     bank = edit_masks(self.net, lq[i : i + 1], bank, refs, settings)
             else:  # nothing of it is valid
-                bank = replace(self._encode(donor).apply(torch.zeros_like), mask=None)
-            banks.append(pad(bank, slots))
-        return join(own_masks(self.net, lq, banks), 0)
+                bank = replace(self._encode(placeholder).apply(torch.zeros_like), mask=None)
+            banks.append(pad(bank, count))
+        return join(predict_missing_masks(self.net, lq, banks), 0)
 
 
-class OnnxEngine:
-    """A file of `refstar export`. Masks are the network's own: what edits them needs the network in torch.
-
-    Args:
-        path: the file.
-        device: `cpu` or `cuda`.
-
-    Raises:
-        RefStarError: as of :class:`~refstar.restore.onnx_network.OnnxNetwork`.
-    """
-
-    def __init__(self, path: str | Path, device: str = 'cpu') -> None:
-        self.file, self.device, self.net = OnnxNetwork(path, device), torch.device(device), None
-        self.size = self.file.size
-
-    def check(self, settings: Settings) -> None:
-        if settings.fidelity is not None and not self.file.has_w:
-            raise RefStarError('fidelity: the backbone in this ONNX file has no such control (CodeFormer has)')
-        if settings.edits([]):
-            raise RefStarError('use, keep, mask_threshold: not with an ONNX file; take the network in torch')
-
-    def forget(self, references: Iterable[Reference]) -> None:
-        pass  # it keeps none
-
-    def run(self, plans: Sequence[Plan], settings: Settings) -> tuple[Tensor, dict[str, Tensor] | None]:
-        self.check(settings)
-        chosen = [[choice.reference for choice in plan.chosen] for plan in plans]
-        if any(settings.edits(refs) for refs in chosen):
-            raise RefStarError('masks by hand: not with an ONNX file; take the network in torch')
-        lq = faces(plans, self.device)
-        refs = torch.zeros(len(plans), max(1, *map(len, chosen)), *lq.shape[1:], device=self.device)
-        valid = torch.zeros(refs.shape[:2], dtype=torch.bool)
-        for i, own in enumerate(chosen):
-            for slot, ref in enumerate(own):
-                refs[i, slot], valid[i, slot] = to_tensor(ref.crop), True
-        lq, refs = (to_range(x, self.file.value_range) for x in (lq, refs))
-        out, aux = self.file(lq, refs, valid, settings.strength, settings.fidelity, return_aux=True)
-        used = bool(valid.any()) and settings.strength > 0
-        return from_range(out, self.file.value_range), aux if used else None
+def stack_faces(faces: Sequence[PreparedFace], device: torch.device) -> Tensor:
+    """Return the degraded faces as one batch, float32 (b, 3, S, S), RGB in [-1, 1]."""
+    return torch.stack([to_tensor(prepared.face.crop) for prepared in faces]).to(device)
 
 
-def faces(plans: Sequence[Plan], device: torch.device) -> Tensor:
-    """Degraded faces, float32 (b, 3, S, S), RGB in [-1, 1]."""
-    return torch.stack([to_tensor(plan.face.crop) for plan in plans]).to(device)
-
-
-def engine_of(
-    path: str | Path,
-    options: str | Path | None = None,
-    device: str = 'cpu',
-    precision: str = 'fp32',
-    backend: str | None = None,
-) -> Engine:
-    """The engine of a network's file.
+def keep_colour(out: Tensor, lq: Tensor, alpha: Tensor) -> Tensor:
+    """Take the low frequencies of the degraded photo where references were used: other light must not tint the face.
 
     Args:
-        path: .safetensors or .pth, see :func:`refstar.utils.network_file.load_network`; or .onnx, of `refstar export`.
-        options: option file that describes it, where the file itself does not.
-        device, precision: as of :class:`TorchEngine`.
-        backend: `torch` or `onnx`; None: what the file's name says.
+        out: restored faces, (b, 3, H, W).
+        lq: degraded faces, the same shape and range.
+        alpha: share of the references, (b, 1, H, W) in [0, 1].
 
-    Raises:
-        RefStarError: the file is missing or of another kind.
+    Returns:
+        Restored faces; equal to `out` where `alpha` is 0.
     """
-    from refstar.utils.network_file import load_network
+    return out + alpha * blur(lq - out, COLOUR_BLUR * out.shape[-1])
 
-    by_name = 'onnx' if Path(path).suffix == '.onnx' else 'torch'
-    if backend not in (None, by_name):
-        hint = 'write one by `refstar export`' if backend == 'onnx' else 'it runs by the backend onnx'
-        raise RefStarError(f'backend {backend}: {path} is no file for it; {hint}')
-    if by_name == 'torch':
-        return TorchEngine(load_network(path, device, options), device, precision)
-    if precision != 'fp32':
-        raise RefStarError(f'{precision}: the backend onnx computes in fp32')
-    return OnnxEngine(path, device)
+
+def blur(x: Tensor, sigma: float) -> Tensor:
+    """Blur (b, c, H, W) by a Gaussian, mirrored at the border; on a coarser grid where sigma (pixels) is large."""
+    step = max(1, int(sigma // 3))
+    small = F.avg_pool2d(x, step, ceil_mode=True, count_include_pad=False) if step > 1 else x
+    sigma /= step
+    radius = min(int(3 * sigma + 0.5), min(small.shape[-2:]) - 1)
+    offset = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
+    kernel = torch.exp(-offset.square() / (2 * max(sigma, 1e-3) ** 2))
+    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, -1)
+    small = F.pad(small, [radius] * 4, mode='reflect') if radius else small
+    small = F.conv2d(small, kernel[:, :, None], groups=x.shape[1])
+    small = F.conv2d(small, kernel[..., None], groups=x.shape[1])
+    return F.interpolate(small, x.shape[-2:], mode='bilinear', align_corners=False) if step > 1 else small
+
+
+# ----------------------------------------------------------------- references of a batch
+def encode(net: nn.Module, ref: Reference, device: torch.device) -> ReferenceBank:
+    """Encode one reference and keep the result in it. Where a mask painted by the user is 0, nothing is seen."""
+    if ref.encoded is None:
+        x = to_range(to_tensor(ref.crop)[None, None].to(device), net.value_range)
+        mask = None
+        if ref.mask is not None:
+            mask = torch.from_numpy(fit_mask(ref.mask, ref.crop.shape[0]))[None, None, None].to(device)
+        ref.encoded = net.encode(x, mask=mask)
+    return ref.encoded
+
+
+def join(banks: Sequence[ReferenceBank], dim: int) -> ReferenceBank:
+    """Concatenate banks: of one person's references (dim 1), or of several faces with as many each (dim 0)."""
+
+    def cat(tensors: list[Tensor]) -> Tensor:
+        return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim)
+
+    first = banks[0]
+    return replace(
+        first,
+        match=[cat([bank.match[i] for bank in banks]) for i in range(len(first.match))],
+        taps={r: cat([bank.taps[r] for bank in banks]) for r in first.taps},
+        valid=cat([bank.valid for bank in banks]),
+        mask=None if any(bank.mask is None for bank in banks) else cat([bank.mask for bank in banks]),
+        context=None if first.context is None else cat([bank.context for bank in banks]),
+    )
+
+
+def pad(bank: ReferenceBank, count: int) -> ReferenceBank:
+    """Append invalid references up to this number."""
+    missing = count - bank.valid.shape[1]
+
+    def fill(x: Tensor) -> Tensor:
+        return torch.cat([x, torch.zeros_like(x[:, :1]).expand(-1, missing, *x.shape[2:])], 1)
+
+    return bank.apply(fill) if missing else bank
+
+
+def edit_masks(
+    net: nn.Module, lq: Tensor, bank: ReferenceBank, refs: Sequence[Reference], settings: RestoreSettings
+) -> ReferenceBank:
+    """Apply the user's masks, threshold and regions to the selection of one face.
+
+    Args:
+        net: RefSTAR.
+        lq: the degraded face, (1, 3, S, S), in the network's range.
+        bank: of its references, (1, n, ...).
+        refs: the n references; a mask painted by the user replaces the network's.
+        settings: threshold and regions.
+    """
+    size = lq.shape[-1]
+    mask = predict_mask(net, lq, bank).float()
+    for i, ref in enumerate(refs):
+        if ref.mask is not None:
+            mask[:, i] = torch.from_numpy(fit_mask(ref.mask, size)).to(mask)
+    if settings.mask_threshold is not None:
+        mask = (mask >= settings.mask_threshold).float()
+    allowed = np.stack([allowed_area(settings.use, settings.keep, ref.points, size) for ref in refs])[None, :, None]
+    return replace(bank, mask=mask * torch.from_numpy(allowed).to(mask))
+
+
+def predict_mask(net: nn.Module, lq: Tensor, bank: ReferenceBank) -> Tensor:
+    """Return the network's own selection for one face, (1, n, 1, S, S)."""
+    return net.select_and_match(net.normalise(lq), [bank.match], bank.valid, None)['mask']
+
+
+def predict_missing_masks(net: nn.Module, lq: Tensor, banks: Sequence[ReferenceBank]) -> list[ReferenceBank]:
+    """Give a batch of banks of which only some have a mask the network's own selection where it is missing."""
+    if all(bank.mask is None for bank in banks):
+        return list(banks)
+    return [
+        bank if bank.mask is not None else replace(bank, mask=predict_mask(net, lq[i : i + 1], bank))
+        for i, bank in enumerate(banks)
+    ]

@@ -1,4 +1,4 @@
-"""Faces followed from frame to frame: by where they are and, where a guard tells people apart, by who they are."""
+"""Follow faces from frame to frame: by their places and, with an identity network, by who they are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -7,21 +7,20 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from .detection import FoundFace, eye_distance
-from .face_plan import Face, Plan
-from .identity_check import Guard
+from .alignment import FoundFace, eye_distance
+from .faces import DegradedFace, Person, PreparedFace
+from .identity_check import IdentityChecker
 from .reference_choice import similarity_to
-from .references import Person
 
-NEAR = 0.8  # eye distances that a face moves at most between two frames
-STILL = 0.1  # eye distances below which a movement is mostly the detector's noise
-LOST = 5  # frames after which a face that is not found is forgotten
-# Cosine of two degraded faces, MobileFaceNet, 10 people each of LFW and the London set, 128 px: the same person's
-# next frame has 0.63 to 0.96; somebody else under the same degradation -0.02 to 0.31 where it is moderate, 0.16 to 0.73
-# (median 0.41 and 0.60) where it is severe: not every cut is noticed there.
-UNLIKE = 0.6  # below, somebody else may be there
-CUT = 0.3  # below, somebody else is
-DOUBTS = 3  # frames in a row that are unlike, after which somebody else is
+MAX_MOVE = 0.8  # eye distances between two frames; a face farther away is a new one
+NOISE = 0.1  # eye distances; a smaller movement is mostly noise of the detector
+MAX_GAP = 5  # frames after which a face that is not found is dropped
+# Cosine of two degraded faces, MobileFaceNet, 10 people each of LFW and the London set, 128 px: the next frame of the
+# same person has 0.63 to 0.96; another person under the same degradation -0.02 to 0.31 where it is moderate, 0.16 to
+# 0.73 (median 0.41 and 0.60) where it is severe: not every cut is noticed there.
+DOUBTFUL = 0.6  # below, it may be another person
+CUT = 0.3  # below, it is another person
+MAX_DOUBTS = 3  # doubtful frames in a row, after which it is another person
 
 
 @dataclass
@@ -30,99 +29,99 @@ class Track:
 
     Args:
         number: counted from 0.
-        found: as it was last seen, its points smoothed.
-        embedding: sum over the frames, None without a guard.
-        plan: what it is restored with, of its last frame.
-        frames: how often it was seen.
-        seen: number of the frame in which it was last seen.
-        unlike: frames in a row in which it looked like somebody else.
-        ended: somebody else took its place.
-        flow, logits: of the last frame, (n, 2, h, w) and (n, 1, h', w').
+        found: as it was last found, its points smoothed.
+        embedding: sum over the frames, None without an identity network.
+        prepared: the face with its references, of the last frame.
+        frames: number of frames in which it was found.
+        seen: last frame in which it was found.
+        doubts: frames in a row in which it looked like another person.
+        ended: another person took its place.
+        flow, logits: correspondence and selection of the last frame, (n, 2, h, w) and (n, 1, h', w').
         before, image: degraded and restored face of the last frame, float32 (S, S, 3).
-        shown: its record, of its last frame.
+        record: its record, of the last frame.
     """
 
     number: int
     found: FoundFace
     embedding: np.ndarray | None = None
-    plan: Plan | None = None
-    frames: int = 0
+    prepared: PreparedFace | None = None
+    frames: int = 1
     seen: int = 0
-    unlike: int = 0
+    doubts: int = 0
     ended: bool = False
     flow: Tensor | None = None
     logits: Tensor | None = None
     before: np.ndarray | None = None
     image: np.ndarray | None = None
-    shown: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
 
-    def look(self) -> np.ndarray:
-        """Mean direction of its embeddings, (d,), of length 1."""
+    def mean_embedding(self) -> np.ndarray:
+        """Return the mean direction of its embeddings, (d,), of length 1."""
         return self.embedding / max(float(np.linalg.norm(self.embedding)), 1e-9)
 
 
-class Tracks:
-    """The faces of a video so far.
+class FaceTracker:
+    """Follow the faces of a video.
 
     Args:
         people: whose references there are.
-        guard: tells people apart; None: faces are followed by their places alone.
+        identity_checker: compares people; None: faces are followed by their places alone.
     """
 
-    def __init__(self, people: Sequence[Person], guard: Guard | None) -> None:
-        self.people, self.guard = {person.name: person for person in people}, guard
-        self.all: list[Track] = []
-        self.number = 0
+    def __init__(self, people: Sequence[Person], identity_checker: IdentityChecker | None) -> None:
+        self.people, self.identity_checker = {person.name: person for person in people}, identity_checker
+        self.tracks: list[Track] = []
+        self.frame = 0
 
     def in_frame(self) -> list[Track]:
-        """Those of the present frame."""
-        return [track for track in self.all if track.seen == self.number]
+        """Return the faces of the present frame."""
+        return [track for track in self.tracks if track.seen == self.frame]
 
-    def at(self, found: FoundFace) -> Track:
-        """The face's track by its place: the nearest that was not seen in this frame yet, else a new one."""
-        free = [t for t in self.all if not t.ended and self.number - LOST <= t.seen < self.number]
+    def place(self, found: FoundFace) -> Track:
+        """Return the track of a face by its place: the nearest without a face in this frame, else a new one."""
+        free = [t for t in self.tracks if not t.ended and self.frame - MAX_GAP <= t.seen < self.frame]
         apart = eye_distance(found.points)
-        off = [float(np.linalg.norm((t.found.points - found.points).mean(0))) / apart for t in free]
-        if not free or min(off) >= NEAR:
+        moves = [float(np.linalg.norm((t.found.points - found.points).mean(0))) / apart for t in free]
+        if not free or min(moves) >= MAX_MOVE:
             return self._begin(found)
-        track = free[int(np.argmin(off))]
+        track = free[int(np.argmin(moves))]
         moved = np.linalg.norm(found.points - track.found.points, axis=1).mean() / apart
-        trust = float(np.clip(moved / STILL, 0.1, 1))
-        track.found = replace(found, points=track.found.points + trust * (found.points - track.found.points))
-        track.seen, track.frames = self.number, track.frames + 1
+        gain = float(np.clip(moved / NOISE, 0.1, 1))
+        track.found = replace(found, points=track.found.points + gain * (found.points - track.found.points))
+        track.seen, track.frames = self.frame, track.frames + 1
         return track
 
-    def recognise(self, track: Track, face: Face) -> Track:
-        """Takes a face of this frame to its track; to a new one, without references yet, if it is somebody else."""
+    def update(self, track: Track, face: DegradedFace) -> Track:
+        """Give a track its face of this frame; return a new track, without references yet, for another person."""
         if face.embedding is not None:
-            if self._is_somebody_else(track, face.embedding):
-                track.seen, track.frames, track.ended = self.number - 1, track.frames - 1, True
+            if self._is_another_person(track, face.embedding):
+                track.seen, track.frames, track.ended = self.frame - 1, track.frames - 1, True
                 track = self._begin(track.found)
-            if not track.unlike:
+            if not track.doubts:
                 track.embedding = face.embedding + (0 if track.embedding is None else track.embedding)
-            face = replace(face, embedding=track.look())
-        known = track.plan is not None and track.plan.chosen
-        track.plan = replace(track.plan, face=face) if known else Plan(face, [], None, {}, [])
+            face = replace(face, embedding=track.mean_embedding())
+        known = track.prepared is not None and track.prepared.chosen
+        track.prepared = replace(track.prepared, face=face) if known else PreparedFace(face)
         return track
 
     def next_frame(self) -> None:
-        """Ends the present frame; what is kept of faces that nobody asks for again is freed."""
-        for track in self.all:
-            if self.number - track.seen > LOST:
-                track.plan = track.flow = track.logits = track.before = track.image = None
-        self.number += 1
+        """End the present frame; free what is kept of dropped faces."""
+        for track in self.tracks:
+            if self.frame - track.seen > MAX_GAP:
+                track.prepared = track.flow = track.logits = track.before = track.image = None
+        self.frame += 1
 
     def _begin(self, found: FoundFace) -> Track:
-        self.all.append(Track(len(self.all), found, frames=1, seen=self.number))
-        return self.all[-1]
+        self.tracks.append(Track(len(self.tracks), found, seen=self.frame))
+        return self.tracks[-1]
 
-    def _is_somebody_else(self, track: Track, embedding: np.ndarray) -> bool:
-        """Whether there was a cut: the face is unlike the frames before, clearly or for some frames in a row, and
-        not like the person of the references either. Frames in doubt do not count for how the track looks."""
+    def _is_another_person(self, track: Track, embedding: np.ndarray) -> bool:
+        """Detect a cut: the face is unlike the frames before, clearly or for some frames in a row, and not like the
+        person of the references either. Doubtful frames do not count for the mean embedding."""
         if track.embedding is None:
             return False
-        likeness = float(embedding @ track.look())
-        identity = track.plan.identity
-        same = identity.same and similarity_to(embedding, self.people[identity.person]) >= self.guard.threshold
-        track.unlike = 0 if same or likeness >= UNLIKE else track.unlike + 1
-        return track.unlike >= DOUBTS or (track.unlike > 0 and likeness < CUT)
+        similarity = float(embedding @ track.mean_embedding())
+        identity, threshold = track.prepared.identity, self.identity_checker.threshold
+        same = identity.same and similarity_to(embedding, self.people[identity.person]) >= threshold
+        track.doubts = 0 if same or similarity >= DOUBTFUL else track.doubts + 1
+        return track.doubts >= MAX_DOUBTS or (track.doubts > 0 and similarity < CUT)

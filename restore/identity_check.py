@@ -1,7 +1,7 @@
-"""Is a reference the person of the degraded photo? A face-recognition network says how alike two faces are.
+"""Compare the person of a degraded photo with the person of a reference by a face-recognition network.
 
-Of a network with `refsel.person` (:mod:`refstar.person_check`) the part that was taught bad photos is asked; else any
-network of :mod:`refstar.identity_arch`, given by its file. A cosine means something only with the network's name.
+A RefSTAR with `refsel.person` (:mod:`refstar.person_check`) brings a network that was trained on degraded photos. Else
+any network of `identity_arch.NETWORKS` is given by its file. A cosine means something only together with the network.
 """
 
 from collections.abc import Callable
@@ -17,21 +17,20 @@ from refstar.utils.checkpoint import sha256
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import to_tensor
 
-POLICIES = ('warn', 'drop', 'refuse')
 BATCH = 16
 
 # Least cosine of the same person: (degraded photo with clean one, two clean ones). benchmarks/identity_guard.py.
 THRESHOLDS = {'mobilefacenet': (0.15, 0.35), 'edgeface_xxs': (0.13, 0.30), 'irse50': (0.15, 0.35)}
 DEFAULT = (0.15, 0.30)
-LENIENCE = 0.9  # of the person check's logit: its training weighs strangers six times (log 6 is 1.8), half is undone
+LOGIT_OFFSET = 0.9  # the person check's training weighs other people six times: log 6 is 1.8, half of it is undone
 
 
 @dataclass(frozen=True)
-class Guard:
-    """Compares faces.
+class IdentityChecker:
+    """Embed and compare faces.
 
     Args:
-        name: of the network, for reports.
+        name: of the network, for records.
         sha256: of its file.
         clean: clean faces (b, 3, H, H), RGB in [-1, 1] -> unit embeddings (b, d).
         degraded: the same for degraded faces.
@@ -46,8 +45,56 @@ class Guard:
     threshold: float
     clean_threshold: float
 
+    @classmethod
+    def from_file(
+        cls, network: str, weights: str, device: str = 'cpu', threshold: float | None = None
+    ) -> 'IdentityChecker':
+        """Open a face-recognition network.
+
+        Args:
+            network: name in `identity_arch.NETWORKS`.
+            weights: its file.
+            device: where it runs.
+            threshold: least cosine of the same person; None: the measured one.
+
+        Raises:
+            RefStarError: unknown network, missing or wrong file, or the threshold is no cosine.
+        """
+        encoder = IdentityEncoder(network, weights).to(device).eval()
+        default, clean_threshold = THRESHOLDS.get(network, DEFAULT)
+
+        def embed(x: Tensor) -> Tensor:
+            return encoder(x.to(device))
+
+        return cls(network, sha256(weights), embed, embed, _cosine(threshold, default), clean_threshold)
+
+    @classmethod
+    def from_network(cls, net: nn.Module | None, threshold: float | None = None) -> 'IdentityChecker | None':
+        """Take the person check of a RefSTAR; None where it has none."""
+        check = getattr(getattr(net, 'refsel', None), 'person', None)
+        if check is None:
+            return None
+        device = check.scale.device
+        zero = torch.zeros(1, 1, device=device)
+        with torch.no_grad():  # the logit is linear in the cosine; strictness belongs to the selection
+            shift, at_one = (
+                check.same_person_logits(zero + 1, (zero + value)[None]).item() + check.strictness for value in (0, 1)
+            )
+        default = -(shift + LOGIT_OFFSET) / max(at_one - shift, 1e-6)
+        clean_threshold = THRESHOLDS.get(check.encoder.network, DEFAULT)[1]
+
+        def embed(x: Tensor) -> Tensor:
+            return check.encoder(x.to(device))
+
+        def embed_degraded(x: Tensor) -> Tensor:
+            return F.normalize(check.student(check.encoder.prepare(x.to(device).float())), dim=1)
+
+        name = f'{check.encoder.network}, taught degraded photos'
+        threshold = _cosine(threshold, default)
+        return cls(name, check.encoder.sha256, embed, embed_degraded, threshold, clean_threshold)
+
     def embed(self, crops: list[np.ndarray], degraded: bool) -> np.ndarray:
-        """Aligned faces, uint8 (S, S, 3), RGB -> unit embeddings (n, d); of each face and its mirror image the mean."""
+        """Embed aligned faces, uint8 (S, S, 3), RGB, each averaged with its mirror image: unit vectors (n, d)."""
         network, rows = self.degraded if degraded else self.clean, []
         with torch.inference_mode():
             for start in range(0, len(crops), BATCH):
@@ -56,56 +103,11 @@ class Guard:
         return np.concatenate(rows)
 
     def about(self) -> dict[str, str | float]:
-        """For reports."""
+        """Return name, file and threshold for records."""
         return {'network': self.name, 'sha256': self.sha256, 'threshold': round(self.threshold, 4)}
 
 
-def guard_by_file(network: str, weights: str, device: str = 'cpu', threshold: float | None = None) -> Guard:
-    """The guard by a face-recognition network.
-
-    Args:
-        network: name in `identity_arch.NETWORKS`.
-        weights: its file.
-        device: where it runs.
-        threshold: least cosine of the same person; None: the measured one.
-
-    Raises:
-        RefStarError: unknown network, missing or wrong file, or a threshold that is no cosine.
-    """
-    encoder = IdentityEncoder(network, weights).to(device).eval()
-    usual, clean = THRESHOLDS.get(network, DEFAULT)
-
-    def embed(x: Tensor) -> Tensor:
-        return encoder(x.to(device))
-
-    return Guard(network, sha256(weights), embed, embed, _cosine(threshold, usual), clean)
-
-
-def guard_of(net: nn.Module | None, threshold: float | None = None) -> Guard | None:
-    """The guard by a RefSTAR's own person check, None where it has none."""
-    check = getattr(getattr(net, 'refsel', None), 'person', None)
-    if check is None:
-        return None
-    device = check.scale.device
-    zero = torch.zeros(1, 1, device=device)
-    with torch.no_grad():  # the logit is linear in the cosine; strictness is a matter of the selection
-        shift, at_one = (
-            check.same_person_logits(zero + 1, (zero + value)[None]).item() + check.strictness for value in (0, 1)
-        )
-    usual = -(shift + LENIENCE) / max(at_one - shift, 1e-6)
-    clean = THRESHOLDS.get(check.encoder.network, DEFAULT)[1]
-
-    def embed(x: Tensor) -> Tensor:
-        return check.encoder(x.to(device))
-
-    def embed_degraded(x: Tensor) -> Tensor:
-        return F.normalize(check.student(check.encoder.prepare(x.to(device).float())), dim=1)
-
-    name = f'{check.encoder.network}, taught degraded photos'
-    return Guard(name, check.encoder.sha256, embed, embed_degraded, _cosine(threshold, usual), clean)
-
-
-def _cosine(given: float | None, usual: float) -> float:
+def _cosine(given: float | None, default: float) -> float:
     if given is not None and not -1 <= given <= 1:
         raise RefStarError(f'--identity_threshold is a cosine, -1 to 1, got {given}')
-    return usual if given is None else given
+    return default if given is None else given

@@ -1,29 +1,51 @@
-"""What a user names on the command line: photos, folders of them, videos, banks."""
+"""Find what a user names on the command line: photos, folders, videos, banks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from refstar.data.collections.listing import IMAGE_SUFFIXES, Tree, images_in, natural
+from refstar.data.collections.listing import IMAGE_SUFFIXES, images_in, natural
 from refstar.utils.errors import RefStarError
 
-from .references import BANK_SUFFIX
-
+BANK_SUFFIX = '.refbank'
 VIDEO_SUFFIXES = frozenset({'.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg'})
-NAME_OF_LOOSE = 'references'  # of photos that are given one by one
+LOOSE = 'references'  # name of references that are given photo by photo
+MAX_NAME = 100  # characters
+
+
+def inputs_of(path: Path) -> list[Path]:
+    """Return the photos and videos to restore: a file, or those directly in a folder.
+
+    Raises:
+        RefStarError: there is none.
+    """
+    if path.is_dir():
+        found = images_in(path) + [p for p in path.iterdir() if is_video(p)]
+        if not found:
+            kinds = ', '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
+            raise RefStarError(f'{path}: holds no photo or video ({kinds})')
+        return sorted(found, key=lambda p: natural(p.name))
+    if not path.is_file():
+        raise RefStarError(f'{path}: no such file or folder')
+    return [path]
+
+
+def is_video(path: Path) -> bool:
+    """Tell videos from photos by the suffix."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def open_sources(sources: Sequence[object]) -> list[tuple[str, list | Path, bool]]:
-    """References sorted by whose they are.
+    """Group references by the file or folder that names their person.
 
     Args:
         sources: folders, `.refbank` files, photos (paths, Pillow images or arrays).
 
     Returns:
-        (name, photos or the path of a bank, whether they are meant to show one person) for every group.
+        For every group (name, photos or the path of a bank, whether they are meant to show one person).
 
     Raises:
-        RefStarError: a path is not there, or a folder has no photo.
+        RefStarError: a path does not exist, or a folder has no photo.
     """
     groups, loose = [], []
     for source in sources:
@@ -31,31 +53,31 @@ def open_sources(sources: Sequence[object]) -> list[tuple[str, list | Path, bool
         if path is None:
             loose.append(source)
         elif path.is_dir():
-            groups += _of_folder(path)
+            groups += _open_folder(path)
         elif not path.is_file():
             raise RefStarError(f'references: {path}: no such file or folder')
         elif path.suffix.lower() == BANK_SUFFIX:
             groups.append((path.stem, path, True))
         else:
             loose.append(path)
-    return groups + ([(NAME_OF_LOOSE, loose, False)] if loose else [])
+    return groups + ([(LOOSE, loose, False)] if loose else [])
 
 
-def _of_folder(path: Path) -> list[tuple[str, list | Path, bool]]:
-    """Photos of a folder, those of its folders by person, and its banks."""
-    tree = Tree(path)
-    own = tree.images()
-    groups: list[tuple[str, list | Path, bool]] = [(path.resolve().name, own, False)] if own else []
-    groups += [(name, photos, True) for name in tree.folders() if (photos := tree.images(name))]
-    banks = sorted((p for p in path.iterdir() if p.suffix.lower() == BANK_SUFFIX), key=lambda p: natural(p.name))
-    groups += [(bank.stem, bank, True) for bank in banks]
+def _open_folder(path: Path) -> list[tuple[str, list | Path, bool]]:
+    """Return the photos of a folder, those of its folders by person, and its banks."""
+    entries = sorted(path.iterdir(), key=lambda p: natural(p.name))
+    groups: list[tuple[str, list | Path, bool]] = []
+    if photos := images_in(path):
+        groups.append((path.resolve().name, photos, False))
+    groups += [(p.name, photos, True) for p in entries if p.is_dir() and (photos := images_in(p))]
+    groups += [(p.stem, p, True) for p in entries if p.is_file() and p.suffix.lower() == BANK_SUFFIX]
     if not groups:
         raise RefStarError(f'references: {path}: holds no photo and no {BANK_SUFFIX}')
     return groups
 
 
 def files_of(sources: Sequence[str | Path]) -> set[Path]:
-    """The files that references are read from, resolved; what cannot be opened is told when it is to be read."""
+    """Return the files that references are read from, resolved, as far as they can be found."""
     found: set[Path] = set()
     for source in sources:
         with suppress(RefStarError):
@@ -64,8 +86,8 @@ def files_of(sources: Sequence[str | Path]) -> set[Path]:
     return found
 
 
-def named_after(roots: Sequence[str]) -> dict[str, list[Path]]:
-    """References by the photo that they are for: `<root>/<name>.*`, `<root>/<name>/` and `<root>/<name>.refbank`.
+def references_by_name(roots: Sequence[str]) -> dict[str, list[Path]]:
+    """Return the references of each photo: `<root>/<name>.*`, `<root>/<name>/` and `<root>/<name>.refbank`.
 
     Raises:
         RefStarError: a root is no folder.
@@ -82,33 +104,11 @@ def named_after(roots: Sequence[str]) -> dict[str, list[Path]]:
     return found
 
 
-def inputs_of(path: Path) -> list[Path]:
-    """The photos and videos to restore: a file, or those directly in a folder.
-
-    Raises:
-        RefStarError: there is none.
-    """
-    if path.is_dir():
-        found = images_in(path) + [p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES]
-        if not found:
-            kinds = ', '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
-            raise RefStarError(f'{path}: holds no photo or video ({kinds})')
-        return sorted(found, key=lambda p: natural(p.name))
-    if not path.is_file():
-        raise RefStarError(f'{path}: no such file or folder')
-    return [path]
-
-
-def is_video(path: Path) -> bool:
-    """By its suffix."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
-
-
 def photos_of_one(sources: Sequence[str]) -> list[Path]:
-    """Photos that are meant to show one person: files, and those directly in folders.
+    """Return photos that are meant to show one person: files, and those directly in folders.
 
     Raises:
-        RefStarError: a path is not there, or there is no photo.
+        RefStarError: a path does not exist, or there is no photo.
     """
     found: list[Path] = []
     for source in map(Path, sources):
@@ -121,3 +121,27 @@ def photos_of_one(sources: Sequence[str]) -> list[Path]:
     if not found:
         raise RefStarError(f'references: {", ".join(sources)}: no photo')
     return found
+
+
+def unique(names: Iterable[str], taken: Iterable[str] = (), form: str = '{} ({})') -> list[str]:
+    """Number names that occur twice or are taken: a, a (2), a (3).
+
+    Args:
+        names: any.
+        taken: names that none of them may have.
+        form: of name and number.
+    """
+    seen, found = set(taken), []
+    for name in names:
+        number, own = 1, name
+        while own in seen:
+            number += 1
+            own = form.format(name, number)
+        seen.add(own)
+        found.append(own)
+    return found
+
+
+def printable(text: str) -> str:
+    """Return untrusted text fit for a terminal: `_` for control and direction characters, at most `MAX_NAME` long."""
+    return ''.join(c if c.isprintable() else '_' for c in text[:MAX_NAME])

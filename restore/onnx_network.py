@@ -1,16 +1,22 @@
-"""A RefSTAR in an ONNX file, called as the network in torch is. `refstar export` writes such files.
+"""Run a RefSTAR from an ONNX file, which `refstar export` writes.
 
 Axis letters: b batch, n references, H W image size.
 """
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from refstar.layers import from_range, to_range
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import to_tensor
 from refstar.utils.onnx_session import open_session
+
+from .engine import stack_faces
+from .faces import PreparedFace, Reference, RestoreSettings
 
 INPUTS = ('lq', 'refs', 'ref_valid', 'strength', 'w')  # the last one where the backbone has it
 OUTPUTS = ('image', 'mask', 'carried', 'weight', 'alpha', 'flow')  # the others as in `RefSTAR.select_and_match`
@@ -19,7 +25,7 @@ VERSION = 1
 
 
 class OnnxNetwork:
-    """A restorer from an ONNX file.
+    """An exported RefSTAR, called as the network in torch is.
 
     Args:
         path: the file.
@@ -54,7 +60,7 @@ class OnnxNetwork:
         w: float | Tensor | None = None,
         return_aux: bool = False,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """Restores faces.
+        """Restore faces.
 
         Args:
             lq: degraded faces, (b, 3, H, W), RGB in ``value_range``.
@@ -90,5 +96,46 @@ class OnnxNetwork:
 
 
 def per_photo(value: float | Tensor, batch: int) -> Tensor:
-    """A number, or one for every photo, as (b,)."""
+    """Return a number, or one number for each photo, as (b,)."""
     return torch.as_tensor(value, dtype=torch.float32).expand(batch)
+
+
+class OnnxEngine:
+    """An exported network as an :class:`~refstar.restore.engine.Engine`. Its masks cannot be edited.
+
+    Args:
+        path: the file.
+        device: `cpu` or `cuda`.
+
+    Raises:
+        RefStarError: as of :class:`OnnxNetwork`.
+    """
+
+    def __init__(self, path: str | Path, device: str = 'cpu') -> None:
+        self.file, self.device, self.net = OnnxNetwork(path, device), torch.device(device), None
+        self.size = self.file.size
+
+    def check(self, settings: RestoreSettings) -> None:
+        if settings.fidelity is not None and not self.file.has_w:
+            raise RefStarError('fidelity: the backbone in this ONNX file has no such control (CodeFormer has)')
+        if settings.edit_masks():
+            raise RefStarError('use, keep, mask_threshold: not with an ONNX file; take the network in torch')
+
+    def forget(self, references: Iterable[Reference]) -> None:
+        pass  # it keeps none
+
+    def run(self, faces: Sequence[PreparedFace], settings: RestoreSettings) -> tuple[Tensor, dict[str, Tensor] | None]:
+        self.check(settings)
+        chosen = [[choice.reference for choice in face.chosen] for face in faces]
+        if any(settings.edit_masks(refs) for refs in chosen):
+            raise RefStarError('masks painted by the user: not with an ONNX file; take the network in torch')
+        lq = stack_faces(faces, self.device)
+        refs = torch.zeros(len(faces), max(1, *map(len, chosen)), *lq.shape[1:], device=self.device)
+        valid = torch.zeros(refs.shape[:2], dtype=torch.bool)
+        for i, own in enumerate(chosen):
+            for j, ref in enumerate(own):
+                refs[i, j], valid[i, j] = to_tensor(ref.crop), True
+        lq, refs = (to_range(x, self.file.value_range) for x in (lq, refs))
+        out, aux = self.file(lq, refs, valid, settings.strength, settings.fidelity, return_aux=True)
+        used = bool(valid.any()) and settings.strength > 0
+        return from_range(out, self.file.value_range), aux if used else None

@@ -1,7 +1,7 @@
-"""Whole photos: every face is found, cut out, restored with its own person's references, and put back."""
+"""Restore whole photos: find every face, restore it with its own person's references, paste it back."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -9,136 +9,123 @@ import numpy as np
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import Picture
 
-from .alignment import cut, feather, paste
-from .detection import FoundFace, most_central
-from .face_plan import Plan, Result
-from .references import Person
-from .restore_settings import Settings
+from .alignment import AREAS, feather, paste
+from .faces import Person, RestoredFace, RestoreSettings
 from .restorer import Restorer
 
 
 @dataclass(frozen=True)
-class Layout:
+class PhotoSettings:
     """How a restored photo is put together.
 
     Args:
-        upscale: factor of its sides.
+        aligned: photos are aligned faces: nothing is detected or pasted.
+        upscale: factor of the sides.
         background: enlarges the photo, (H, W, 3) uint8 and the factor -> (H * factor, W * factor, 3); None: Lanczos.
-        only_center: restore the most central face alone.
-        area: `face` or `square`, see :func:`~refstar.restore.alignment.feather`.
-        batch: faces restored at a time.
+        only_center_face: restore the most central face alone.
+        paste: what is pasted, `face` or `square`, see :func:`~refstar.restore.alignment.feather`.
+        batch_size: faces restored at a time.
+
+    Raises:
+        RefStarError: a value is out of its range.
     """
 
+    aligned: bool = False
     upscale: float = 1
     background: Callable[[np.ndarray, float], np.ndarray] | None = None
-    only_center: bool = False
-    area: str = 'face'
-    batch: int = 1
+    only_center_face: bool = False
+    paste: str = 'face'
+    batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise RefStarError(f'--batch_size must be at least 1, got {self.batch_size}')
+        if not 0.1 <= self.upscale <= 16:
+            raise RefStarError(f'--upscale must be 0.1 to 16, got {self.upscale}')
+        if self.aligned and self.upscale != 1:
+            raise RefStarError("--upscale: not with --aligned, whose faces have the network's size")
+        if self.paste not in AREAS:
+            raise RefStarError(f'--paste {self.paste}: unknown; there are {", ".join(AREAS)}')
 
 
 @dataclass(frozen=True)
-class PhotoResult:
+class RestoredPhoto:
     """A restored photo.
 
     Args:
         picture: the photo; where `area` is 0 it is the (enlarged) input, bit for bit.
-        found: the faces, the largest first.
-        faces: what became of each.
+        faces: the restored faces, the largest first.
         area: how much of each pixel was replaced, float32 (H, W) in [0, 1].
     """
 
     picture: Picture
-    found: list[FoundFace]
-    faces: list[Result]
+    faces: list[RestoredFace]
     area: np.ndarray
-
-
-def cut_faces(restorer: Restorer, rgb: np.ndarray, found: Sequence[FoundFace]) -> tuple[list, list[np.ndarray]]:
-    """Measured crops of found faces, and the matrices that lead to them."""
-    faces, matrices = [], []
-    for one in found:
-        crop, matrix = cut(rgb, one.points, restorer.size)
-        faces.append(restorer.face(crop, one.points @ matrix[:, :2].T + matrix[:, 2]))
-        matrices.append(matrix)
-    return faces, matrices
-
-
-def find_faces(restorer: Restorer, rgb: np.ndarray, only_center: bool) -> list[FoundFace]:
-    """The faces of a photo to restore, the largest first.
-
-    Raises:
-        RefStarError: the restorer has no detector.
-    """
-    if restorer.detector is None:
-        raise RefStarError('a whole photo needs a face detector: give its file (--detector), or aligned faces')
-    found = restorer.detector(rgb)
-    return most_central(found, rgb.shape) if only_center else found
-
-
-def restore_all(restorer: Restorer, plans: Sequence[Plan], settings: Settings, batch: int) -> list[Result]:
-    """Restores planned faces, some at a time."""
-    parts = [plans[start : start + batch] for start in range(0, len(plans), batch)]
-    return [result for part in parts for result in restorer.restore(part, settings)]
-
-
-def put_back(
-    rgb: np.ndarray, results: Sequence[Result], matrices: Sequence[np.ndarray], layout: Layout
-) -> tuple[np.ndarray, np.ndarray]:
-    """The photo, enlarged, with its restored faces; and how much of each pixel was replaced."""
-    photo = enlarge(rgb, layout)
-    area = np.zeros(photo.shape[:2], np.float32)
-    factor = np.array([photo.shape[1] / rgb.shape[1], photo.shape[0] / rgb.shape[0]])
-    for result, matrix in zip(results, matrices, strict=True):
-        matrix = matrix.copy()  # pixels of the enlarged photo -> of the photo -> of the crop
-        matrix[:, 2] += matrix[:, :2] @ (0.5 / factor - 0.5)
-        matrix[:, :2] /= factor
-        mask = feather(len(result.image), layout.area)
-        area = np.maximum(area, paste(photo, result.image, matrix, mask))
-    return photo, area
-
-
-def enlarge(rgb: np.ndarray, layout: Layout) -> np.ndarray:
-    """A copy of the photo at the wanted size."""
-    if layout.background is not None:
-        return layout.background(rgb, layout.upscale)
-    if layout.upscale == 1:
-        return rgb.copy()
-    return resize_by(rgb, layout.upscale)
-
-
-def resize_by(img: np.ndarray, factor: float) -> np.ndarray:
-    """An image or a plane at `factor` times its sides."""
-    size = max(1, round(img.shape[1] * factor)), max(1, round(img.shape[0] * factor))
-    return cv2.resize(img, size, interpolation=cv2.INTER_LANCZOS4 if factor > 1 else cv2.INTER_AREA)
 
 
 def restore_photo(
     restorer: Restorer,
     picture: Picture,
     people: Sequence[Person],
-    settings: Settings,
-    layout: Layout = Layout(),
-    prepare: Callable[[Plan, int], Plan] = lambda plan, number: plan,
-) -> PhotoResult:
-    """Restores a whole photo.
+    settings: RestoreSettings,
+    photo_settings: PhotoSettings = PhotoSettings(),
+) -> RestoredPhoto:
+    """Restore a photo.
 
     Args:
-        restorer: with a detector.
+        restorer: with a detector, unless the photo is an aligned face.
         picture: the photo.
         people: whose references there are; each face gets those of its own person.
         settings: how faces are restored.
-        layout: how the photo is put together.
-        prepare: last change to the plan of a face, given with its number.
+        photo_settings: how the photo is put together.
 
     Raises:
         RefStarError: there is no detector, or references are refused.
     """
-    found = find_faces(restorer, picture.rgb, layout.only_center)
-    faces, matrices = cut_faces(restorer, picture.rgb, found)
-    plans = [prepare(plan, i) for i, plan in enumerate(restorer.plan(faces, people, settings))]
-    results = restore_all(restorer, plans, settings, layout.batch)
-    rgb, area = put_back(picture.rgb, results, matrices, layout)
-    restored = picture.with_rgb(rgb)
-    if picture.alpha is not None and layout.upscale != 1:
-        restored = Picture(restored.rgb, resize_by(picture.alpha, layout.upscale), picture.grey, picture.profile)
-    return PhotoResult(restored, found, results, area)
+    faces = restorer.find_faces(picture, photo_settings.only_center_face, photo_settings.aligned)
+    prepared, size = restorer.prepare(faces, people, settings), photo_settings.batch_size
+    batches = [prepared[start : start + size] for start in range(0, len(prepared), size)]
+    restored = [face for batch in batches for face in restorer.restore(batch, settings)]
+    return put_back(picture, restored, photo_settings)
+
+
+def put_back(
+    picture: Picture, faces: Sequence[RestoredFace], photo_settings: PhotoSettings = PhotoSettings()
+) -> RestoredPhoto:
+    """Paste restored faces into their photo, enlarged; an aligned face takes the place of its photo.
+
+    Args:
+        picture: the photo.
+        faces: restored faces of it.
+        photo_settings: how the photo is put together.
+    """
+    if any(face.face.matrix is None for face in faces):
+        (only,) = faces
+        area = np.ones(only.image.shape[:2], np.float32)
+        return RestoredPhoto(replace(picture, alpha=None).with_rgb(only.image), [only], area)
+    photo = enlarge(picture.rgb, photo_settings)
+    area = np.zeros(photo.shape[:2], np.float32)
+    factor = np.array([photo.shape[1] / picture.rgb.shape[1], photo.shape[0] / picture.rgb.shape[0]])
+    for face in faces:
+        matrix = face.face.matrix.copy()  # pixels of the enlarged photo -> of the photo -> of the crop
+        matrix[:, 2] += matrix[:, :2] @ (0.5 / factor - 0.5)
+        matrix[:, :2] /= factor
+        mask = feather(len(face.image), photo_settings.paste)
+        area = np.maximum(area, paste(photo, face.image, matrix, mask))
+    restored = picture.with_rgb(photo)
+    if picture.alpha is not None and photo_settings.upscale != 1:
+        restored = replace(restored, alpha=resize_by(picture.alpha, photo_settings.upscale))
+    return RestoredPhoto(restored, list(faces), area)
+
+
+def enlarge(rgb: np.ndarray, photo_settings: PhotoSettings) -> np.ndarray:
+    """Return a copy of the photo at the wanted size."""
+    if photo_settings.background is not None:
+        return photo_settings.background(rgb, photo_settings.upscale)
+    return rgb.copy() if photo_settings.upscale == 1 else resize_by(rgb, photo_settings.upscale)
+
+
+def resize_by(img: np.ndarray, factor: float) -> np.ndarray:
+    """Resize an image or a plane to `factor` times its sides."""
+    size = max(1, round(img.shape[1] * factor)), max(1, round(img.shape[0] * factor))
+    return cv2.resize(img, size, interpolation=cv2.INTER_LANCZOS4 if factor > 1 else cv2.INTER_AREA)

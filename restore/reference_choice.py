@@ -1,76 +1,134 @@
-"""Which person a face shows, and which of the person's photos help it most."""
+"""Choose references: measure faces, match people to faces, rank a person's photos for one face."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import pairwise
 
+import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from .face_attributes import Traits, usefulness
-from .references import Person, Reference, centre
+from refstar.data.face_region import face_oval
+from refstar.utils.errors import RefStarError
 
+from .faces import (
+    DegradedFace,
+    FaceAttributes,
+    IdentityVerdict,
+    Person,
+    PreparedFace,
+    ReferenceChoice,
+    RestoreSettings,
+)
+
+SIDE = 256  # pixels: larger faces are measured at this size
+LIGHT_SIDE = 8  # side of the light map
+SHARP = 0.6  # sharpness that most sharp photos reach, see `measure_sharpness`
 # Chosen on people of lfw_val, by how much closer to the truth each term brings the result.
 WEIGHTS = {'identity': 3.0, 'pose': 0.5, 'expression': 0.5, 'light': 0.5, 'sharpness': 0.5}
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A reference and how well it fits a degraded face.
+def measure_attributes(crop: np.ndarray, points: np.ndarray | None) -> FaceAttributes:
+    """Measure an aligned face.
 
     Args:
-        reference: the reference.
-        score: weighted mean of the terms, 0 to 1.
-        terms: identity, pose, expression, light, sharpness, each 0 to 1; what is not known is not among them.
-        similarity: cosine of the embeddings, None without a guard.
+        crop: uint8 (S, S, 3), RGB.
+        points: its five points in pixels of the crop, (5, 2); None: not known.
     """
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    if len(grey) > SIDE:
+        grey = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    grey = grey.astype(np.float32)
+    yaw = pitch = smile = None
+    if points is not None:
+        eyes, mouth = points[:2].mean(0), points[3:].mean(0)
+        apart = max(float(np.linalg.norm(points[1] - points[0])), 1e-6)
+        across, down = (points[1] - points[0]) / apart, mouth - eyes
+        nose = points[2] - eyes
+        yaw = float(nose @ across / apart)
+        pitch = float(nose @ down / max(down @ down, 1e-6))
+        smile = float(np.linalg.norm(points[4] - points[3]) / apart)
+    return FaceAttributes(yaw, pitch, smile, measure_light(grey), measure_sharpness(grey))
 
-    reference: Reference
-    score: float
-    terms: dict[str, float]
-    similarity: float | None
+
+def measure_light(grey: np.ndarray) -> np.ndarray:
+    """Return the brightness of the face without mean and contrast, (LIGHT_SIDE, LIGHT_SIDE)."""
+    oval = face_oval(len(grey))
+    side = (LIGHT_SIDE, LIGHT_SIDE)
+    cells = cv2.resize(grey * oval, side, interpolation=cv2.INTER_AREA)
+    share = cv2.resize(oval, side, interpolation=cv2.INTER_AREA)
+    inside = share > 0.5
+    light = np.where(inside, cells / np.maximum(share, 1e-6), 0)
+    light = np.where(inside, light - light[inside].mean(), 0)
+    return (light / max(float(np.linalg.norm(light)), 1e-6)).astype(np.float32)
 
 
-def rank(traits: Traits, embedding: np.ndarray | None, person: Person) -> list[Choice]:
-    """A person's references, the most useful for this degraded face first.
+def measure_sharpness(grey: np.ndarray) -> float:
+    """Return the contrast of the finest details over that of details four times as large; noise adds to it."""
+    inside = face_oval(len(grey)) > 0
+    blurred = [grey, *(cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (1.0, 2.0, 4.0))]
+    fine, _, coarse = (float((a - b)[inside].std()) for a, b in pairwise(blurred))
+    return fine / max(coarse, 1e-3)
+
+
+def usefulness(lq: FaceAttributes, ref: FaceAttributes) -> dict[str, float]:
+    """Return how well a reference fits a degraded photo: terms from 0 to 1, without those that are not known."""
+    terms = {'light': float((1 + (lq.light * ref.light).sum()) / 2), 'sharpness': min(1.0, ref.sharpness / SHARP)}
+    if lq.yaw is not None and ref.yaw is not None:
+        turned = ((lq.yaw - ref.yaw) / 0.15) ** 2 + ((lq.pitch - ref.pitch) / 0.12) ** 2
+        terms['pose'] = float(np.exp(-turned / 2))
+        terms['expression'] = float(np.exp(-(((lq.smile - ref.smile) / 0.15) ** 2) / 2))
+    return terms
+
+
+def rank(attributes: FaceAttributes, embedding: np.ndarray | None, person: Person) -> list[ReferenceChoice]:
+    """Rank a person's references for a degraded face, the most useful first.
 
     Args:
-        traits, embedding: of the degraded face; no embedding without a guard.
+        attributes, embedding: of the degraded face; no embedding without an identity network.
         person: whose photos.
     """
     choices = []
     for ref in person.references:
-        terms, similarity = usefulness(traits, ref.traits), None
+        terms, similarity = usefulness(attributes, ref.attributes), None
         if embedding is not None and ref.embedding is not None:
             similarity = float(embedding @ ref.embedding)
             terms = {'identity': max(0.0, similarity), **terms}
         score = sum(WEIGHTS[key] * value for key, value in terms.items()) / sum(WEIGHTS[key] for key in terms)
-        choices.append(Choice(ref, score, terms, similarity))
+        choices.append(ReferenceChoice(ref, score, terms, similarity))
     return sorted(choices, key=lambda choice: -choice.score)
 
 
+def mean_embedding(person: Person) -> np.ndarray:
+    """Return the mean direction of a person's embeddings, (d,), of length 1."""
+    mean = np.sum([ref.embedding for ref in person.references], axis=0)
+    return mean / max(float(np.linalg.norm(mean)), 1e-9)
+
+
 def similarity_to(embedding: np.ndarray | None, person: Person) -> float | None:
-    """Cosine of a degraded face to the middle of a person's photos; None without a guard."""
+    """Return the cosine of a degraded face to the mean of a person's photos; None without an identity network."""
     if embedding is None or any(ref.embedding is None for ref in person.references):
         return None
-    return float(embedding @ centre(person))
+    return float(embedding @ mean_embedding(person))
 
 
-def assign(
+def match_people(
     embeddings: Sequence[np.ndarray | None],
     people: Sequence[Person],
     threshold: float | None,
     alone: bool | None = None,
 ) -> list[tuple[Person | None, float | None]]:
-    """Who is who on one photo; nobody is on it twice.
+    """Match the faces of one photo with people, one to one.
 
-    A face that is alone on its photo gets the person most like it, however unlike: what happens then is for the caller
-    to say. Of several faces those that are like nobody get nobody. Without a guard the first person is the first face.
+    A face that is alone on its photo gets the most similar person, however low the similarity: the caller decides what
+    happens then. Of several faces, those that are similar to nobody get nobody. Without an identity network the first
+    face gets the first person, and so on.
 
     Args:
         embeddings: of the degraded faces.
         people: whose references there are.
-        threshold: least similarity of the same person; None without a guard.
-        alone: whether there is one face only on the photo; None: if one is given.
+        threshold: least similarity of the same person; None without an identity network.
+        alone: whether the photo shows one face only; None: whether one is given.
 
     Returns:
         (person, similarity) of every face.
@@ -88,3 +146,45 @@ def assign(
         if alone or table[face, number] >= threshold:
             result[face] = people[number], float(table[face, number])
     return result
+
+
+def choose_references(
+    face: DegradedFace,
+    person: Person,
+    similarity: float | None,
+    threshold: float | None,
+    settings: RestoreSettings,
+    unchecked: str,
+) -> PreparedFace:
+    """Choose references of one person by the identity policy, then by usefulness.
+
+    Args:
+        face: the degraded face.
+        person: whose references.
+        similarity: of the two, as of :func:`match_people`; None: not compared.
+        threshold: least similarity of the same person.
+        settings: policy and number of references.
+        unchecked: note for the user where nothing was compared.
+
+    Raises:
+        RefStarError: the references are likely of another person and the settings refuse that.
+    """
+    dropped, notes = dict(person.dropped), []
+    ranked = rank(face.attributes, face.embedding, person)
+    if similarity is None:
+        identity = IdentityVerdict(person.name)
+        notes.append(unchecked)
+    else:
+        identity = IdentityVerdict(person.name, similarity, threshold, similarity >= threshold)
+    if identity.same is False:
+        text = f'the references of {person.name} are likely of another person'
+        text += f' (similarity {similarity:.2f}, the same person has {threshold:.2f} or more)'
+        if settings.on_wrong_identity == 'refuse':
+            raise RefStarError(f'{text}; refused')
+        if settings.on_wrong_identity == 'drop':
+            dropped |= {choice.reference.name: 'likely another person' for choice in ranked}
+            return PreparedFace(face, [], replace(identity, person=None), dropped, [f'{text}; not used'])
+        notes.append(f'{text}; used all the same')
+    for choice in ranked[settings.num_refs :]:
+        dropped[choice.reference.name] = f'less useful than {settings.num_refs} others'
+    return PreparedFace(face, ranked[: settings.num_refs], identity, dropped, notes)

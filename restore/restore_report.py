@@ -1,78 +1,131 @@
-"""`report.html` of `refstar restore`: every face before and after, its references, and why they were chosen."""
+"""What is written beside a restored photo: its masks, its JSON record, and the HTML report of all photos."""
 
-import base64
-from collections.abc import Sequence
-from dataclasses import replace
-from html import escape
+import re
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from .attribution import attribution_map
-from .face_plan import Result
+from refstar.data.face_region import face_oval
+from refstar.utils.errors import RefStarError
+from refstar.utils.html_report import data_uri
+from refstar.utils.image_files import Picture, decode_image, write_picture
 
-SIDE = 160  # of the pictures
-CSS = """
-body { font: 15px/1.4 system-ui, sans-serif; color: #222; max-width: 1200px; margin: 1.5rem auto; padding: 0 1rem }
-.face { display: flex; flex-wrap: wrap; gap: 8px; margin: .5rem 0 1.2rem } figure { margin: 0; width: 160px }
-img { width: 160px; display: block } figcaption { font-size: 12px; color: #555; overflow-wrap: anywhere }
-.note { background: #fff6dd; border-left: 4px solid #e0a800; padding: .3rem .7rem } .bad { color: #b00020 }
-"""
+from .face_masks import attribution_map, overlay, reference_colours
+from .faces import PreparedFace, ReferenceChoice, RestoredFace
+from .input_files import unique
 
-
-def small_result(result: Result) -> Result:
-    """A result of which only the pictures of the report are kept, small."""
-
-    def small(img: np.ndarray) -> np.ndarray:
-        return cv2.resize(img, (SIDE, SIDE), interpolation=cv2.INTER_AREA if len(img) > SIDE else cv2.INTER_CUBIC)
-
-    shown = small(attribution_map(result.image, result.attribution))
-    chosen = [
-        replace(choice, reference=replace(choice.reference, crop=small(choice.reference.crop), encoded=None, mask=None))
-        for choice in result.chosen
-    ]
-    none = np.zeros((0, 1, 1), np.float32)
-    before, image = small(result.before), np.hstack([small(result.image), shown])
-    return replace(result, image=image, before=before, mask=none, attribution=none, chosen=chosen)
+SIDE = 160  # pixels: pictures of the report
+ATTRIBUTION = 'attribution'  # name of the map that lies beside the masks
 
 
-def report_page(photos: Sequence[tuple[str, Sequence[Result]]], errors: Sequence[str]) -> str:
-    """The page as text; nothing in it comes from elsewhere.
+# ----------------------------------------------------------------- masks
+def mask_names(references: list[str]) -> list[str]:
+    """Return a file name without suffix for every reference: its own, numbered where two are equal."""
+    names = (re.sub(r'[\x00-\x1f/\\:*?"<>|]', '_', Path(reference).stem) or 'reference' for reference in references)
+    return unique(names, [ATTRIBUTION], '{}_{}')
+
+
+def write_masks(folder: Path, face: RestoredFace) -> None:
+    """Write the selection of every reference, an overlay of it, and the attribution map into the face's folder."""
+    names = mask_names([choice.reference.name for choice in face.chosen])
+    for name, choice, mask in zip(names, face.chosen, face.mask, strict=True):
+        grey = np.repeat(np.rint(mask * 255).astype(np.uint8)[..., None], 3, 2)
+        write_picture(folder / f'{name}.png', Picture(grey, grey=True))
+        write_picture(folder / f'{name}_overlay.jpg', Picture(overlay(choice.reference.crop, mask)))
+    write_picture(folder / f'{ATTRIBUTION}.png', Picture(attribution_map(face.image, face.attribution)))
+
+
+def read_masks(face: PreparedFace, folders: list[Path]) -> PreparedFace:
+    """Take masks painted by the user: `<folder>/<reference's stem>.png`, white where the reference may be used.
 
     Args:
-        photos: name of a photo and its faces, of :func:`small_result`.
-        errors: of the inputs that failed.
+        face: a prepared face.
+        folders: searched in this order for each reference.
+
+    Raises:
+        RefStarError: a mask cannot be read or is not square.
     """
-    parts = [f'<li class="bad">{escape(error)}</li>' for error in errors]
-    body = [f'<ul>{"".join(parts)}</ul>' if parts else '']
-    for name, faces in photos:
-        body.append(f'<h2>{escape(name)}</h2>')
-        body += [_face(face) for face in faces] or ['<p>No face was found.</p>']
-    title = 'Restored photos'
-    head = f'<!doctype html><meta charset="utf-8"><title>{title}</title><style>{CSS}</style><h1>{title}</h1>'
-    return head + '\n'.join(body) + '\n'
+    references, masks = [choice.reference.name for choice in face.chosen], {}
+    for reference, name in zip(references, mask_names(references), strict=True):
+        path = next((folder / f'{name}.png' for folder in folders if (folder / f'{name}.png').is_file()), None)
+        if path is not None:
+            mask = decode_image(path, 'L').astype(np.float32) / 255
+            if mask.shape[0] != mask.shape[1]:
+                raise RefStarError(f'{path}: {mask.shape[1]}x{mask.shape[0]} is not square; masks are of aligned faces')
+            masks[reference] = mask
+    return face.with_masks(masks)
 
 
-def _face(face: Result) -> str:
+# ----------------------------------------------------------------- record
+def face_record(face: RestoredFace) -> dict[str, Any]:
+    """Describe one face: whose references it got, which and why, and how much of it came from each."""
+    found, identity, oval = face.face.found, face.identity, face_oval(len(face.image)) > 0
+    record: dict[str, Any] = {}
+    if found is not None:
+        record['box'] = [round(float(v), 1) for v in found.box]
+        record['points'] = [[round(float(v), 1) for v in point] for point in found.points]
+        record['detector_score'] = round(found.score, 3)
+    return record | {
+        'person': identity.person,
+        'similarity': _rounded(identity.similarity),
+        'threshold': _rounded(identity.threshold),
+        'same_person': identity.same,
+        'references': [
+            _reference(choice, mask, share, oval)
+            for choice, mask, share in zip(face.chosen, face.mask, face.attribution, strict=True)
+        ],
+        'from_references': _rounded(float(face.attribution.sum(0)[oval].mean())) if face.chosen else 0.0,
+        'dropped': face.dropped,
+        'colours': legend(face),
+        'notes': face.notes,
+    }
+
+
+def legend(face: RestoredFace) -> dict[str, str]:
+    """Return the colour of every reference in the attribution map, as `#rrggbb`."""
+    rows = reference_colours(len(face.chosen))
+    return {c.reference.name: '#{:02x}{:02x}{:02x}'.format(*row) for c, row in zip(face.chosen, rows, strict=True)}
+
+
+def _reference(choice: ReferenceChoice, mask: np.ndarray, share: np.ndarray, oval: np.ndarray) -> dict[str, Any]:
+    return {
+        'name': choice.reference.name,
+        'score': _rounded(choice.score),
+        'why': {key: _rounded(value) for key, value in choice.terms.items()},
+        'similarity': _rounded(choice.similarity),
+        'selected': _rounded(float(mask[oval].mean())),
+        'share_of_face': _rounded(float(share[oval].mean())),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 4)
+
+
+# ----------------------------------------------------------------- report
+def report_entry(face: RestoredFace) -> dict[str, Any]:
+    """Return one face for `utils/templates/restore.html`, with small pictures."""
     identity = face.identity
-    said = f'{identity.person}' if identity.person else 'no references'
+    summary = identity.person or 'no references'
     if identity.similarity is not None:
-        said += f', similarity {identity.similarity:.2f} (the same person: {identity.threshold:.2f} or more)'
-    figures = [_figure(face.before, 'before'), _figure(face.image[:, :SIDE], 'restored')]
+        summary += f', similarity {identity.similarity:.2f} (the same person: {identity.threshold:.2f} or more)'
+    pictures = [(face.before, 'before'), (face.image, 'restored')]
     if face.chosen:
-        figures.append(_figure(face.image[:, SIDE:], 'which reference gave what'))
+        pictures.append((attribution_map(face.image, face.attribution), 'which reference gave what'))
     for choice in face.chosen:
         why = ', '.join(f'{key} {value:.2f}' for key, value in choice.terms.items())
-        figures.append(_figure(choice.reference.crop, f'{choice.reference.name}: {choice.score:.2f} ({why})'))
-    notes = ''.join(f'<p class="note">{escape(note)}</p>' for note in face.notes)
-    dropped = ''.join(f'<li>{escape(name)}: {escape(why)}</li>' for name, why in face.dropped.items())
-    left = f'<details><summary>{len(face.dropped)} not used</summary><ul>{dropped}</ul></details>' if dropped else ''
-    return f'<p>{escape(said)}</p>{notes}<div class="face">{"".join(figures)}</div>{left}'
+        pictures.append((choice.reference.crop, f'{choice.reference.name}: {choice.score:.2f} ({why})'))
+    return {
+        'summary': summary,
+        'notes': face.notes,
+        'pictures': [(_small(picture), caption) for picture, caption in pictures],
+        'dropped': [f'{name}: {why}' for name, why in face.dropped.items()],
+    }
 
 
-def _figure(img: np.ndarray, caption: str) -> str:
-    code = cv2.imencode('.jpg', np.ascontiguousarray(img[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
-    data = base64.b64encode(code.tobytes()).decode()
-    return (
-        f'<figure><img alt="" src="data:image/jpeg;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
-    )
+def _small(rgb: np.ndarray) -> str:
+    """Return a picture for the report as a data URI."""
+    shrink = cv2.INTER_AREA if len(rgb) > SIDE else cv2.INTER_CUBIC
+    return data_uri(cv2.resize(rgb, (SIDE, SIDE), interpolation=shrink)[..., ::-1])

@@ -1,6 +1,6 @@
-"""Restoring aligned faces with references. Whole photos: :mod:`photo`; videos: :mod:`video`."""
+"""The public Python interface: restore faces with references. Whole photos: :mod:`photo`; videos: :mod:`video`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,35 +9,33 @@ import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
+from refstar.layers import resize_refs
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import MAX_PIXELS, picture_of, to_image
+from refstar.utils.network_file import load_network
 
-from .attribution import shares
+from .alignment import FaceDetector, FoundFace, cut, most_central
 from .bank_file import read_bank
-from .colour import keep_colour
-from .detection import FaceDetector
-from .engine import Engine, TorchEngine, engine_of, faces
-from .face_attributes import traits_of
-from .face_plan import Face, Identity, Plan, Result
-from .identity_check import Guard, guard_by_file, guard_of
-from .input_files import open_sources
-from .reference_choice import assign, rank
-from .references import Person, ReferenceReader, fit
-from .restore_settings import Settings
-from .unique_names import unique
+from .engine import Engine, TorchEngine, keep_colour, stack_faces
+from .faces import DegradedFace, Person, PreparedFace, Reference, RestoredFace, RestoreSettings
+from .identity_check import IdentityChecker
+from .input_files import open_sources, unique
+from .onnx_network import OnnxEngine
+from .reference_choice import choose_references, match_people, measure_attributes
+from .references import ReferenceReader, fit
 
-NOBODY_COMPARES = 'no network is there that tells people apart; give --identity_weights (in Python: identity)'
+NO_IDENTITY_NETWORK = 'there is no network that compares people; give --identity_weights (in Python: identity)'
 
 
 class Restorer:
-    """Restores faces by a trained RefSTAR.
+    """Restore faces by a trained RefSTAR.
 
     Args:
         net: RefSTAR, or an :class:`~refstar.restore.engine.Engine`.
         device: where it runs; of an engine: its own.
         precision: `fp32`, `fp16` (on a GPU) or `bf16`.
-        guard: tells people apart; None: the network's own person check if it has one, else nobody is checked.
-        detector: finds the faces of references (and of whole photos); None: all are aligned.
+        identity_checker: compares people; None: the network's own person check if it has one, else nobody is compared.
+        detector: finds the faces of references and of whole photos; None: all are aligned.
         max_pixels: of a picture.
 
     >>> from basicsr.archs import build_network
@@ -58,14 +56,14 @@ class Restorer:
         net: nn.Module | Engine,
         device: str = 'cpu',
         precision: str = 'fp32',
-        guard: Guard | None = None,
+        identity_checker: IdentityChecker | None = None,
         detector: FaceDetector | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.engine = TorchEngine(net, device, precision) if isinstance(net, nn.Module) else net
-        self.guard = guard or guard_of(self.engine.net)
+        self.identity_checker = identity_checker or IdentityChecker.from_network(self.engine.net)
         self.detector, self.max_pixels = detector, max_pixels
-        self.reader = ReferenceReader(self.size, detector, self.guard, max_pixels)
+        self.reader = ReferenceReader(self.size, detector, self.identity_checker, max_pixels)
 
     @classmethod
     def from_pretrained(
@@ -80,27 +78,39 @@ class Restorer:
         max_pixels: int = MAX_PIXELS,
         backend: str | None = None,
     ) -> 'Restorer':
-        """Opens a network file.
+        """Open a network file.
 
         Args:
-            path, options, backend: as of :func:`~refstar.restore.engine.engine_of`.
+            path: .safetensors or .pth, see :func:`refstar.utils.network_file.load_network`; or .onnx of
+                `refstar export`.
+            options: option file that describes it, where the file itself does not.
             device, precision, max_pixels: as of the class.
-            identity: name and file of a face-recognition network to be the guard; None: the network's own, if any.
+            identity: name and file of a face-recognition network; None: the network's own person check, if any.
             identity_threshold: least cosine of the same person; None: the measured one.
-            detector: file of a face detector, see :class:`FaceDetector`.
+            detector: file of a face detector, see :class:`~refstar.restore.alignment.FaceDetector`.
+            backend: `torch` or `onnx`; None: by the file's name.
 
         Raises:
             RefStarError: a file is missing or of another kind, or there is a threshold and nothing that compares.
         """
-        engine = engine_of(path, options, device, precision, backend)
-        if identity is not None:
-            guard = guard_by_file(*identity, device=device, threshold=identity_threshold)
+        by_name = 'onnx' if Path(path).suffix == '.onnx' else 'torch'
+        if backend not in (None, by_name):
+            hint = 'write one by `refstar export`' if backend == 'onnx' else 'it runs by the backend onnx'
+            raise RefStarError(f'backend {backend}: {path} is no file for it; {hint}')
+        if by_name == 'onnx' and precision != 'fp32':
+            raise RefStarError(f'{precision}: the backend onnx computes in fp32')
+        if by_name == 'onnx':
+            engine = OnnxEngine(path, device)
         else:
-            guard = guard_of(engine.net, identity_threshold)
-        if guard is None and identity_threshold is not None:
-            raise RefStarError(f'--identity_threshold {identity_threshold}: {NOBODY_COMPARES}')
-        found = FaceDetector(detector, device) if detector else None
-        return cls(engine, guard=guard, detector=found, max_pixels=max_pixels)
+            engine = TorchEngine(load_network(path, device, options), device, precision)
+        if identity is not None:
+            checker = IdentityChecker.from_file(*identity, device=device, threshold=identity_threshold)
+        else:
+            checker = IdentityChecker.from_network(engine.net, identity_threshold)
+        if checker is None and identity_threshold is not None:
+            raise RefStarError(f'--identity_threshold {identity_threshold}: {NO_IDENTITY_NETWORK}')
+        faces = FaceDetector(detector, device) if detector else None
+        return cls(engine, identity_checker=checker, detector=faces, max_pixels=max_pixels)
 
     @property
     def size(self) -> int:
@@ -124,23 +134,37 @@ class Restorer:
             raise RefStarError(f'{what} need the network itself (.safetensors or .pth), not its ONNX file')
         return self.engine.net
 
+    def check(self, settings: RestoreSettings) -> None:
+        """Raise RefStarError if the networks cannot do what the settings ask for."""
+        self.engine.check(settings)
+        if self.identity_checker is None and settings.on_wrong_identity != 'warn':
+            raise RefStarError(f'--on_wrong_identity {settings.on_wrong_identity}: {NO_IDENTITY_NETWORK}')
+
+    def supports(self, **settings: object) -> bool:
+        """Return whether the networks can do what fields of :class:`RestoreSettings` ask for."""
+        try:
+            self.check(RestoreSettings(**settings))
+        except RefStarError:
+            return False
+        return True
+
     # ----------------------------------------------------------------- references
     def people(self, sources: object) -> list[Person]:
-        """The people of some references.
+        """Read references.
 
         Args:
             sources: None, a :class:`Person` or several, a folder of photos or of one folder per person, a `.refbank`, a
-                photo (path, Pillow image or array), or a list of any of these. Photos in one list or folder are told
-                apart by the guard.
+                photo (path, Pillow image or array), or a list of any of these. Photos of several people in one list or
+                folder are grouped by the identity network.
 
         Raises:
-            RefStarError: there is no usable reference among them. One person without any is left out, with a warning.
+            RefStarError: there is no usable reference. One of several people without any is left out with a warning.
         """
         sources = [] if sources is None else sources if isinstance(sources, (list, tuple)) else [sources]
         people, errors = [source for source in sources if isinstance(source, Person)], []
         for name, photos, one_person in open_sources([s for s in sources if not isinstance(s, Person)]):
             if isinstance(photos, Path):
-                people.append(read_bank(photos, self.net, self.guard, self.device))
+                people.append(read_bank(photos, self.net, self.identity_checker, self.device))
                 continue
             try:
                 people += self.reader.read(photos, name, one_person)
@@ -153,89 +177,140 @@ class Restorer:
         names = unique(person.name for person in people)
         return [replace(person, name=name) for person, name in zip(people, names, strict=True)]
 
-    # ----------------------------------------------------------------- plans
-    def check(self, settings: Settings) -> None:
-        """Raises RefStarError if the networks cannot do what the settings ask for."""
-        self.engine.check(settings)
-        if self.guard is None and settings.on_wrong_identity != 'warn':
-            raise RefStarError(f'--on_wrong_identity {settings.on_wrong_identity}: {NOBODY_COMPARES}')
+    def forget(self, references: Iterable[Reference]) -> None:
+        """Free the encoded form of these references."""
+        self.engine.forget(references)
 
-    def face(self, crop: np.ndarray, points: np.ndarray | None = None) -> Face:
-        """Measures a degraded face: aligned, uint8 (S, S, 3), RGB, with five points in its pixels if they are known."""
-        embedding = self.guard.embed([crop], True)[0] if self.guard else None
-        return Face(crop, traits_of(crop, points), embedding)
-
-    def plan(
-        self, faces: Sequence[Face], people: Sequence[Person], settings: Settings, alone: bool | None = None
-    ) -> list[Plan]:
-        """Chooses references for all faces of one photo, see :func:`~refstar.restore.reference_choice.assign`.
+    # ----------------------------------------------------------------- faces to restore
+    def detect(self, rgb: np.ndarray, only_center: bool = False) -> list[FoundFace]:
+        """Find the faces of a photo, uint8 (H, W, 3), RGB; the largest first.
 
         Raises:
-            RefStarError: the references are of somebody else, and the settings refuse that; or as of :meth:`check`.
+            RefStarError: there is no detector.
+        """
+        if self.detector is None:
+            raise RefStarError('a whole photo needs a face detector: give its file (--detector), or aligned faces')
+        found = self.detector(rgb)
+        return most_central(found, rgb.shape) if only_center else found
+
+    def cut_face(self, rgb: np.ndarray, found: FoundFace) -> DegradedFace:
+        """Cut a face out of a photo and measure it."""
+        crop, matrix, points = cut(rgb, found.points, self.size)
+        return replace(self.face(crop, points), found=found, matrix=matrix)
+
+    def face(self, crop: np.ndarray, points: np.ndarray | None = None) -> DegradedFace:
+        """Measure an aligned face, uint8 (S, S, 3), RGB, with five points in its pixels if they are known."""
+        embedding = self.identity_checker.embed([crop], True)[0] if self.identity_checker else None
+        return DegradedFace(crop, measure_attributes(crop, points), embedding)
+
+    def find_faces(
+        self, picture: object, only_center: bool = False, aligned: bool | None = None, label: str = 'the picture'
+    ) -> list[DegradedFace]:
+        """Find, cut out and measure the faces of a picture, the largest first.
+
+        Args:
+            picture: a path, a picture, a Pillow image or an array uint8 (H, W, 3) RGB.
+            only_center: the most central face alone.
+            aligned: the picture is one aligned face; None: that is so where there is no detector.
+            label: name of the picture in errors.
+
+        Raises:
+            RefStarError: it cannot be read; it is not square and aligned; it is not aligned and there is no detector.
+        """
+        picture = picture_of(picture, self.max_pixels)
+        if self.detector is None if aligned is None else aligned:
+            return [self.face(fit(picture, self.size, label))]
+        return [self.cut_face(picture.rgb, found) for found in self.detect(picture.rgb, only_center)]
+
+    def prepare(
+        self,
+        faces: Sequence[DegradedFace],
+        people: Sequence[Person],
+        settings: RestoreSettings,
+        alone: bool | None = None,
+    ) -> list[PreparedFace]:
+        """Choose references for all faces of one photo, see :func:`~refstar.restore.reference_choice.match_people`.
+
+        Raises:
+            RefStarError: the references are of another person and the settings refuse that; or as of :meth:`check`.
         """
         self.check(settings)
-        threshold = self.guard.threshold if self.guard else None
-        found = assign([face.embedding for face in faces], people, threshold, alone)
-        return [self._plan(face, *who, bool(people), settings) for face, who in zip(faces, found, strict=True)]
-
-    def _plan(
-        self, face: Face, person: Person | None, similarity: float | None, asked: bool, settings: Settings
-    ) -> Plan:
-        if person is None:
-            return Plan(face, [], Identity(), {}, ['nobody of the references is like this face'] if asked else [])
-        threshold = None if similarity is None else self.guard.threshold
-        same = None if similarity is None else similarity >= threshold
-        identity = Identity(person.name, similarity, threshold, same)
-        ranked, dropped, notes = rank(face.traits, face.embedding, person), dict(person.dropped), []
-        if same is None:
-            why = 'an ONNX file holds no person check' if self.engine.net is None else 'no identity network is given'
-            notes.append(f'whether the references show the same person was not checked: {why} (--identity_weights)')
-        elif not same:
-            text = f'the references of {person.name} are likely of somebody else'
-            text += f' (similarity {similarity:.2f}, the same person has {threshold:.2f} or more)'
-            if settings.on_wrong_identity == 'refuse':
-                raise RefStarError(f'{text}; refused')
-            if settings.on_wrong_identity == 'drop':
-                dropped |= {choice.reference.name: 'likely somebody else' for choice in ranked}
-                return Plan(face, [], replace(identity, person=None), dropped, [f'{text}; not used'])
-            notes.append(f'{text}; used all the same')
-        for choice in ranked[settings.num_refs :]:
-            dropped[choice.reference.name] = f'less useful than {settings.num_refs} others'
-        return Plan(face, ranked[: settings.num_refs], identity, dropped, notes)
+        threshold = self.identity_checker.threshold if self.identity_checker else None
+        matches = match_people([face.embedding for face in faces], people, threshold, alone)
+        why = 'an ONNX file holds no person check' if self.engine.net is None else 'no identity network is given'
+        unchecked = f'whether the references show the same person was not checked: {why} (--identity_weights)'
+        return [
+            PreparedFace(face, notes=['nobody of the references is like this face'] if people else [])
+            if person is None
+            else choose_references(face, person, similarity, threshold, settings, unchecked)
+            for face, (person, similarity) in zip(faces, matches, strict=True)
+        ]
 
     # ----------------------------------------------------------------- restoring
-    def restore(self, plans: Sequence[Plan], settings: Settings) -> list[Result]:
-        """Restores planned faces as one batch."""
-        if not plans:
+    def restore(self, faces: Sequence[PreparedFace], settings: RestoreSettings) -> list[RestoredFace]:
+        """Restore prepared faces as one batch."""
+        if not faces:
             return []
         with torch.inference_mode():
-            out, aux = self.engine.run(plans, settings)
+            out, aux = self.engine.run(faces, settings)
             if aux is not None and settings.colour:
-                lq = faces(plans, out.device)
+                lq = stack_faces(faces, out.device)
                 out = keep_colour(out, lq, settings.strength * aux['alpha'].float())
-        return [self._result(plan, out, aux, i, settings) for i, plan in enumerate(plans)]
+            return [self._restored(face, out, aux, i, settings.strength) for i, face in enumerate(faces)]
 
-    def _result(self, plan: Plan, out: Tensor, aux: dict | None, i: int, settings: Settings) -> Result:
-        count = len(plan.chosen)
+    def _restored(self, face: PreparedFace, out: Tensor, aux: dict | None, i: int, strength: float) -> RestoredFace:
+        count = len(face.chosen)
         mask = attribution = np.zeros((count, self.size, self.size), np.float32)
         if aux is not None and count:
             mask = aux['mask'][i, :count, 0].float().cpu().numpy()
-            attribution = shares(aux, i, settings.strength)[:count]
-        image, before = to_image(out[i]), plan.face.crop
-        return Result(image, before, mask, attribution, plan.identity, plan.chosen, plan.dropped, plan.notes)
+            carried = aux['carried'][i : i + 1].float()
+            weight = resize_refs(aux['weight'][i : i + 1].float(), carried.shape[-2:])
+            attribution = (strength * weight * carried)[0, :count, 0].cpu().numpy()
+        return RestoredFace(**vars(face), image=to_image(out[i]), mask=mask, attribution=attribution)
 
-    def __call__(self, lq: object, refs: object = None, strength: float = 1.0, **settings: object) -> Result:
-        """Restores one aligned face.
+    def arms(
+        self,
+        face: DegradedFace,
+        people: Sequence[Person],
+        settings: RestoreSettings,
+        others: Sequence[Person] = (),
+        masks: Mapping[str, np.ndarray] | None = None,
+        alone: bool | None = None,
+    ) -> dict[str, RestoredFace]:
+        """Restore a face in the three arms of every evaluation.
+
+        Args:
+            face: the degraded face.
+            people: whose references there are.
+            settings: how faces are restored.
+            others: other people, to compare with.
+            masks: selections painted by the user for references of `people`, see `PreparedFace.with_masks`.
+            alone: as of :meth:`prepare`, for `people`.
+
+        Returns:
+            `without` references; `with` those of `people` and `wrong`, with those of `others`, where there are any.
+        """
+        without = replace(settings, strength=0.0)
+        arms = {'without': self.restore([PreparedFace(face)], without)[0]}
+        if people:
+            prepared = self.prepare([face], people, settings, alone)[0].with_masks(masks or {})
+            arms['with'] = self.restore([prepared], settings)[0]
+        if others:
+            arms['wrong'] = self.restore(self.prepare([face], others, settings, alone=True), settings)[0]
+        return arms
+
+    def __call__(self, lq: object, refs: object = None, strength: float = 1.0, **settings: object) -> RestoredFace:
+        """Restore one aligned face.
 
         Args:
             lq: FFHQ-aligned and square: a path, a Pillow image, or an array uint8 (H, H, 3) RGB.
             refs: what :meth:`people` takes; None: the backbone alone.
             strength: 0 (backbone) to 1.
-            **settings: fields of :class:`Settings`.
+            **settings: fields of :class:`RestoreSettings`.
 
         Raises:
             RefStarError: an image cannot be read or is not square, or the references are refused.
         """
-        chosen = Settings(strength=strength, **settings)
-        crop = fit(picture_of(lq, self.max_pixels), self.size, str(lq) if isinstance(lq, (str, Path)) else 'lq')
-        return self.restore(self.plan([self.face(crop)], self.people(refs), chosen), chosen)[0]
+        chosen = RestoreSettings(strength=strength, **settings)
+        faces = self.find_faces(lq, aligned=True, label=str(lq) if isinstance(lq, (str, Path)) else 'lq')
+        return self.restore(self.prepare(faces, self.people(refs), chosen), chosen)[0]

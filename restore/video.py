@@ -1,6 +1,6 @@
-"""Videos: faces are followed from frame to frame, keep their references, and what was matched is carried on.
+"""Restore videos: faces keep their references from frame to frame, and their correspondence is carried on.
 
-Frames are read and written by PyAV; the sound is copied as it is.
+PyAV reads and writes the frames; the sound is copied as it is.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,122 +11,128 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor, clamp, nn
 from tqdm import tqdm
 
 from refstar.utils.errors import RefStarError
-from refstar.utils.image_files import refuse_large
+from refstar.utils.image_files import Picture, refuse_large
 
-from .face_plan import Result
-from .face_record import face_record
-from .face_tracking import Track, Tracks
-from .photo import Layout, cut_faces, find_faces, put_back
-from .references import Person
-from .restore_settings import Settings
+from .face_tracking import FaceTracker, Track
+from .faces import Person, RestoredFace, RestoreSettings
+from .photo import PhotoSettings, put_back
+from .restore_report import face_record
 from .restorer import Restorer
 
-CARRIED = 0.6  # how much of the last frame's correspondence is kept where both agree
-AGREE = 1.5  # cells of the matching grid
-SAME = 5.0  # 8-bit steps of the degraded face, blurred, below which a place is taken to be what it was
+CARRIED = 0.6  # share of the last frame where both frames agree
+AGREE = 1.5  # cells of the matching grid: larger differences follow the new frame
+SAME = 5.0  # 8-bit steps of the blurred degraded face: smaller changes count as none
 
 
 class VideoRestorer:
-    """Restores the frames of one video, in order.
+    """Restore the frames of one video in order.
 
     Args:
         restorer: with a detector.
         people: whose references there are.
-        settings, layout: as for a photo.
-        carry: correspondence and result of a frame start from the one before.
+        settings, photo_settings: as for a photo.
+        carry: correspondence and result of a frame start from the frame before.
     """
 
     def __init__(
-        self, restorer: Restorer, people: Sequence[Person], settings: Settings, layout: Layout, carry: bool = True
+        self,
+        restorer: Restorer,
+        people: Sequence[Person],
+        settings: RestoreSettings,
+        photo_settings: PhotoSettings,
+        carry: bool = True,
     ) -> None:
-        self.restorer, self.people, self.settings, self.layout = restorer, people, settings, layout
+        self.restorer, self.people, self.settings, self.photo_settings = restorer, people, settings, photo_settings
         self.carry = carry
-        self.tracks = Tracks(people, restorer.guard)
+        self.tracker = FaceTracker(people, restorer.identity_checker)
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
-        """The next frame, uint8 (H, W, 3) RGB -> restored, (H * upscale, W * upscale, 3).
+        """Restore the next frame, uint8 (H, W, 3) RGB -> (H * upscale, W * upscale, 3).
 
         Raises:
             RefStarError: enlarged, it has more pixels than the restorer takes.
         """
-        width, height = (round(side * self.layout.upscale) for side in rgb.shape[1::-1])
+        width, height = (round(side * self.photo_settings.upscale) for side in rgb.shape[1::-1])
         refuse_large(width, height, self.restorer.max_pixels, 'a frame, enlarged')
-        tracks = [self.tracks.at(found) for found in find_faces(self.restorer, rgb, self.layout.only_center)]
-        faces, matrices = cut_faces(self.restorer, rgb, [track.found for track in tracks])
-        tracks = [self.tracks.recognise(*both) for both in zip(tracks, faces, strict=True)]
-        self._decide([track for track in tracks if not track.plan.chosen])
-        results = self._restore(tracks)
+        found = self.restorer.detect(rgb, self.photo_settings.only_center_face)
+        tracks = [self.tracker.place(face) for face in found]
+        faces = [self.restorer.cut_face(rgb, track.found) for track in tracks]
+        tracks = [self.tracker.update(*both) for both in zip(tracks, faces, strict=True)]
+        self._choose_references([track for track in tracks if not track.prepared.chosen])
+        faces = self._restore(tracks)
         if self.carry:
-            results = [calm(track, result) for track, result in zip(tracks, results, strict=True)]
-        for track, result in zip(tracks, results, strict=True):
-            track.shown = face_record(result, track.found)
-        self.tracks.next_frame()
-        return put_back(rgb, results, matrices, self.layout)[0]
+            faces = [smooth(track, face) for track, face in zip(tracks, faces, strict=True)]
+        for track, face in zip(tracks, faces, strict=True):
+            track.record = face_record(face)
+        self.tracker.next_frame()
+        return put_back(Picture(rgb), faces, self.photo_settings).picture.rgb
 
-    def _decide(self, tracks: Sequence[Track]) -> None:
-        """Chooses references for faces that have none yet; nobody else's who is in the frame already."""
-        seen = self.tracks.in_frame()
-        taken = {track.plan.identity.person for track in seen if track.plan.chosen}
+    def _choose_references(self, tracks: Sequence[Track]) -> None:
+        """Choose references for faces without any; a person who is in the frame already is not taken twice."""
+        present = self.tracker.in_frame()
+        taken = {track.prepared.identity.person for track in present if track.prepared.chosen}
         left = [person for person in self.people if person.name not in taken]
-        plans = self.restorer.plan([track.plan.face for track in tracks], left, self.settings, len(seen) == 1)
-        for track, plan in zip(tracks, plans, strict=True):
-            track.plan = plan
+        faces = [track.prepared.face for track in tracks]
+        prepared = self.restorer.prepare(faces, left, self.settings, alone=len(present) == 1)
+        for track, face in zip(tracks, prepared, strict=True):
+            track.prepared = face
 
-    def _restore(self, tracks: Sequence[Track]) -> list[Result]:
-        results, batch = [], self.layout.batch
-        for start in range(0, len(tracks), batch):
-            part = tracks[start : start + batch]
-            with carried(self.restorer.net, part) if self.carry else nullcontext():
-                results += self.restorer.restore([track.plan for track in part], self.settings)
-        return results
+    def _restore(self, tracks: Sequence[Track]) -> list[RestoredFace]:
+        faces, size = [], self.photo_settings.batch_size
+        for batch in (tracks[start : start + size] for start in range(0, len(tracks), size)):
+            with carry_correspondence(self.restorer.net, batch) if self.carry else nullcontext():
+                faces += self.restorer.restore([track.prepared for track in batch], self.settings)
+        return faces
 
     def record(self) -> list[dict[str, Any]]:
-        """Of every face, as it was last seen, and in how many frames it was."""
-        return [{'track': t.number, 'frames': t.frames, 'last_frame': t.seen, **t.shown} for t in self.tracks.all]
+        """Describe every face as it was last seen, and in how many frames it was."""
+        return [{'track': t.number, 'frames': t.frames, 'last_frame': t.seen, **t.record} for t in self.tracker.tracks]
 
 
-def calm(track: Track, result: Result) -> Result:
-    """The result pulled towards that of the frame before where the degraded face, but for its noise, did not change."""
-    before, image = result.before.astype(np.float32), result.image.astype(np.float32)
+def smooth(track: Track, face: RestoredFace) -> RestoredFace:
+    """Pull a result towards that of the frame before where the degraded face, but for its noise, did not change."""
+    before, image = face.before.astype(np.float32), face.image.astype(np.float32)
     if track.image is not None:
         cell = len(image) // 16 + 1
         change = np.abs(cv2.blur(cv2.blur(before - track.before, (cell, cell)), (cell, cell))).max(2, keepdims=True)
         image += CARRIED * np.clip(2 - change / SAME, 0, 1) * (track.image - image)
     track.before, track.image = before, image
-    return replace(result, image=np.rint(image).astype(np.uint8))
+    return replace(face, image=np.rint(image).astype(np.uint8))
 
 
 @contextmanager
-def carried(net: nn.Module, tracks: Sequence[Track]) -> Iterator[None]:
-    """While open, the network's correspondence of each face is pulled towards that of the frame before, where both
-    nearly agree; crops are aligned, so their pixels correspond. What changed, follows at once."""
+def carry_correspondence(net: nn.Module, tracks: Sequence[Track]) -> Iterator[None]:
+    """While open, pull the network's correspondence of each face towards that of the frame before.
+
+    It is pulled where both nearly agree: crops are aligned, so their pixels correspond. Changes follow at once.
+    """
     original = net.refsel.predict
 
-    def compare(lq: Tensor, ref: list[Tensor]) -> tuple[Tensor, Any]:
+    def predict(lq: Tensor, ref: list[Tensor]) -> tuple[Tensor, Any]:
         logits, match = original(lq, ref)
-        for i, track in enumerate(
-            tracks if len(lq) == len(tracks) else ()
-        ):  # else it is one face's mask that is edited
-            count = len(track.plan.chosen)
+        if len(lq) != len(tracks):  # the mask of one face is edited
+            return logits, match
+        for i, track in enumerate(tracks):
+            count = len(track.prepared.chosen)
             if not count:
                 continue
             flow, logit = match.flow[i, :count], logits[i, :count]
             if track.flow is not None and track.flow.shape == flow.shape:
                 cells = (flow - track.flow).norm(dim=1, keepdim=True) * (flow.shape[-1] / 2)
-                keep = CARRIED * torch.clamp(2 - cells / AGREE, 0, 1)
+                keep = CARRIED * clamp(2 - cells / AGREE, 0, 1)
                 flow = flow + keep * (track.flow - flow)
-                keep = torch.nn.functional.interpolate(keep, logit.shape[-2:], mode='bilinear', align_corners=False)
+                keep = F.interpolate(keep, logit.shape[-2:], mode='bilinear', align_corners=False)
                 logit = logit + keep * (track.logits - logit)
                 match.flows[-1][i, :count], logits[i, :count] = flow, logit
             track.flow, track.logits = flow.clone(), logit.clone()
         return logits, match
 
-    net.refsel.predict = compare
+    net.refsel.predict = predict
     try:
         yield
     finally:
@@ -134,8 +140,8 @@ def carried(net: nn.Module, tracks: Sequence[Track]) -> Iterator[None]:
 
 
 # ------------------------------------------------------------------ files
-def require_av() -> Any:
-    """The package av (PyAV).
+def import_av() -> Any:
+    """Import PyAV.
 
     Raises:
         RefStarError: it is not installed.
@@ -148,7 +154,7 @@ def require_av() -> Any:
 
 
 def restore_video(path: Path, output: Path, restore: Callable[[np.ndarray], np.ndarray], max_pixels: int) -> int:
-    """Restores the frames of a video file one by one; its sound is copied. Written whole or not at all.
+    """Restore a video file frame by frame and copy its sound. It is written whole or not at all.
 
     Args:
         path: the video.
@@ -157,12 +163,12 @@ def restore_video(path: Path, output: Path, restore: Callable[[np.ndarray], np.n
         max_pixels: of a frame.
 
     Returns:
-        How many frames there were.
+        The number of frames.
 
     Raises:
         RefStarError: PyAV is missing, or the file is no complete video.
     """
-    av = require_av()
+    av = import_av()
     part = output.with_name(f'.{output.stem}.part{output.suffix}')
     count = 0
     try:
@@ -174,21 +180,19 @@ def restore_video(path: Path, output: Path, restore: Callable[[np.ndarray], np.n
             refuse_large(video.codec_context.width, video.codec_context.height, max_pixels, str(path))
             sounds = {s.index: target.add_stream_from_template(s) for s in source.streams.audio}
             writer = None
-            streams = [video, *source.streams.audio]
             with tqdm(total=video.frames or None, desc=path.name, unit='frame', disable=None, leave=False) as bar:
-                for packet in source.demux(streams):
+                for packet in source.demux([video, *source.streams.audio]):
                     if packet.stream.index in sounds:
                         if packet.dts is not None:
                             packet.stream = sounds[packet.stream.index]
                             target.mux(packet)
                         continue
                     for frame in packet.decode():
-                        img = even(restore(upright(frame.to_ndarray(format='rgb24'), frame.rotation)))
-                        if writer is None:
-                            writer = _writer(av, target, video, img)
-                        made = av.VideoFrame.from_ndarray(img, format='rgb24')
-                        made.pts, made.time_base = frame.pts, frame.time_base
-                        target.mux(writer.encode(made))
+                        img = pad_to_even(restore(upright(frame.to_ndarray(format='rgb24'), frame.rotation)))
+                        writer = writer or _add_stream(av, target, video, img)
+                        restored = av.VideoFrame.from_ndarray(img, format='rgb24')
+                        restored.pts, restored.time_base = frame.pts, frame.time_base
+                        target.mux(writer.encode(restored))
                         count += 1
                         bar.update()
             if writer is None:
@@ -203,18 +207,18 @@ def restore_video(path: Path, output: Path, restore: Callable[[np.ndarray], np.n
 
 
 def upright(img: np.ndarray, degrees: float) -> np.ndarray:
-    """A frame as a player shows it: telephones store portrait films lying, with the angle (counterclockwise) beside."""
+    """Rotate a frame (counterclockwise) as a player shows it: phones store portrait videos in landscape format."""
     return np.ascontiguousarray(np.rot90(img, round(degrees / 90) % 4))
 
 
-def even(img: np.ndarray) -> np.ndarray:
-    """A frame whose sides are even, as the codec wants them: an odd one is doubled at the edge."""
+def pad_to_even(img: np.ndarray) -> np.ndarray:
+    """Repeat the last row or column of a frame with odd sides: the codec needs even ones."""
     odd = [(0, side % 2) for side in img.shape[:2]]
     return np.ascontiguousarray(np.pad(img, [*odd, (0, 0)], mode='edge')) if any(o[1] for o in odd) else img
 
 
-def _writer(av: Any, target: Any, video: Any, img: np.ndarray) -> Any:
-    """The stream that frames like `img` are written to."""
+def _add_stream(av: Any, target: Any, video: Any, img: np.ndarray) -> Any:
+    """Add the stream that frames like `img` are written to."""
     codec = 'libx264' if 'libx264' in av.codecs_available else 'mpeg4'
     writer = target.add_stream(codec, rate=video.average_rate or 25)
     writer.height, writer.width = img.shape[:2]

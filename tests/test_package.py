@@ -27,8 +27,8 @@ def test_import_is_light_and_touches_no_heavy_library(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('program', ['basicsr', 'refstar'])
 def test_help_imports_no_torch(program: str, tmp_path: Path) -> None:
-    module = {'basicsr': 'basicsr_cli', 'refstar': 'cli'}[program]
-    code = f"import sys; from refstar.tools.{module} import main; main(['--help']); assert 'torch' not in sys.modules"
+    entry = {'basicsr': 'basicsr', 'refstar': 'main'}[program]
+    code = f"import sys; from refstar.tools.cli import {entry}; {entry}(['--help']); assert 'torch' not in sys.modules"
     out = runs.succeeded(runs.python('-c', code, cwd=tmp_path))
     assert f'usage: {program} <command>' in out and '  train  ' in out
 

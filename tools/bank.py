@@ -1,4 +1,4 @@
-"""`refstar bank`: a person's good photos, ready for a network, in one file that `refstar restore -r` takes."""
+"""`refstar bank build`: encode a person's good photos into one file that `refstar restore -r` takes."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from .restore import network_arguments, open_restorer
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Describe the command line."""
     p = argparse.ArgumentParser('refstar bank', description=__doc__)
     commands = p.add_subparsers(dest='command', required=True, metavar='COMMAND')
     build = commands.add_parser('build', help='encode the photos of one person')
@@ -24,29 +24,29 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command; return the exit code."""
     args = parser().parse_args(sys.argv[1:] if argv is None else argv)
     return run_command(lambda: build(args))
 
 
 def build(args: argparse.Namespace) -> None:
-    """`refstar bank build`.
+    """Encode photos of one person.
 
     Raises:
         RefStarError: wrong input, no usable reference, or photos of several people.
     """
-    from refstar.restore.bank_file import MOST_REFERENCES, write_bank
-    from refstar.restore.input_files import photos_of_one
-    from refstar.restore.references import BANK_SUFFIX, most_telling
+    from refstar.restore.bank_file import MAX_REFERENCES, write_bank
+    from refstar.restore.input_files import BANK_SUFFIX, photos_of_one
+    from refstar.restore.references import most_diverse
 
     if args.output.suffix != BANK_SUFFIX:
         raise RefStarError(f'{args.output}: the name of a reference bank ends with {BANK_SUFFIX}')
-    if not 1 <= args.num_refs <= MOST_REFERENCES:
-        raise RefStarError(f'--num_refs must be 1 to {MOST_REFERENCES}, got {args.num_refs}')
+    if not 1 <= args.num_refs <= MAX_REFERENCES:
+        raise RefStarError(f'--num_refs must be 1 to {MAX_REFERENCES}, got {args.num_refs}')
     photos = photos_of_one(args.photos)
     restorer = open_restorer(args)
     person = restorer.reader.read(photos, args.person or args.output.stem, one_person=True)[0]
-    person = most_telling(person, args.num_refs)
+    person = most_diverse(person, args.num_refs)
     for name, why in person.dropped.items():
         print(f'left out: {name}: {why}')
     write_bank(args.output, person, restorer.net, restorer.device)

@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument('--fid_ref', type=Path, metavar='DIR', help='photos that FID compares with (default: --gt)')
     how.add_argument('--crop_border', type=int, metavar='N', help='for PSNR, SSIM, NIQE (default: 0)')
     how.add_argument('--down', type=float, help='strongest down-sampling factor, for detail (default: side / 16)')
-    how.add_argument('--device', help='default: cuda where there is one')
+    how.add_argument('--device', help='cpu, cuda, cuda:1 ... or mps (default: cuda where there is one)')
     how.add_argument('--resamples', type=int, default=10_000, metavar='N', help='of the bootstrap (default: 10000)')
     how.add_argument('--seed', type=int, default=0, metavar='N', help='of the bootstrap (default: 0)')
     text = 'default: results/evaluate'
@@ -146,13 +146,12 @@ def methods(given: list[str]) -> dict[str, Path]:
 
 def settings(args: argparse.Namespace, named: dict[str, Any]) -> Any:
     """Return the settings of the measures: the flags, else what an option file names."""
-    import torch
-
     from refstar.evaluation.measures import MeasureSettings
+    from refstar.utils.device import choose_device
 
     given = {f.name: getattr(args, f.name, None) for f in fields(MeasureSettings)}
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    return MeasureSettings(**{'device': device, **named, **{k: v for k, v in given.items() if v is not None}})
+    given |= {'device': choose_device(args.device or named.get('device'))}
+    return MeasureSettings(**{**named, **{k: v for k, v in given.items() if v is not None}})
 
 
 def score(args: argparse.Namespace, testset: Any, folders: dict[str, Path], out: Path, named: dict[str, Any]) -> None:

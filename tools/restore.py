@@ -8,16 +8,17 @@ Exit code: 0 everything was restored; 1 some photos failed, the others are done;
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
-from refstar.utils.errors import RefStarError
-from refstar.utils.shipped_network import ABOUT, SHIPPED
+from refstar.utils.released_weights import ABOUT_SHIPPED, SHIPPED
 
 from .cli_common import run_command
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Describe the command line; most destinations are fields of the settings in `refstar.restore`."""
     p = argparse.ArgumentParser(
         'refstar restore', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -36,8 +37,8 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument('--use', type=names, default=(), metavar='A,B', help='parts to take from references: eyes,skin')
     how.add_argument('--keep', type=names, default=(), metavar='A,B', help='parts to take from none: mouth,glasses')
     how.add_argument('--mask_threshold', type=float, metavar='T', help='make the selection 0 or 1 at T')
-    how.add_argument('--ref_mask_dir', type=Path, metavar='DIR', help='masks by hand, named as --save_mask writes them')
-    how.add_argument('--no_colour', action='store_true', help='let references change the colours of the photo')
+    how.add_argument('--ref_mask_dir', type=Path, metavar='DIR', help='edited masks, named as --save_mask writes them')
+    how.add_argument('--no_colour', dest='colour', action='store_false', help='let references change the colours')
 
     photo = p.add_argument_group('whole photos and videos')
     photo.add_argument('--aligned', action='store_true', help='inputs are FFHQ-aligned faces: nothing is detected')
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     photo.add_argument('--bg_upsampler', choices=('none', 'realesrgan'), default='none')
     photo.add_argument('--bg_weights', metavar='FILE', help='of Real-ESRGAN; nothing is downloaded')
     photo.add_argument('--tile', '--bg_tile', type=int, default=400, metavar='N', help='of the background; 0: no tiles')
-    photo.add_argument('--no_carry', action='store_true', help='videos: match every frame anew (more flicker)')
+    photo.add_argument('--no_carry', dest='carry', action='store_false', help='videos: match every frame anew')
     photo.add_argument('--max_pixels', type=int, metavar='N', help='larger pictures are refused (default: 100 million)')
 
     out = p.add_argument_group('output')
@@ -60,81 +61,87 @@ def parser() -> argparse.ArgumentParser:
 
 
 def network_arguments(p: argparse.ArgumentParser) -> None:
-    """What `restore`, `bank` and `app` need to open a network."""
+    """Add what `restore`, `bank` and `app` need to open a network."""
     net = p.add_argument_group('networks; each is a file, or (but -n) a name of `refstar weights list`')
-    net.add_argument(
-        '-n',
-        '--network',
-        metavar='FILE',
-        default=SHIPPED,
-        help='trained RefSTAR: .safetensors, .pth or .onnx (default: a small one)',
-    )
+    network = 'trained RefSTAR: .safetensors, .pth or .onnx (default: a small one)'
+    net.add_argument('-n', '--network', metavar='FILE', default=SHIPPED, help=network)
     net.add_argument('--backend', choices=('torch', 'onnx'), help="what computes (default: by the file's name)")
     net.add_argument('--options', metavar='X.yml', help='option file of a .pth that does not say what it is')
     net.add_argument('--detector', metavar='FILE', help="face detector: facexlib's RetinaFace .pth, or YuNet .onnx")
     net.add_argument('--identity_network', default='mobilefacenet', metavar='NAME', help='default: mobilefacenet')
     net.add_argument('--identity_weights', metavar='FILE', help='of the network that checks who references show')
     net.add_argument('--identity_threshold', type=float, metavar='COS', help='least similarity of the same person')
-    net.add_argument('--device', help='cpu, cuda, cuda:1 ... (default: cuda where there is one)')
+    net.add_argument('--device', help='cpu, cuda, cuda:1 ... or mps (default: cuda where there is one)')
     precision = net.add_mutually_exclusive_group()
     precision.add_argument('--fp16', dest='precision', action='store_const', const='fp16', default='fp32')
     precision.add_argument('--bf16', dest='precision', action='store_const', const='bf16')
 
 
 def names(text: str) -> tuple[str, ...]:
-    """`a,b` -> (a, b)."""
+    """Split `a,b` into (a, b)."""
     return tuple(part.strip() for part in text.split(',') if part.strip())
 
 
-def located(weights: str | None) -> str | None:
-    """A file as it is; a name of `refstar weights list`: its file, fetched if it is not there yet."""
-    from refstar.utils.released_weights import RELEASED
-    from refstar.utils.weight_store import WeightStore
-
-    return str(WeightStore().resolve(weights)) if weights in RELEASED else weights
+def settings_from(kind: type, args: argparse.Namespace, **given: Any) -> Any:
+    """Return a dataclass whose fields are arguments of the same name, or are given."""
+    return kind(**{f.name: getattr(args, f.name) for f in fields(kind) if hasattr(args, f.name)} | given)
 
 
-def open_restorer(args: argparse.Namespace):
-    """The restorer that the arguments of `network_arguments` describe.
+def open_restorer(args: argparse.Namespace) -> Any:
+    """Open the networks that `network_arguments` describe, as a `Restorer`.
 
     Raises:
         RefStarError: a file is missing or does not fit.
     """
-    import torch
-
     from refstar.restore.restorer import Restorer
+    from refstar.utils.device import choose_device
     from refstar.utils.image_files import MAX_PIXELS
+    from refstar.utils.released_weights import resolve
 
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if device.startswith('cuda') and not torch.cuda.is_available():
-        raise RefStarError(f'--device {device}: there is no GPU that torch can use; take cpu')
-    identity, detector = located(args.identity_weights), located(args.detector)
+    device = choose_device(args.device)
+    identity = resolve(args.identity_weights)
     if args.network is SHIPPED:
-        print(f'no --network FILE: taking {ABOUT}', file=sys.stderr, flush=True)
+        print(f'no --network FILE: taking {ABOUT_SHIPPED}', file=sys.stderr, flush=True)
     return Restorer.from_pretrained(
         args.network,
-        args.options,
-        device,
-        args.precision,
-        (args.identity_network, identity) if identity else None,
-        args.identity_threshold,
-        detector,
-        getattr(args, 'max_pixels', None) or MAX_PIXELS,
-        args.backend,
+        options=args.options,
+        device=device,
+        precision=args.precision,
+        identity=(args.identity_network, identity) if identity else None,
+        identity_threshold=args.identity_threshold,
+        detector=resolve(args.detector),
+        max_pixels=getattr(args, 'max_pixels', None) or MAX_PIXELS,
+        backend=args.backend,
     )
 
 
+def restore(args: argparse.Namespace) -> list[str]:
+    """Restore everything that the arguments name; return the errors of inputs that failed.
+
+    Raises:
+        RefStarError: wrong input; nothing was written.
+    """
+    from refstar.restore.background import RealESRGAN
+    from refstar.restore.batch import BatchRestorer, BatchSettings
+    from refstar.restore.faces import RestoreSettings
+    from refstar.restore.input_files import inputs_of
+    from refstar.restore.photo import PhotoSettings
+
+    settings, inputs = settings_from(RestoreSettings, args), inputs_of(args.input)
+    photo_settings = settings_from(PhotoSettings, args)
+    restorer = open_restorer(args)
+    if args.bg_upsampler == 'realesrgan':
+        background = RealESRGAN(args.bg_weights, str(restorer.device), args.tile, restorer.max_pixels)
+        photo_settings = settings_from(PhotoSettings, args, background=background)
+    batch = settings_from(BatchSettings, args, network=str(args.network))
+    return BatchRestorer(restorer, inputs, settings, photo_settings, batch).run()
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command; return the exit code."""
     args = parser().parse_args(sys.argv[1:] if argv is None else argv)
     failed: list[str] = []
-
-    def run() -> None:
-        from refstar.restore.batch import restore_album
-
-        failed.extend(restore_album(args, open_restorer))
-
-    return run_command(run) or (1 if failed else 0)
+    return run_command(lambda: failed.extend(restore(args))) or int(bool(failed))
 
 
 if __name__ == '__main__':

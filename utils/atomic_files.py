@@ -37,10 +37,10 @@ def write_atomically(path: Path, data: bytes) -> None:
 def publish(part: Path, path: Path) -> None:
     """Rename a finished file to `path`; a crash leaves either the old file or the new one."""
     os.replace(part, path)
-    sync_folder(path.parent)
+    _sync_folder(path.parent)
 
 
-def sync_folder(path: Path) -> None:
+def _sync_folder(path: Path) -> None:
     """Flush new and changed names of a folder to disk; Windows has no such call and needs none."""
     if not hasattr(os, 'O_DIRECTORY'):
         return
@@ -49,10 +49,3 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def stage(path: Path, data: bytes) -> Path:
-    """Write `data` to `.<name>.part` beside `path`, for `publish`."""
-    part = path.with_name(f'.{path.name}.part')
-    write_atomically(part, data)
-    return part

@@ -1,12 +1,38 @@
-"""Small tables that the host makes in every step, on their way to the device."""
+"""Devices: choose one by name, copy small tables to it."""
+
+import re
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .errors import RefStarError
+
+
+def choose_device(name: str | None = None) -> str:
+    """Check the name of a device; without a name, take `cuda` where there is one, else `cpu`.
+
+    Args:
+        name: cpu, cuda, cuda:1 ..., mps (Apple GPUs).
+
+    Raises:
+        RefStarError: another name, or torch has no such device here.
+    """
+    if not name:
+        return 'cuda' if torch.cuda.is_available() else 'cpu'
+    if not re.fullmatch(r'cpu|mps|cuda(:\d+)?', name):
+        raise RefStarError(f'--device {name}: must be cpu, cuda, cuda:1 ... or mps')
+    if name.startswith('cuda') and int(name.partition(':')[2] or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        there = f'torch finds {count} GPUs here, counted from 0' if count else 'there is no GPU that torch can use'
+        raise RefStarError(f'--device {name}: {there}; take cpu')
+    if name == 'mps' and not torch.backends.mps.is_available():
+        raise RefStarError('--device mps: torch finds no Apple GPU here; take cpu')
+    return name
+
 
 def send(table: np.ndarray, device: torch.device) -> Tensor:
-    """A tensor of these values on the device.
+    """Copy values to a device without waiting for it.
 
     `torch.tensor(..., device=...)` and `.to(device)` of ordinary memory wait until the GPU has done all that it was
     asked for so far; a copy from page-locked memory takes its place in the queue.

@@ -12,7 +12,7 @@ class RefStarError(ValueError):
 
 
 def nearest(name: object, known: Iterable[object]) -> str:
-    """Returns `; nearest: a, b`, the known names most like `name` whatever the case, or '' if none is."""
+    """Return `; nearest: a, b`, the known names most like `name` whatever the case, or '' if none is."""
     spelt = {str(candidate).lower(): str(candidate) for candidate in known}
     found = get_close_matches(str(name).lower(), spelt, 3, 0.4)
     return f'; nearest: {", ".join(spelt[match] for match in found)}' if found else ''

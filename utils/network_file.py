@@ -37,6 +37,7 @@ from .yaml_files import read_yaml_file
 VERSION = 1
 KEY = 'refstar'
 PROGRAMS = ('torchscript', 'onnx')  # identity networks whose files are programs: never embedded
+REMOVED = {'mix': 'selection'}  # options of 0.1.0 that had this value only: dropped
 INITIAL = ('decoder_load_path',)  # options that name weights to start a training from: not needed afterwards
 
 
@@ -117,7 +118,7 @@ def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         raise RefStarError(f'{path}: the options in its metadata are broken; give them (--options X.yml)') from None
     if version != VERSION:
         raise RefStarError(f'{path}: its options are of version {version}, this program reads {VERSION}: update it')
-    return options, hashes
+    return {key: value for key, value in options.items() if (key, value) not in REMOVED.items()}, hashes
 
 
 def network_block(option_file: str | Path, checkpoint: str | Path) -> dict[str, Any]:

@@ -14,18 +14,18 @@ WINDOW = 512  # items in flight for each process: results of a slow consumer mus
 
 
 def cores() -> int:
-    """How many processors this process may use."""
+    """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def parallel(function: Callable, items: Sequence, jobs: int, title: str) -> Iterator[Any]:
-    """`function(item)` for every item, in order; the bar shows only in a terminal.
+    """Call `function(item)` for every item in worker processes; yield the results in order.
 
     Args:
         function: at the top level of a module, so that other processes find it.
         items: what it is called with.
-        jobs: processes beside this one, which outlives them: a damaged lmdb can end a process.
-        title: of the progress bar.
+        jobs: number of worker processes. This process survives if one dies: a damaged lmdb can end a process.
+        title: of the progress bar, which shows only in a terminal.
 
     Raises:
         RefStarError: a process died.

@@ -1,148 +1,146 @@
-"""Released weights that people bring: where they come from, under which licence, and what their bytes must be.
+"""Released weights by name: fetched once into a cache folder, checked by sha256. The table is released_weights.yml.
 
-A sha256 stands here only if at least two independent public records of the official file agree on it (looked up in
-November 2026: package recipes, model managers, installers; of the publishers only OpenCV states one, by Git LFS). For a
-file without one see :mod:`~refstar.utils.weight_store`.
+The folder is `$REFSTAR_HOME/weights`; the default is `refstar/weights` in the user's cache folder. Nothing is fetched
+that was not asked for by name.
 """
 
+import os
+import sys
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
 
-GFPGAN = 'https://github.com/TencentARC/GFPGAN/releases/download'
-CODEFORMER = 'https://github.com/sczhou/CodeFormer/releases/download/v0.1.0'
-OPENCV_ZOO = 'https://github.com/opencv/opencv_zoo/raw/47534e27c9851bb1128ccc0102f1145e27f23f98/models'
-FACEXLIB = 'https://github.com/xinntao/facexlib/releases/download'
-S_LAB = 'S-Lab License 1.0: NON-COMMERCIAL use only, https://github.com/sczhou/CodeFormer/blob/master/LICENSE'
-FFHQ = 'trained on FFHQ, whose photos are CC BY-NC-SA 4.0'
+from .errors import RefStarError, nearest
+from .yaml_files import read_yaml_file
+
+HOME, OFFLINE, ACCEPT = 'REFSTAR_HOME', 'REFSTAR_OFFLINE', 'REFSTAR_ACCEPT_LICENCES'
+TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
+RETRIES = 2  # after a failed download
+
+SHIPPED = Path(str(files('refstar') / 'pretrained' / 'refstar_small_128.safetensors'))  # made by `make small`
+ABOUT_SHIPPED = (
+    'the small network in the package (128 px, trained on synthetic faces: to try things out, not for photos)'
+)
 
 
 @dataclass(frozen=True)
 class Released:
-    """One file.
+    """One file of the table.
 
     Attributes:
         url: where its publisher has it.
-        sha256: hexadecimal; '' where no record could be found.
         licence: in a line.
-        free: may be used commercially as far as its own licence goes; otherwise the user has to accept it first.
         use: what it is for, and the key or flag it goes to.
+        sha256: hexadecimal; None where no record was found, so that it cannot be checked.
+        commercial: may be used commercially as far as its own licence goes; otherwise the user has to accept it first.
     """
 
     url: str
-    sha256: str
     licence: str
-    free: bool
     use: str
+    sha256: str | None = None
+    commercial: bool = True
 
     @property
-    def file(self) -> str:
-        """File name."""
-        return self.url.rpartition('/')[2]
+    def path(self) -> Path:
+        """Where the file is, or would be."""
+        return folder() / self.url.rpartition('/')[2]
 
 
-_BACKBONE = 'backbone at 512 px (path: pretrain_network_backbone)'
-_STAGES = "training CodeFormer's stages"
+@cache
+def released() -> dict[str, Released]:
+    """Read the table: name -> file."""
+    table = read_yaml_file(str(files('refstar.utils') / 'released_weights.yml'))
+    return {name: Released(**entry) for name, entry in table.items()}
 
 
-def _identity(network: str) -> str:
-    return f'identity network {network} (refstar restore --identity_network {network} --identity_weights)'
+def folder() -> Path:
+    """Return the cache folder; it need not exist."""
+    if os.environ.get(HOME):
+        return Path(os.environ[HOME]).expanduser() / 'weights'
+    import pooch
+
+    return Path(pooch.os_cache('refstar')) / 'weights'
 
 
-RELEASED = {
-    'GFPGANv1.3': Released(
-        f'{GFPGAN}/v1.3.0/GFPGANv1.3.pth',
-        'c953a88f2727c85c3d9ae72e2bd4846bbaf59fe6972ad94130e23e7017524a70',
-        f'Apache-2.0 (TencentARC); {FFHQ}',
-        True,
-        f'{_BACKBONE}, GFPGANv1Clean',
-    ),
-    'GFPGANv1.4': Released(
-        f'{GFPGAN}/v1.3.0/GFPGANv1.4.pth',
-        'e2cd4703ab14f4d01fd1383a8a8b266f9a5833dacee8e6a79d3bf21a1b6be5ad',
-        f'Apache-2.0 (TencentARC); {FFHQ}',
-        True,
-        f'{_BACKBONE}, GFPGANv1Clean',
-    ),
-    'RestoreFormer': Released(
-        f'{GFPGAN}/v1.3.4/RestoreFormer.pth',
-        '07404d446d62ca3d5ed38b1de09a947a1e77d46dbccec961a74d713a8f24ace0',
-        f'Apache-2.0 (wzhouxiff, TencentARC); {FFHQ}',
-        True,
-        f'{_BACKBONE}, RestoreFormer',
-    ),
-    'CodeFormer': Released(
-        f'{CODEFORMER}/codeformer.pth',
-        '1009e537e0c2a07d4cabce6355f53cb66767cd4b4297ec7a4a64ca4b8a5684b7',
-        S_LAB,
-        False,
-        f'{_BACKBONE}, CodeFormer',
-    ),
-    'CodeFormer_vqgan': Released(
-        f'{CODEFORMER}/vqgan_code1024.pth', '', S_LAB, False, f'{_STAGES} 2 and 3 (path: pretrain_network_vqgan)'
-    ),
-    'CodeFormer_discriminator': Released(
-        f'{CODEFORMER}/vqgan_discriminator.pth', '', S_LAB, False, f'{_STAGES} 3 (path: pretrain_network_d)'
-    ),
-    'yunet': Released(
-        f'{OPENCV_ZOO}/face_detection_yunet/face_detection_yunet_2023mar.onnx',
-        '8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4',
-        'MIT (Shiqi Yu, OpenCV Zoo); trained on WIDER FACE',
-        True,
-        'face detector, smallest (refstar restore --detector)',
-    ),
-    'retinaface_resnet50': Released(
-        f'{FACEXLIB}/v0.1.0/detection_Resnet50_Final.pth',
-        '6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d',
-        'MIT (facexlib; biubug6); trained on WIDER FACE',
-        True,
-        'face detector (refstar restore --detector)',
-    ),
-    'retinaface_mobilenet': Released(
-        f'{FACEXLIB}/v0.1.0/detection_mobilenet0.25_Final.pth',
-        '2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220',
-        'MIT (facexlib; biubug6); trained on WIDER FACE',
-        True,
-        'face detector, small (refstar restore --detector)',
-    ),
-    'parsenet': Released(
-        f'{FACEXLIB}/v0.2.2/parsing_parsenet.pth',
-        '3d558d8d0e42c20224f13cf5a29c79eba2d59913419f945545d8cf7b72920de2',
-        'MIT (facexlib)',
-        True,
-        'face parsing (refstar evaluate --parsing_weights)',
-    ),
-    'bisenet': Released(
-        f'{FACEXLIB}/v0.2.0/parsing_bisenet.pth',
-        '468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567',
-        'MIT (zllrunning, facexlib); trained on CelebAMask-HQ (non-commercial research)',
-        True,
-        'face parsing (refstar evaluate --parsing_weights)',
-    ),
-    'landmarks_wflw': Released(
-        f'{FACEXLIB}/v0.1.0/alignment_WFLW_4HG.pth',
-        'bbfd137307a4c7debd5c283b9b0ce539466cee417ac0a155e184d857f9f2899c',
-        'MIT (facexlib); trained on WFLW',
-        True,
-        'landmarks (refstar evaluate --landmark_weights)',
-    ),
-    'mobilefacenet': Released(
-        'https://github.com/foamliu/MobileFaceNet/releases/download/v1.0/mobilefacenet.pt',
-        '90a00ba1d8b0b688af3deb731ed53dca582e6106805d1bc3cfdef55f570493f4',
-        'Apache-2.0 (foamliu); trained on MS-Celeb-1M, which was withdrawn',
-        True,
-        _identity('mobilefacenet'),
-    ),
-    'arcface_irse50': Released(
-        f'{FACEXLIB}/v0.1.0/recognition_arcface_ir_se50.pth',
-        'a035c768259b98ab1ce0e646312f48b9e1e218197a0f80ac6765e88f8b6ddf28',
-        'MIT (TreB1eN, facexlib); trained on MS-Celeb-1M, which was withdrawn',
-        True,
-        _identity('irse50'),
-    ),
-    'arcface_resnet18': Released(
-        f'{GFPGAN}/v0.1.0/arcface_resnet18.pth',
-        '',
-        'Apache-2.0 (TencentARC)',
-        True,
-        _identity('arcface_resnet18'),
-    ),
-}
+def find(name: str) -> Released:
+    """Return the row of a name; RefStarError for an unknown one."""
+    if name not in released():
+        raise RefStarError(f'no weights are called {name!r}{nearest(name, released())}; see `refstar weights list`')
+    return released()[name]
+
+
+def resolve(name_or_path: str | None) -> str | None:
+    """Return a path as it is; for a name of the table its file, fetched if it is not there yet."""
+    known = name_or_path in released() and not Path(name_or_path).is_file()
+    return str(get(name_or_path)) if known else name_or_path
+
+
+def get(name: str, offline: bool = False, accept: Collection[str] = ()) -> Path:
+    """Return the file of a name, fetched if it is not there yet.
+
+    Args:
+        name: of the table.
+        offline: never use the network; so does `REFSTAR_OFFLINE=1`.
+        accept: names whose non-commercial licence the user accepts, or 'all'; further ones in
+            `REFSTAR_ACCEPT_LICENCES`, separated by commas.
+
+    Raises:
+        RefStarError: unknown name, offline and not there, licence not accepted, the download failed, or the sha256 is
+            another. A failed or wrong download leaves no file.
+    """
+    from filelock import FileLock
+
+    entry, path = find(name), find(name).path
+    if not path.is_file():
+        _check_licence(name, entry, {*accept, *os.environ.get(ACCEPT, '').replace(' ', '').split(',')})
+        if offline or os.environ.get(OFFLINE, '0') not in ('', '0'):
+            raise RefStarError(f'{name}: {path} is not there, and offline; fetch {entry.url} and put it there')
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_name(f'.{path.name}.lock')):
+                if not path.is_file():  # another process may have fetched it
+                    _fetch(name, entry)
+        except OSError as error:
+            raise RefStarError(f'{name}: cannot write {path}: {error}') from error
+    if entry.sha256 and (found := _sha256(path)) != entry.sha256:
+        raise RefStarError(f'{path}: sha256 is {found}, not {entry.sha256}: broken or another file; delete it')
+    return path
+
+
+def _check_licence(name: str, entry: Released, accepted: Collection[str]) -> None:
+    if not entry.commercial and not {name, 'all'} & set(accepted):
+        raise RefStarError(
+            f'{name}: {entry.licence}. If you may and do accept it: `refstar weights get {name} --accept_licence`, '
+            f'or {ACCEPT}={name}'
+        )
+
+
+def _fetch(name: str, entry: Released) -> None:
+    """Download to a temporary file, check it, rename it."""
+    import pooch
+    from requests.exceptions import RequestException
+
+    path = entry.path
+    print(f'{name}: licence {entry.licence}', file=sys.stderr, flush=True)  # `weights get` prints paths to stdout
+    hashes, urls = {path.name: entry.sha256}, {path.name: entry.url}
+    source = pooch.create(path.parent, '', registry=hashes, urls=urls, retry_if_failed=RETRIES)
+    pooch.get_logger().setLevel('WARNING')
+    try:
+        source.fetch(path.name, downloader=pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT))
+    except RequestException as error:
+        reason = getattr(error.args[0], 'reason', error) if error.args else type(error).__name__
+        reason = str(reason).rpartition(': ')[2]
+        raise RefStarError(f'{name}: cannot fetch {entry.url} ({reason}); fetch it and put it at {path}') from error
+    except ValueError as error:  # pooch's, of the hash
+        raise RefStarError(f'{name}: {entry.url} is not the file of sha256 {entry.sha256}: refused') from error
+    if not entry.sha256:
+        print(f'{name}: no sha256 of it is known, so it was not checked; it is {_sha256(path)}', file=sys.stderr)
+
+
+def _sha256(path: Path) -> str:
+    from .checkpoint import sha256  # imports torch, which `refstar weights list` does not need
+
+    return sha256(path)

@@ -132,3 +132,13 @@ def bare(net: RefSTAR, lq: torch.Tensor) -> torch.Tensor:
     torch.manual_seed(0)
     with torch.no_grad():
         return image(net.backbone(lq))
+
+
+def originals() -> dict[str, type]:
+    """The classes of the backbones as their own packages have them."""
+    from basicsr.archs import rrdbnet_arch, swinir_arch
+    from codeformer.basicsr.archs import codeformer_arch
+    from gfpgan.archs import gfpgan_bilinear_arch, gfpganv1_clean_arch, restoreformer_arch
+
+    homes = (rrdbnet_arch, swinir_arch, codeformer_arch, gfpgan_bilinear_arch, gfpganv1_clean_arch, restoreformer_arch)
+    return {name: next(vars(home)[name] for home in homes if name in vars(home)) for name in BACKBONES}

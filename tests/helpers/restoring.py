@@ -1,4 +1,4 @@
-"""What the tests of `refstar restore` share: a tiny network in a file, pictures, a detector, a guard, no weights."""
+"""Helpers of the tests of `refstar restore`: a tiny network, pictures, a detector, an identity checker."""
 
 from pathlib import Path
 
@@ -7,9 +7,8 @@ import torch
 from basicsr.archs import build_network
 from PIL import Image
 
-from refstar.restore.alignment import template
-from refstar.restore.detection import FoundFace
-from refstar.restore.identity_check import Guard
+from refstar.restore.alignment import FoundFace, template
+from refstar.restore.identity_check import IdentityChecker
 from refstar.utils.network_file import save_network
 
 SIZE = 32
@@ -42,7 +41,7 @@ def network_file(folder: Path, seed: int = 0) -> Path:
 
 
 def picture(seed: int, height: int = SIZE, width: int = SIZE, hue: int | None = None) -> np.ndarray:
-    """Random blocks, uint8 (height, width, 3); with a hue one channel stands out: the person, for `HueGuard`."""
+    """Random blocks, uint8 (height, width, 3); with a hue one channel stands out: the person, for `hue_checker`."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(60, 140, (-(-height // 4), -(-width // 4), 3)).astype(np.uint8)
     img = np.kron(blocks, np.ones((4, 4, 1), np.uint8))[:height, :width]
@@ -73,11 +72,11 @@ class Detector:
         return sorted(self.faces.get(rgb.shape[1], []), key=lambda face: -face.area)
 
 
-def hue_guard(threshold: float = 0.5) -> Guard:
+def hue_checker(threshold: float = 0.5) -> IdentityChecker:
     """Takes faces of one dominant channel for one person."""
 
     def embed(x: torch.Tensor) -> torch.Tensor:
         mean = x.mean((2, 3))
         return torch.nn.functional.normalize(mean - mean.mean(1, keepdim=True), dim=1)
 
-    return Guard('hue', '0' * 64, embed, embed, threshold, threshold)
+    return IdentityChecker('hue', '0' * 64, embed, embed, threshold, threshold)

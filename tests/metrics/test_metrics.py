@@ -6,7 +6,7 @@ import pytest
 import torch
 from basicsr.metrics import calculate_metric
 
-from refstar.metrics.detail_metric import calculate_detail, detail, high_pass
+from refstar.metrics.detail_metric import calculate_detail, high_pass
 from refstar.metrics.identity_metric import calculate_id_gt, calculate_id_ref
 from refstar.metrics.lpips_metric import calculate_lpips, lpips_network
 from refstar.metrics.selection_metric import calculate_flow_error, calculate_mask_iou
@@ -40,11 +40,11 @@ def test_high_pass_halves_the_nyquist_frequency():
 def test_detail_is_what_a_shrunk_photo_has_lost(photo):
     assert calculate_detail(photo, photo, down=8) == pytest.approx(1)
     assert calculate_detail(shrink(photo, 8), photo, down=8) < 0.35
-    stranger = np.roll(photo, 37, axis=1)
-    assert abs(calculate_detail(stranger, photo, down=8)) < 0.15
+    other = np.roll(photo, 37, axis=1)
+    assert abs(calculate_detail(other, photo, down=8)) < 0.15
 
 
-def test_detail_ignores_colour_and_contrast_where_psnr_does_not(photo):
+def test_detail_ignores_colour_and_contrast(photo):
     tinted = (photo * np.array([0.5, 0.6, 0.55])).astype(np.uint8)
     assert calculate_detail(tinted, photo, down=8) > 0.98
     inverted = 255 - photo
@@ -65,17 +65,6 @@ def test_detail_where_there_is_none_is_defined(photo):
     assert calculate_detail(photo, grey, down=8) == 0
     assert calculate_detail(grey, photo, down=8) == 0
     assert np.isnan(calculate_detail(photo, photo, down=8, mask=np.zeros((96, 96))))
-
-
-def test_detail_batch_equals_singles(photo):
-    other = np.roll(photo, 1, axis=0)
-    x, y = (torch.from_numpy(np.stack(v)[..., ::-1].copy()).permute(0, 3, 1, 2) / 127.5 - 1
-            for v in ([photo, other], [other, other]))  # fmt: skip
-    mask = torch.zeros(2, 1, 96, 96)
-    mask[..., 10:70] = 1
-    values = detail(x, y, 8, mask)
-    want = [calculate_detail(a, other, 8, mask[0, 0].numpy()) for a in (photo, other)]
-    torch.testing.assert_close(values, torch.tensor(want, dtype=torch.float64), rtol=1e-5, atol=1e-6)
 
 
 def test_detail_crops_image_and_mask_alike(photo):
@@ -111,7 +100,7 @@ def test_flow_error_is_in_pixels():
 
 def test_mask_iou():
     a, b = np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8)
-    assert calculate_mask_iou(a, b) == 1  # nothing selected of a stranger is right
+    assert calculate_mask_iou(a, b) == 1  # nothing selected of another person is right
     a[:2], b[1:3] = 255, 255
     assert calculate_mask_iou(a, b) == pytest.approx(1 / 3)
     assert calculate_mask_iou(a / 255, b / 255) == pytest.approx(1 / 3)

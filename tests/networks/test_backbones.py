@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import runs
-from test_refstar import originals
+from helpers.networks import image, images, make, originals, run
 
 from refstar import RefSTAR, RefStarError
 from refstar.trainer.option_file import load_options
@@ -34,7 +34,7 @@ def made(name: str) -> RefSTAR:
 
 
 @pytest.mark.parametrize('name', RELEASED)
-def test_state_dict_of_the_released_size_is_that_of_the_original_class(name):
+def test_state_dict_of_released_size_is_the_original(name):
     arguments = {key: value for key, value in RELEASED[name].items() if key != 'type'}
     with torch.device('meta'):
         state = originals()[name](**arguments).state_dict()
@@ -44,7 +44,7 @@ def test_state_dict_of_the_released_size_is_that_of_the_original_class(name):
     assert list(net.taps.values()) == [64, 128, 256]
 
 
-def test_codeformer_is_tapped_last_at_a_resolution_and_after_w():
+def test_codeformer_taps_come_after_its_fusion():
     net = made('CodeFormer')
     for tap, size in net.taps.items():
         path, _, number = tap.rpartition('.')
@@ -68,7 +68,28 @@ assert 'codeformer' in sys.modules
 
 
 def test_a_backbone_that_changes_the_size_is_refused():
-    """Tapped before it enlarges the photo: the resolution of the tap does not tell."""
+    """Tapped before it enlarges the photo: the resolution of the tap does not show it."""
     block = {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 2, 'upscale': 2}
     with pytest.raises(RefStarError, match='SRVGGNetCompact makes 64x64 pixels of a photo of 32x32'):
         RefSTAR(block, 32, taps=['body.2'])
+
+
+# ------------------------------------------------------------------ CodeFormer's fidelity weight w
+@pytest.fixture(scope='module')
+def codeformer():
+    return make('CodeFormer')
+
+
+def test_w_mixes_in_the_photo(codeformer):
+    lq, refs = images(1, seed=1), images(1, 1, seed=2)
+    out = {w: run(codeformer, lq, refs, w=w) for w in (0, 0.5, 1)}
+    assert torch.equal(out[0], run(codeformer, lq, refs))
+    assert all((out[a] - out[b]).abs().mean() > 1e-3 for a, b in ((0, 0.5), (0.5, 1)))
+
+
+@pytest.mark.parametrize('w', [0.5, 1])
+def test_strength_0_is_the_backbone_with_its_w(codeformer, w):
+    lq, refs = images(1, seed=1), images(1, 1, seed=2)
+    with torch.no_grad():
+        plain = image(codeformer.backbone(lq, w=w))
+    assert torch.equal(run(codeformer, lq, refs, strength=0.0, w=w), plain)

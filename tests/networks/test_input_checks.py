@@ -17,7 +17,9 @@ def net() -> RefSTAR:
 REFERENCES = {  # of two people, three each
     'one axis too few': ({'refs': images(2)}, 'references of shape (2, 3, 32, 32); expected (b, n, 3, 32, 32)'),
     'grey': ({'refs': images(2, 3)[:, :, :1]}, 'references of shape (2, 3, 1, 32, 32)'),
-    'none': ({'refs': images(2, 1)[:, :0]}, 'none are there (n is 0)'),
+    'none': ({'refs': images(2, 1)[:, :0]}, 'references: n is 0'),
+    'of another size': ({'refs': images(2, 3, size=64)}, 'references of 64x64 pixels; this network takes 32x32'),
+    'mask of one': ({'mask': torch.ones(2, 1, 1, SIZE, SIZE)}, 'mask of shape (2, 1, 1, 32, 32)'),
     'validity of people': ({'ref_valid': torch.ones(2, dtype=torch.bool)}, 'ref_valid of shape (2,); expected (2, 3)'),
     'validity as numbers': ({'ref_valid': torch.ones(2, 3)}, 'ref_valid of type torch.float32; expected torch.bool'),
 }
@@ -34,6 +36,9 @@ SETTINGS = {
     'chunk 0': ({'chunk': 0}, 'chunk is 0; it is how many references are encoded at a time: 1 or more'),
     'half a chunk': ({'chunk': 1.5}, 'chunk is 1.5'),
     'infinite guidance': ({'guidance_scale': float('inf')}, 'guidance_scale is inf'),
+    'photo of another size': ({'lq': images(2, size=64)}, 'photo of 64x64 pixels; this network takes 32x32'),
+    'references of other people': ({'lq': images(3)}, 'references of 2 people for 3 photos'),
+    'unknown way to combine': ({'combine': 'sum'}, "combine is 'sum'"),
     'one photo without a batch': ({'lq': images(1)[0]}, 'photos of shape (3, 32, 32)'),
 }
 

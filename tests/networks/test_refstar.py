@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from basicsr.archs import build_network
-from helpers.networks import BACKBONES, SIZE, bare, image, images, make, narrow_codeformer, run
+from helpers.networks import BACKBONES, SIZE, bare, image, images, make, narrow_codeformer, originals, run
 
 from refstar import RefSTAR, RefStarError, refstar_arch
 from refstar.reference_bank import ReferenceBank
@@ -66,7 +66,7 @@ def test_strength_of_each_photo_of_a_batch(small):
 
 
 @pytest.mark.parametrize('name', BACKBONES)
-def test_state_dict_of_the_original_class_loads_unchanged(name):
+def test_original_state_dict_loads_unchanged(name):
     net = make(name)
     with narrow_codeformer():
         original = originals()[name](**{k: v for k, v in BACKBONES[name].items() if k != 'type'}).eval()
@@ -78,15 +78,6 @@ def test_state_dict_of_the_original_class_loads_unchanged(name):
     with torch.no_grad():
         plain = image(original(lq))
     assert torch.equal(run(net, lq, images(1, 1, seed=2), strength=0.0), plain)
-
-
-def originals() -> dict[str, type]:
-    from basicsr.archs import rrdbnet_arch, swinir_arch
-    from codeformer.basicsr.archs import codeformer_arch
-    from gfpgan.archs import gfpgan_bilinear_arch, gfpganv1_clean_arch, restoreformer_arch
-
-    homes = (rrdbnet_arch, swinir_arch, codeformer_arch, gfpgan_bilinear_arch, gfpganv1_clean_arch, restoreformer_arch)
-    return {name: next(vars(home)[name] for home in homes if name in vars(home)) for name in BACKBONES}
 
 
 @pytest.mark.slow
@@ -131,15 +122,6 @@ def test_padding_in_a_batch(small):
     torch.testing.assert_close(run(small, lq[1:], refs[1:, :1]), out[1:], atol=2e-5, rtol=0)
 
 
-def test_every_valid_reference_has_influence(small):
-    lq, refs = images(1, seed=1), images(1, 2, seed=2)
-    out = run(small, lq, refs)
-    for i in range(2):
-        changed = refs.clone()
-        changed[:, i] = images(1, seed=5 + i)
-        assert (run(small, lq, changed) - out).abs().max() > 1e-3
-
-
 # ------------------------------------------------------------------ promise 3: nothing outside a given mask
 def test_outside_of_a_given_mask_has_no_influence(net):
     lq, refs, others = images(1, seed=1), images(1, 2, seed=2), images(1, 2, seed=3)
@@ -160,16 +142,6 @@ def test_bank_gives_what_references_give(small, tmp_path):
     torch.testing.assert_close(run(small, lq, bank=bank), out, atol=1e-6, rtol=0)
     bank.save(tmp_path / 'person.bank')
     assert torch.equal(run(small, lq, bank=ReferenceBank.load(tmp_path / 'person.bank')), run(small, lq, bank=bank))
-
-
-def test_bank_keeps_the_mask(small, tmp_path):
-    lq, refs, mask = images(1, seed=1), images(1, 1, seed=2), torch.zeros(1, 1, 1, SIZE, SIZE)
-    mask[..., :16] = 1
-    with torch.no_grad():
-        small.encode(refs, mask=mask).save(tmp_path / 'person.bank')
-    assert torch.equal(
-        run(small, lq, bank=ReferenceBank.load(tmp_path / 'person.bank')), run(small, lq, refs, mask=mask)
-    )
 
 
 def test_broken_bank_is_refused(small, tmp_path):
@@ -195,7 +167,7 @@ def test_bank_of_another_network_is_refused(small):
     run(small, lq, bank=small.encode(images(1, 1)))
 
 
-def test_bank_made_while_training_goes_by_the_weights_of_now(small):
+def test_bank_of_earlier_weights_is_refused(small):
     small.train()
     bank = small.encode(images(1, 1))
     with torch.no_grad():
@@ -253,8 +225,6 @@ def test_guidance_is_the_mean_change(small):
     with torch.no_grad():
         aux = small(lq, refs, valid, return_aux=True, combine='guidance')[1]
     assert aux['mask'].shape == (1, 3, 1, SIZE, SIZE)
-    with pytest.raises(RefStarError, match="combine is 'sum'"):
-        small(lq, refs, combine='sum')
 
 
 # ------------------------------------------------------------------ other ranges of values
@@ -328,21 +298,9 @@ def test_auxiliary_shapes(small):
 
 
 # ------------------------------------------------------------------ wrong input
-def test_sizes_are_checked(small):
-    with pytest.raises(RefStarError, match='references of 64x64 pixels; this network takes 32x32'):
-        small(images(1), images(1, 1, size=64))
-    with pytest.raises(RefStarError, match='photo of 64x64'):
-        small(images(1, size=64), images(1, 1))
-    with pytest.raises(RefStarError, match='mask of shape'):
-        small(images(1), images(1, 2), mask=torch.ones(1, 1, 1, SIZE, SIZE))
-
-
-def test_contradictory_references_are_refused(small):
-    bank = small.encode(images(1, 1))
+def test_bank_and_references_together_are_refused(small):
     with pytest.raises(RefStarError, match='not both'):
-        small(images(1), images(1, 1), bank=bank)
-    with pytest.raises(RefStarError, match='references of 2 people for 3 photos'):
-        small(images(3), images(2, 1))
+        small(images(1), images(1, 1), bank=small.encode(images(1, 1)))
 
 
 def test_a_backbone_for_another_size_is_named():

@@ -7,21 +7,20 @@ import numpy as np
 import pytest
 import torch
 from helpers.networks import make
-from helpers.restoring import SIZE, Detector, face_at, hue_guard, network, network_file, picture, save
+from helpers.restoring import SIZE, Detector, face_at, hue_checker, network, network_file, picture, save
 from PIL import Image
 
 from refstar import RefStarError
 from refstar.restore import engine
 from refstar.restore import restorer as module
-from refstar.restore.colour import blur, keep_colour
-from refstar.restore.face_attributes import traits_of, usefulness
-from refstar.restore.mask_files import mask_names
-from refstar.restore.reference_choice import rank
+from refstar.restore.engine import blur, keep_colour
+from refstar.restore.face_masks import REGIONS, allowed_area
+from refstar.restore.faces import RestoreSettings
+from refstar.restore.input_files import printable, unique
+from refstar.restore.reference_choice import measure_attributes, rank, usefulness
 from refstar.restore.references import Person, ReferenceReader
-from refstar.restore.regions import NAMES, region
-from refstar.restore.restore_settings import Settings
+from refstar.restore.restore_report import mask_names
 from refstar.restore.restorer import Restorer
-from refstar.restore.unique_names import printable, unique
 from refstar.utils.image_files import to_image, to_tensor
 
 
@@ -74,10 +73,10 @@ def test_every_form_of_a_picture(restorer, tmp_path):
 
 
 def test_faces_of_a_batch_do_not_meet(restorer):
-    settings = Settings()
+    settings = RestoreSettings()
     people = [None, [picture(1)], [picture(2), picture(3), picture(4)]]
     plans = [
-        restorer.plan([restorer.face(picture(10 + i))], restorer.people(refs), settings)[0]
+        restorer.prepare([restorer.face(picture(10 + i))], restorer.people(refs), settings)[0]
         for i, refs in enumerate(people)
     ]
     for result, plan in zip(restorer.restore(plans, settings), plans, strict=True):
@@ -98,7 +97,7 @@ def test_precisions(restorer):
 
 def test_fidelity_is_codeformers_w(restorer):
     codeformer = Restorer(make('CodeFormer'))
-    assert codeformer.engine.kwargs(Settings(fidelity=0.3)) == {'w': 0.3}
+    assert codeformer.engine.backbone_arguments(RestoreSettings(fidelity=0.3)) == {'w': 0.3}
     with pytest.raises(RefStarError, match='fidelity: RRDBNet has no such control'):
         restorer(picture(0), fidelity=0.5)
 
@@ -115,7 +114,7 @@ def test_fidelity_is_codeformers_w(restorer):
 )
 def test_settings_are_checked(settings, message):
     with pytest.raises(RefStarError, match=message):
-        Settings(**settings)
+        RestoreSettings(**settings)
 
 
 # ------------------------------------------------------------------ colour
@@ -143,7 +142,7 @@ def test_masks_are_the_users(restorer):
     plain, free = restorer(lq).image, restorer(lq, refs)
     assert (restorer(lq, refs, keep=['face', 'outside']).image == plain).all()
     part = restorer(lq, refs, use=['mouth'])
-    outside = region(['mouth'], [], None, SIZE) == 0
+    outside = allowed_area(['mouth'], [], None, SIZE) == 0
     assert (part.mask[0][outside] == 0).all() and (part.mask[0] > 0).any()
     binary = restorer(lq, refs, mask_threshold=float(np.median(free.mask))).mask
     assert set(np.unique(binary)) == {0, 1}
@@ -153,9 +152,9 @@ def test_masks_are_the_users(restorer):
 
 def test_regions_cover_the_face():
     for size in (32, 128, 512):
-        every = {name: region([name], [], None, size) for name in NAMES}
+        every = {name: allowed_area([name], [], None, size) for name in REGIONS}
         assert all(0 < part.max() <= 1 and part.min() == 0 for part in every.values())
-        assert (region(['face'], ['mouth'], None, size) * every['mouth']).max() == 0
+        assert (allowed_area(['face'], ['mouth'], None, size) * every['mouth']).max() == 0
         left, right = every['eyes'][:, : size // 2], every['eyes'][:, size // 2 :]
         assert left.sum() > 0 and right.sum() > 0
         rows = {name: (part.sum(1) @ np.arange(size)) / part.sum() for name, part in every.items()}
@@ -188,7 +187,7 @@ def test_people_are_told_apart():
     faces = {40: [face_at(2, 2, 32)], 120: [face_at(0, 0, 32), face_at(40, 0, 32), face_at(80, 0, 31)]}
     group = np.hstack([picture(5, 40, 40, 0), picture(6, 40, 40, 1), picture(7, 40, 40, 2)])
     photos = [picture(1, 40, 40, 0), picture(2, 40, 40, 0), picture(3, 40, 40, 1), group]
-    reader = ReferenceReader(SIZE, Detector(faces), hue_guard())
+    reader = ReferenceReader(SIZE, Detector(faces), hue_checker())
     people = reader.read(photos, 'album')
     assert [len(person.references) for person in people] == [3, 2, 1]
     assert people[2].references[0].name == 'album 4 (face 3 of 3)'
@@ -202,7 +201,7 @@ def test_people_are_told_apart():
 
 
 def test_a_stranger_is_warned_of_dropped_or_refused():
-    guarded = Restorer(network(), guard=hue_guard())
+    guarded = Restorer(network(), identity_checker=hue_checker())
     lq, right, wrong = picture(0, hue=0), picture(1, hue=0), picture(2, hue=1)
     plain = guarded(lq).image
     good = guarded(lq, [right])
@@ -213,10 +212,10 @@ def test_a_stranger_is_warned_of_dropped_or_refused():
     assert (
         (dropped.image == plain).all()
         and not dropped.chosen
-        and list(dropped.dropped.values()) == ['likely somebody else']
+        and list(dropped.dropped.values()) == ['likely another person']
     )
     with pytest.raises(
-        RefStarError, match=r'likely of somebody else \(similarity -?0\.\d\d, .* 0\.50 or more\); refused'
+        RefStarError, match=r'likely of another person \(similarity -?0\.\d\d, .* 0\.50 or more\); refused'
     ):
         guarded(lq, [wrong], on_wrong_identity='refuse')
     both = guarded(lq, [wrong, right])  # two people: the right one is taken
@@ -235,7 +234,7 @@ def test_a_threshold_without_anything_that_compares_is_refused(tmp_path):
 
 
 def test_the_most_useful_references_come_first():
-    look = traits_of(picture(1), None)
+    look = measure_attributes(picture(1), None)
     make_person = ReferenceReader(SIZE).read([picture(1), picture(2), picture(3)], 'x')
     order = [choice.reference.name for choice in rank(look, None, make_person[0])]
     assert order[0] == 'x 1'  # the same light
@@ -249,7 +248,7 @@ def test_pose_and_expression_are_read_from_five_points():
     turned, smiling = straight.copy(), straight.copy()
     turned[2, 0] += 6
     smiling[3, 0], smiling[4, 0] = 20, 44
-    looks = [traits_of(img, points) for points in (straight, turned, smiling)]
+    looks = [measure_attributes(img, points) for points in (straight, turned, smiling)]
     assert looks[0].yaw == pytest.approx(0) and looks[1].yaw == pytest.approx(0.25)
     assert looks[2].smile > looks[0].smile
     same, other, laugh = (usefulness(looks[0], look) for look in looks)
@@ -257,7 +256,7 @@ def test_pose_and_expression_are_read_from_five_points():
 
 
 def test_only_some_encoded_references_stay_in_memory(monkeypatch):
-    monkeypatch.setattr(engine, 'KEPT', 2)
+    monkeypatch.setattr(engine, 'MAX_ENCODED', 2)
     one = Restorer(network())
     people = one.people([picture(i) for i in range(4)])
     first = one(picture(9), people).image

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from helpers import runs
-from helpers.restoring import hue_guard, network, network_file, picture, save
+from helpers.restoring import hue_checker, network, network_file, picture, save
 
 from refstar import ReferenceBank, RefStarError
-from refstar.restore.bank_file import FORMAT, MOST_REFERENCES, write_bank
+from refstar.restore.bank_file import FORMAT, MAX_REFERENCES, write_bank
 from refstar.restore.restorer import Restorer
 from refstar.tools.cli import main
 from refstar.utils.checkpoint import load_tensors, save_tensors
@@ -17,7 +17,7 @@ from refstar.utils.checkpoint import load_tensors, save_tensors
 
 @pytest.fixture(scope='module')
 def guarded() -> Restorer:
-    return Restorer(network(), guard=hue_guard())
+    return Restorer(network(), identity_checker=hue_checker())
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_banks_that_do_not_fit_are_refused(guarded, bank, tmp_path):
     path, _ = bank
     tensors, header = load_tensors(path)
     with pytest.raises(RefStarError, match='was made by another network; make it again'):
-        Restorer(network(seed=1), guard=hue_guard()).people(path)
+        Restorer(network(seed=1), identity_checker=hue_checker()).people(path)
     with pytest.raises(RefStarError, match='no such file'):
         guarded.people(tmp_path / 'gone.refbank')
     save_tensors(tensors, header | {'refbank': 'refstar.refbank.0'}, tmp_path / 'old.refbank')
@@ -90,7 +90,7 @@ def broken(tensors: dict, header: dict):
     for name in ('person', 'name'):
         yield tensors, header | {'about': header['about'].replace(f'"{name}": ', f'"{name}": 7, "a": ', 1)}
     yield tensors, header | {'about': '{"person": "x", "references": ' + '[' * 100_000}
-    many = MOST_REFERENCES + 1
+    many = MAX_REFERENCES + 1
     stretched = {
         name: x.expand(many, *x.shape[1:]) if name == 'crops' else x[:, :1].expand(-1, many, *x.shape[2:])
         for name, x in one_reference(tensors).items()

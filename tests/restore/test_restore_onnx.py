@@ -3,12 +3,12 @@
 import cv2
 import numpy as np
 import pytest
-from helpers.restoring import SIZE, hue_guard, network, network_file, picture, save
+from helpers.restoring import SIZE, hue_checker, network, network_file, picture, save
 
 from refstar import RefStarError, Restorer
-from refstar.restore.engine import OnnxEngine
+from refstar.restore.faces import RestoreSettings
 from refstar.restore.onnx_export import export_onnx
-from refstar.restore.restore_settings import Settings
+from refstar.restore.onnx_network import OnnxEngine
 from refstar.tools.bank import main as bank
 from refstar.tools.restore import main
 
@@ -47,13 +47,16 @@ def test_same_result(pair, refs, strength):
 
 
 def test_a_batch_of_people_with_different_numbers_of_references(folder):
-    guard = hue_guard()
-    both = Restorer(network(), guard=guard), Restorer(OnnxEngine(folder / 'net.onnx'), guard=guard)
+    guard = hue_checker()
+    both = (
+        Restorer(network(), identity_checker=guard),
+        Restorer(OnnxEngine(folder / 'net.onnx'), identity_checker=guard),
+    )
     results = []
     for restorer in both:
         people = restorer.people([picture(1, hue=0), picture(2, hue=0), picture(3, hue=1)])
         faces = [restorer.face(picture(9, hue=hue)) for hue in (1, 0, 2)]
-        results.append(restorer.restore(restorer.plan(faces, people, Settings()), Settings()))
+        results.append(restorer.restore(restorer.prepare(faces, people, RestoreSettings()), RestoreSettings()))
     for a, b in zip(*results, strict=True):
         assert len(a.chosen) == len(b.chosen) and np.abs(a.image.astype(int) - b.image).max() <= 1
     assert [len(a.chosen) for a in results[0]] == [1, 2, 0]

@@ -10,15 +10,14 @@ import torch
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
 from helpers import runs
-from helpers.restoring import SIZE, Detector, face_at, hue_guard, network, network_file, picture, save
+from helpers.restoring import SIZE, Detector, face_at, hue_checker, network, network_file, picture, save
 from PIL import Image
 
 from refstar import RefStarError
-from refstar.restore.alignment import cut, feather, paste
+from refstar.restore.alignment import FaceDetector, cut, feather, paste
 from refstar.restore.background import RealESRGAN
-from refstar.restore.detection import FaceDetector
-from refstar.restore.photo import Layout, restore_photo
-from refstar.restore.restore_settings import Settings
+from refstar.restore.faces import RestoreSettings
+from refstar.restore.photo import PhotoSettings, restore_photo
 from refstar.restore.restorer import Restorer
 from refstar.tools.cli import main
 from refstar.utils.image_files import Picture, picture_of, read_picture
@@ -32,7 +31,7 @@ def test_what_is_cut_out_goes_back_where_it_was(side, area):
     face = face_at(30, 40, side)
     turn = cv2.getRotationMatrix2D((60, 80), 20, 1)
     points = face.points @ turn[:, :2].T + turn[:, 2]
-    crop, matrix = cut(photo, points, 64)
+    crop, matrix, _ = cut(photo, points, 64)
     back = photo.copy()
     weight = paste(back, crop, matrix, feather(64, area))
     assert (back[weight == 0] == photo[weight == 0]).all() and weight.max() > 0.99
@@ -47,7 +46,7 @@ def test_what_is_cut_out_goes_back_where_it_was(side, area):
 def test_a_face_over_the_edge_or_outside_of_the_photo():
     photo = picture(0, 60, 60)
     for x, y, inside in ((-16, -10, True), (45, 40, True), (200, 200, False), (-100, 0, False)):
-        crop, matrix = cut(photo, face_at(x, y, 32).points, SIZE)
+        crop, matrix, _ = cut(photo, face_at(x, y, 32).points, SIZE)
         weight = paste(photo.copy(), crop, matrix, feather(SIZE))
         assert crop.shape == (SIZE, SIZE, 3) and (weight.max() > 0) == inside
 
@@ -55,22 +54,22 @@ def test_a_face_over_the_edge_or_outside_of_the_photo():
 def test_two_people_get_their_own_references():
     photo = np.hstack([picture(1, 64, 64, 0), picture(2, 64, 64, 1), picture(3, 64, 64, 2)])
     detector = Detector({192: [face_at(16, 16, 32), face_at(80, 16, 32), face_at(144, 16, 32)]})
-    restorer = Restorer(network(), guard=hue_guard(), detector=detector)
+    restorer = Restorer(network(), identity_checker=hue_checker(), detector=detector)
     detector.faces[40] = [face_at(4, 4, 32)]
     people = restorer.people([picture(4, 40, 40, 1), picture(5, 40, 40, 0)])
-    result = restore_photo(restorer, picture_of(photo), people, Settings())
-    by_place = {round(found.box[0]): face for found, face in zip(result.found, result.faces, strict=True)}
+    result = restore_photo(restorer, picture_of(photo), people, RestoreSettings())
+    by_place = {round(found.box[0]): face for found, face in ((f.face.found, f) for f in result.faces)}
     names = {x: [choice.reference.name for choice in face.chosen] for x, face in by_place.items()}
     assert names == {16: ['references 2'], 80: ['references 1'], 144: []}
     assert by_place[144].notes == ['nobody of the references is like this face']
     assert (result.picture.rgb[result.area == 0] == photo[result.area == 0]).all()
     assert (result.picture.rgb != photo).any(2)[result.area > 0.9].mean() > 0.5
-    together = restore_photo(restorer, picture_of(photo), people, Settings(), Layout(batch=3))
+    together = restore_photo(restorer, picture_of(photo), people, RestoreSettings(), PhotoSettings(batch_size=3))
     assert np.abs(together.picture.rgb.astype(int) - result.picture.rgb).max() <= 1
-    empty = restore_photo(restorer, picture_of(photo[:, :100]), people, Settings())  # no face
+    empty = restore_photo(restorer, picture_of(photo[:, :100]), people, RestoreSettings())  # no face
     assert empty.faces == [] and (empty.picture.rgb == photo[:, :100]).all()
-    one = restore_photo(restorer, picture_of(photo), people, Settings(), Layout(only_center=True))
-    assert [round(found.box[0]) for found in one.found] == [80]
+    one = restore_photo(restorer, picture_of(photo), people, RestoreSettings(), PhotoSettings(only_center_face=True))
+    assert [round(f.face.found.box[0]) for f in one.faces] == [80]
 
 
 def test_enlarging_keeps_faces_in_place_and_what_is_transparent():
@@ -78,16 +77,16 @@ def test_enlarging_keeps_faces_in_place_and_what_is_transparent():
     restorer = Restorer(network(), detector=Detector({80: [face_at(20, 12, 40)]}))
     whole = Picture(smooth, np.full((64, 80), 7, np.uint8))
     plain = cv2.resize(smooth, (160, 128), interpolation=cv2.INTER_LANCZOS4)
-    result = restore_photo(restorer, whole, [], Settings(), Layout(upscale=2))
+    result = restore_photo(restorer, whole, [], RestoreSettings(), PhotoSettings(upscale=2))
     assert result.picture.rgb.shape == (128, 160, 3) and result.picture.alpha.shape == (128, 160)
     assert (result.picture.rgb[result.area == 0] == plain[result.area == 0]).all()
     y, x = (np.average(axis, weights=result.area) for axis in np.mgrid[:128, :160])
     assert abs(x - 2 * 40) < 2 and abs(y - 2 * (12 + 0.57 * 40)) < 3
     grey = Picture(np.repeat(smooth[..., :1], 3, 2), grey=True)
-    out = restore_photo(restorer, grey, restorer_people(restorer), Settings()).picture
+    out = restore_photo(restorer, grey, restorer_people(restorer), RestoreSettings()).picture
     assert (out.rgb[..., 0] == out.rgb[..., 1]).all() and (out.rgb != grey.rgb).any()
     with pytest.raises(RefStarError, match='needs a face detector'):
-        restore_photo(Restorer(network()), whole, [], Settings())
+        restore_photo(Restorer(network()), whole, [], RestoreSettings())
 
 
 def restorer_people(restorer):
@@ -368,7 +367,7 @@ def test_two_people_on_a_photo_get_their_own_references(faces_root, tmp_path, ne
     before, after = read_picture(photo).rgb, read_picture(tmp_path / 'out/pair.png').rgb
     changed = (before != after).any(2)
     for face in faces:
-        crop, matrix = cut(before, np.array(face['points']), SIZE)
+        crop, matrix, _ = cut(before, np.array(face['points']), SIZE)
         pasted = paste(before.copy(), crop, matrix, feather(SIZE)) > 0
         assert changed[pasted].mean() > 0.5
         changed &= cv2.dilate(pasted.astype(np.uint8), np.ones((5, 5))) == 0  # the record's points are rounded

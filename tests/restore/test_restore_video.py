@@ -6,14 +6,14 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers.restoring import SIZE, Detector, face_at, hue_guard, network, network_file, picture, save
+from helpers.restoring import SIZE, Detector, face_at, hue_checker, network, network_file, picture, save
 
 from refstar import RefStarError
 from refstar.restore import video
-from refstar.restore.detection import FaceDetector
-from refstar.restore.face_tracking import DOUBTS
-from refstar.restore.photo import Layout
-from refstar.restore.restore_settings import Settings
+from refstar.restore.alignment import FaceDetector
+from refstar.restore.face_tracking import MAX_DOUBTS
+from refstar.restore.faces import RestoreSettings
+from refstar.restore.photo import PhotoSettings
 from refstar.restore.restorer import Restorer
 from refstar.tools.cli import main
 
@@ -33,12 +33,14 @@ def two_faces(shift: float = 0.0) -> list:
 
 @pytest.fixture
 def restorer() -> Restorer:
-    return Restorer(network(), guard=hue_guard(), detector=Detector({128: two_faces(), 40: [face_at(4, 4, 32)]}))
+    return Restorer(
+        network(), identity_checker=hue_checker(), detector=Detector({128: two_faces(), 40: [face_at(4, 4, 32)]})
+    )
 
 
 def test_faces_keep_their_references(restorer):
     people = restorer.people([picture(4, 40, 40, 1), picture(5, 40, 40, 0)])
-    one = video.VideoRestorer(restorer, people, Settings(), Layout(batch=2))
+    one = video.VideoRestorer(restorer, people, RestoreSettings(), PhotoSettings(batch_size=2))
     for number, frame in enumerate(frames(20)):
         restorer.detector.faces[128] = two_faces(number) if number != 2 else two_faces(number)[:1]  # one is missed
         out = one(frame)
@@ -52,7 +54,7 @@ def test_faces_keep_their_references(restorer):
 
 def test_nobody_on_the_references_stays_without(restorer):
     people = restorer.people([picture(4, 40, 40, 1)])
-    one = video.VideoRestorer(restorer, people, Settings(), Layout())
+    one = video.VideoRestorer(restorer, people, RestoreSettings(), PhotoSettings())
     for frame in frames():
         one(frame)
     assert sorted(len(track['references']) for track in one.record()) == [0, 1]
@@ -62,40 +64,40 @@ def test_carrying_matches_on_calms_the_flow_and_follows_a_cut(restorer):
     people = restorer.people([picture(4, 40, 40, 1), picture(5, 40, 40, 0)])
     moves = {}
     for carry in (False, True):
-        one, flows = video.VideoRestorer(restorer, people, Settings(), Layout(), carry), []
-        original = restorer.net.guide
+        one, flows = video.VideoRestorer(restorer, people, RestoreSettings(), PhotoSettings(), carry), []
+        original = restorer.net.select_and_match
 
         def spy(*args, flows=flows, original=original):
             found = original(*args)
             flows.append(found['flow'].clone())
             return found
 
-        restorer.net.guide = spy
+        restorer.net.select_and_match = spy
         for frame in frames(20, 8):
             one(frame)
-        del restorer.net.guide
+        del restorer.net.select_and_match
         left = torch.stack(flows[::2])
         moves[carry] = float((left[1:] - left[:-1]).abs().mean())
     assert 0 < moves[True] < 0.7 * moves[False]
-    assert 'compare' not in vars(restorer.net.refsel)  # the network is as it was
+    assert 'predict' not in vars(restorer.net.refsel)  # the network is as it was
     outputs = {}
     for carry in (False, True):
-        one = video.VideoRestorer(restorer, people, Settings(), Layout(), carry)
+        one = video.VideoRestorer(restorer, people, RestoreSettings(), PhotoSettings(), carry)
         outputs[carry] = np.array([one(frame) for frame in [*frames(8), 255 - frames()[0]]]).astype(float)
         outputs[carry] = outputs[carry][:, 26:42, 24:40]  # the middle of a face
     flicker = {carry: np.abs(np.diff(out[:-1], axis=0)).mean() for carry, out in outputs.items()}
     assert flicker[True] < 0.85 * flicker[False]
     assert np.abs(outputs[True][-1] - outputs[False][-1]).mean() < 2  # a cut is followed at once
-    still = video.VideoRestorer(restorer, people, Settings(), Layout())
+    still = video.VideoRestorer(restorer, people, RestoreSettings(), PhotoSettings())
     again = [still(frames()[0]) for _ in range(3)]
     assert np.abs(again[0].astype(int) - again[2]).max() <= 1  # a still picture stays still
-    edited = video.VideoRestorer(restorer, people, Settings(keep=['mouth']), Layout(batch=2))
+    edited = video.VideoRestorer(restorer, people, RestoreSettings(keep=['mouth']), PhotoSettings(batch_size=2))
     assert [edited(frame).shape for frame in frames()] == [(64, 128, 3)] * FRAMES
 
 
 def test_after_a_cut_to_other_people_references_are_chosen_anew(restorer):
     people = restorer.people([picture(4, 40, 40, 1), picture(5, 40, 40, 0)])
-    one = video.VideoRestorer(restorer, people, Settings(), Layout())
+    one = video.VideoRestorer(restorer, people, RestoreSettings(), PhotoSettings())
     scenes = [frames(20, 3), [np.hstack([f[:, 64:], f[:, :64]]) for f in frames(20, 3)], frames(20, 2)]
     for frame in (frame for scene in scenes for frame in scene):  # at the very same places
         one(frame)
@@ -111,8 +113,8 @@ def test_a_face_in_doubt_for_some_frames_is_somebody_else(restorer):
     alike = still.copy()
     alike[..., 0] += 100  # cosine 0.5 to the face before
     restorer.detector.faces[128] = two_faces()[:1]
-    for doubtful, wanted in ((DOUBTS - 1, [7]), (DOUBTS, [6, 2])):
-        one = video.VideoRestorer(restorer, people, Settings(), Layout())
+    for doubtful, wanted in ((MAX_DOUBTS - 1, [7]), (MAX_DOUBTS, [6, 2])):
+        one = video.VideoRestorer(restorer, people, RestoreSettings(), PhotoSettings())
         for frame in [still] * 4 + [alike] * doubtful + [still]:
             one(frame)
         assert [track['frames'] for track in one.record()] == wanted
@@ -120,7 +122,7 @@ def test_a_face_in_doubt_for_some_frames_is_somebody_else(restorer):
 
 def test_without_a_guard_faces_are_followed_by_their_places():
     restorer = Restorer(network(), detector=Detector({128: two_faces()}))
-    one = video.VideoRestorer(restorer, restorer.people([]), Settings(), Layout())
+    one = video.VideoRestorer(restorer, restorer.people([]), RestoreSettings(), PhotoSettings())
     for frame in [*frames(count=2), 255 - frames()[0]]:
         one(frame)
     assert [track['frames'] for track in one.record()] == [3, 3]
@@ -129,7 +131,7 @@ def test_without_a_guard_faces_are_followed_by_their_places():
 def test_frames_that_would_come_out_too_large_are_refused(restorer, monkeypatch):
     monkeypatch.setattr(restorer, 'max_pixels', 2 * 64 * 2 * 128 - 1)
     with pytest.raises(RefStarError, match=r'a frame, enlarged: 256x128 is too large \(limit: 32767 pixels\)'):
-        video.VideoRestorer(restorer, [], Settings(), Layout(upscale=2))(frames()[0])
+        video.VideoRestorer(restorer, [], RestoreSettings(), PhotoSettings(upscale=2))(frames()[0])
 
 
 @pytest.fixture
@@ -180,7 +182,7 @@ def test_the_command_restores_a_video_and_copies_its_sound(clip, tmp_path, monke
 def test_films_that_lie_are_put_upright():
     img = picture(0, 8, 12)
     assert (video.upright(img, -90) == np.rot90(img, -1)).all() and (video.upright(img, 0.0) == img).all()
-    assert video.upright(img, 90).shape == (12, 8, 3) and video.even(picture(0, 7, 9)).shape == (8, 10, 3)
+    assert video.upright(img, 90).shape == (12, 8, 3) and video.pad_to_even(picture(0, 7, 9)).shape == (8, 10, 3)
 
 
 def test_without_pyav_it_is_said_how_to_get_it(monkeypatch, tmp_path):

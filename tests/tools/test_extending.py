@@ -1,24 +1,29 @@
-"""`docs/extending.md` as printed: the files in it, the command in it."""
+"""`docs/extending.md` as printed: its files are written, its command is run, its tests are called."""
 
 import re
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
+from basicsr.utils.registry import LOSS_REGISTRY, METRIC_REGISTRY
 from helpers import runs
 
 DOC = (Path(__file__).parents[2] / 'docs/extending.md').read_text(encoding='utf-8')
 
 
-def printed(language: str) -> str:
-    return re.search(rf'```{language}\n(.*?)```', DOC, re.DOTALL)[1]
+def printed(language: str, heading: str = 'References in your own network') -> list[str]:
+    """Snippets of one language under one heading."""
+    section = DOC.split(f'## {heading}\n')[1].split('\n## ')[0]
+    return re.findall(rf'```{language}\n(.*?)```', section, re.DOTALL)
 
 
-def test_extending_by_an_own_arch(tmp_path):
-    files = {'my_arch.py': printed('python'), 'my.yml': printed('yaml')}
+def test_own_arch_trains(tmp_path):
+    files = {'my_arch.py': printed('python')[0], 'my.yml': printed('yaml')[0]}
     assert sum(line.strip() != '' for text in files.values() for line in text.splitlines()) < 40
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    command, *arguments = printed('bash').split()
+    command, *arguments = printed('bash')[0].split()
     assert (command, arguments.pop(0)) == ('basicsr', 'train')
     log = runs.succeeded(runs.train(*arguments, cwd=tmp_path))
     assert 'l_pixel' in log and 'l_sel_bce' in log
@@ -26,8 +31,22 @@ def test_extending_by_an_own_arch(tmp_path):
     assert {'backbone.head.weight', 'transfer.0.project.weight'} <= set(state)
 
 
-def test_extending_without_the_file_is_said(tmp_path):
-    (tmp_path / 'my.yml').write_text(printed('yaml'))
+def test_unknown_arch_and_module_are_named(tmp_path):
+    (tmp_path / 'my.yml').write_text(printed('yaml')[0])
     assert "unknown network 'MyNet'" in runs.user_error(runs.train('-opt', 'my.yml', cwd=tmp_path))
     message = runs.user_error(runs.train('--import', 'my_arch', '-opt', 'my.yml', cwd=tmp_path))
     assert '--import my_arch: no such module' in message
+
+
+@pytest.mark.parametrize(
+    ('heading', 'registry', 'name'),
+    [('A metric', METRIC_REGISTRY, 'calculate_mae'), ('A loss', LOSS_REGISTRY, 'MeanColourLoss')],
+)
+def test_own_metric_and_loss_pass_their_printed_tests(heading, registry, name, monkeypatch):
+    monkeypatch.setattr(registry, '_obj_map', dict(registry._obj_map))
+    code, test = printed('python', heading)
+    names = {'np': np, 'torch': torch, '__name__': 'my_module'}
+    exec(code, names)
+    exec(test, names)
+    assert name in registry
+    next(value for key, value in names.items() if key.startswith('test_'))()

@@ -130,7 +130,7 @@ def test_basicsr_test_runs_through_the_console_script(trained: Path) -> None:
         'val': {'save_img': True, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}},
     }
     runs.write_options(trained / 'test.yml', options)
-    command = 'import sys; from refstar.tools.basicsr_cli import main; sys.exit(main())'
+    command = 'import sys; from refstar.tools.cli import basicsr; sys.exit(basicsr())'
     log = runs.succeeded(runs.python('-c', command, 'test', '-opt', 'test.yml', cwd=trained))
     assert '# psnr:' in log
     assert len(list((trained / 'results/sr_test/visualization/faces').glob('*.png'))) == 4
