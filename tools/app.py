@@ -146,7 +146,7 @@ class AppPage:
                         elem_id='give-references',
                     )  # fmt: skip
                     self.references = gr.Gallery(
-                        show_label=False, columns=4, height=110, allow_preview=False, interactive=False, visible=False,
+                        show_label=False, columns=4, height=150, allow_preview=False, interactive=False, visible=False,
                         buttons=[], format='jpeg', elem_id='references',
                     )  # fmt: skip
                     self.used = gr.CheckboxGroup(
