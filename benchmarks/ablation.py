@@ -25,6 +25,7 @@ from pathlib import Path
 
 import yaml
 from ablation_report import BARE, collect, markdown, write_docs
+from checks import check_needs
 
 from refstar.evaluation.demo_steps import set_option, shipped
 from refstar.trainer.option_file import load_options
@@ -285,6 +286,8 @@ def main() -> None:
             ('edgeface_xxs', weights / 'edgeface_xxs_q.pt'),
         )
         kinds.append(('real', Networks(train, test, squeeze)))
+    used = [Networks.block(network) for _, found in kinds for network in (found.train, found.test)]
+    check_needs(used, [squeeze] if squeeze else [])
     places = args.faces and args.faces.resolve(), args.landmarks.resolve()
     iterations = dict(zip(('refsel', 'backbone', 'refstar'), args.iterations, strict=True))
 

@@ -6,12 +6,15 @@ from pathlib import Path
 
 BEGIN, END = '<!-- ablation: written by benchmarks/ablation.py -->', '<!-- /ablation -->'
 METRICS = {'psnr': 2, 'ssim': 3, 'lpips': 3, 'detail': 3, 'id_gt': 3, 'id_ref': 3}  # digits
+TITLES = {'psnr': 'PSNR ↑', 'ssim': 'SSIM ↑', 'lpips': 'LPIPS ↓', 'detail': 'detail ↑', 'id_gt': 'ID-GT ↑'}
+TITLES |= {'id_ref': 'ID-Ref', 'copied': 'copied'}
+COLUMNS = (('psnr', 'ssim', 'lpips'), ('detail', 'id_gt', 'id_ref', 'copied'))
 ARMS = ('right', 'none', 'wrong')
 BARE = 'no reference'
 
 
 def collect(cases: list[dict[str, dict[str, dict]]]) -> dict:
-    """Results of cases (row -> test set -> arm -> metric -> value) as test set -> row -> arm -> metric -> values."""
+    """Merge cases (row -> test set -> arm -> metric -> value) to test set -> row -> arm -> metric -> values."""
     table: dict = {}
     for rows in cases:
         for row, datasets in rows.items():
@@ -29,28 +32,35 @@ def number(values: list[float] | None, digits: int) -> str:
     return f'{statistics.mean(values):.{digits}f}' if values and None not in values else '–'
 
 
+def cell(row: dict, metric: str) -> str:
+    """Format a metric of a row: the three arms, or what the wrong arm copied."""
+    if metric == 'copied':
+        return number(row.get('wrong', {}).get('copied'), 3)
+    return ' / '.join(number(row.get(arm, {}).get(metric), METRICS[metric]) for arm in ARMS)
+
+
 def markdown(table: dict) -> str:
-    """Tables for people: the mean over the seeds, and the largest half-range of the right arm under each."""
+    """Return tables for people: the mean over the seeds, and the largest half-range of the right arm under each."""
     lines = []
     for dataset, rows in table.items():
         metrics = [m for m in METRICS if any(row.get('right', {}).get(m) for row in rows.values())]
         lines += [f'**{dataset}**: right / none / wrong', '']
-        lines += ['| | ' + ' | '.join(m.upper().replace('_', '-') for m in metrics) + ' | copied |']
-        lines += ['|---' * (len(metrics) + 2) + '|']
-        for name, row in rows.items():
-            cells = [' / '.join(number(row.get(a, {}).get(m), METRICS[m]) for a in ARMS) for m in metrics]
-            lines.append(f'| {name} | ' + ' | '.join([*cells, number(row.get('wrong', {}).get('copied'), 3)]) + ' |')
+        for columns in COLUMNS:  # two tables, so that no line is too long
+            shown = [m for m in columns if m in metrics or m == 'copied']
+            lines += ['| | ' + ' | '.join(TITLES[m] for m in shown) + ' |', '|---' * (len(shown) + 1) + '|']
+            lines += [f'| {name} | ' + ' | '.join(cell(row, m) for m in shown) + ' |' for name, row in rows.items()]
+            lines.append('')
         spread = {
             m: max((max(v) - min(v)) / 2 for r in rows.values() if (v := r.get('right', {}).get(m))) for m in metrics
         }
         seeds = max(len(v) for row in rows.values() for arm in row.values() for v in arm.values())
         half = ', '.join(f'{m} {v:.3f}' for m, v in spread.items())
-        lines += ['', f'{seeds} seeds; half of their range is at most {half}.' if seeds > 1 else 'One seed.', '']
+        lines += [f'{seeds} seeds; half of their range is at most {half}.' if seeds > 1 else 'One seed.', '']
     return '\n'.join(lines)
 
 
 def plot(table: dict, folder: Path) -> list[Path]:
-    """One picture per test set: detail and ID-GT of every variant in the three arms, a dot per seed."""
+    """Draw one picture per test set: detail and ID-GT of every variant in the three arms, a dot per seed."""
     from matplotlib.figure import Figure
 
     files = []
@@ -74,7 +84,7 @@ def plot(table: dict, folder: Path) -> list[Path]:
 
 
 def write_docs(docs: Path, text: str, table: dict) -> None:
-    """Puts the tables and plots between the marks in experiments.md."""
+    """Put the tables and plots between the marks in experiments.md."""
     pictures = '\n'.join(f'![{f.stem}](images/{f.name})' for f in plot(table, docs / 'images'))
     file = docs / 'experiments.md'
     old = file.read_text(encoding='utf-8')

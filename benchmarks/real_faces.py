@@ -24,10 +24,11 @@ from datetime import datetime
 from pathlib import Path
 
 import yaml
+from checks import check_needs
 
 from refstar.evaluation.demo_steps import set_option
 from refstar.trainer.option_file import load_options
-from refstar.trainer.training_log import parse_line
+from refstar.utils.training_log import parse_line
 
 REPO = Path(__file__).resolve().parent.parent
 OPTIONS = {
@@ -167,8 +168,11 @@ class Run:
         self.ledger_file.write_text(json.dumps(self.ledger, indent=2))
 
     def run(self) -> None:
-        """Landmarks, RefSel, RefSTAR, tests."""
+        """Check the inputs, then make landmarks, train RefSel and RefSTAR, and test."""
         landmarks = self.out / 'landmarks.npz'
+        made = [] if landmarks.is_file() else [self.faces / 'weights/pfld_68.onnx']
+        shipped = json.dumps([load_options(file) for file in OPTIONS.values()])
+        check_needs(json.loads(shipped.replace('datasets/faces/', f'{self.faces}/')), made)
         if not landmarks.is_file():
             script, model = REPO / 'benchmarks/landmarks.py', self.faces / 'weights/pfld_68.onnx'
             subprocess.run([sys.executable, script, self.faces / 'identities', model, landmarks], check=True)

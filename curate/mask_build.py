@@ -1,4 +1,8 @@
-"""`refstar masks build` from pairs on: propose, propagate, curate; every step can be killed and started again.
+"""Build a collection of RefSel-HQ triplets from pairs of photos: propose masks, propagate them, curate.
+
+Work is done in parts of a few items, each in a process of its own. A part is finished when its file of records is
+there, which is written last and follows from its items alone. So a killed build, begun again, skips finished parts and
+ends with the same files.
 
 Below the collection, `build/` holds what is made on the way: `settings.json`, `photos/`, `proposals/`, `masks/`
 (records of finished parts), `teach/` (proposals as triplets, the best of them listed in its `meta.csv`), `train/`.
@@ -7,53 +11,179 @@ Below the collection, `build/` holds what is made on the way: `settings.json`, `
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
+import torch
 
 from refstar.data.collections.manifest import evenly
+from refstar.data.images import ImageStore
 from refstar.utils.atomic_files import write_atomically
 from refstar.utils.errors import RefStarError
+from refstar.utils.parallel import parallel
 from refstar.utils.text_files import read_text, shorten, write_text
 
-from .build_stages import Crew, run_stage, write_image
-from .contact_sheet import contact_sheet
 from .mask_curation import Strictness, confidence, objection, teachers
-from .mask_propagation import Predictor, train
+from .mask_propagation import Predictor, train_network
 from .mask_proposal import propose
 from .mask_review import decided, review_lock
-from .pair_sources import PhotoPairs, SyntheticPairs
+from .pair_sources import PhotoPairs, PhotoSource, SyntheticPairs
+from .photo_survey import write_image
 
 COLUMNS = ('id', 'identity', 'confidence', 'provenance', 'agreement', 'likeness', 'area', 'similarity', 'spread')
 COLUMNS += ('sharpness', 'objection', 'gt_source', 'ref_source', 'reviewed')
-SHEET = 24  # pairs of a contact sheet
+PART = 16  # items of a part: what a kill can cost each process
+SHEET, ACROSS, CELL, GAP, DIMMED = 24, 4, 76, 4, 0.25  # of a contact sheet: triplets, a row, pixels, dimming
+
+
+def build_masks(
+    root: Path,
+    source: SyntheticPairs | PhotoSource,
+    least: Strictness,
+    training: dict | None,
+    train: Callable[[list[str]], int],
+    jobs: int = 1,
+    sheet: Path | None = None,
+) -> list[dict]:
+    """Build a collection, or go on with one that was begun; return the rows of its `meta.csv`.
+
+    Args:
+        root: folder of the collection.
+        source: of the pairs.
+        least: what an accepted mask has at least.
+        training: of `training_options`; None: no propagation, a proposal is the mask.
+        train: runs `basicsr train` with the given arguments in the current folder; returns the exit code.
+        jobs: processes.
+        sheet: PNG file to draw accepted triplets in.
+
+    Raises:
+        RefStarError: wrong input, a build with other settings was begun there, or another build or review is running.
+    """
+    work = root / 'build'
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RefStarError(f'{root}: cannot be written to ({error.strerror})') from None
+    with review_lock(root):
+        threads = _prepare(root, {**source.settings(), 'training': training, 'threads': jobs})['threads']
+        run = partial(run_stage, jobs=jobs)
+        pairs = source.pairs(work / 'photos', run)
+        records = run(work / 'proposals', range(len(pairs)), Proposer(pairs, root), title='propose')
+        network = None
+        if training:
+            network = work / 'train' / 'network.pth'
+            if not network.exists():
+                _write_teachers(work / 'teach', root, records)
+                train_network(network, work / 'teach', training, threads, train)
+        reviews = decided(root)
+        block = json.dumps(training['network_g']) if training else ''
+        predictor = Predictor(root, work / 'teach' / 'mask', source.size, block, network, frozenset(reviews))
+        found = run(work / 'masks', [r['id'] for r in records], predictor, title='predict' if training else 'masks')
+        rows = [_row({**record, **new}, least, bool(training)) for record, new in zip(records, found, strict=True)]
+        rows = [{**row, **reviews.get(row['id'], {})} for row in rows]
+        _write_csv(root / 'meta.csv', rows, COLUMNS)
+        if sheet:
+            _write_sheet(root, rows, sheet)
+    return rows
+
+
+def run_stage(folder: Path, items: Sequence, work: Callable[[Sequence], list], title: str, jobs: int) -> list[dict]:
+    """Do the work on all items, except on parts that are finished.
+
+    Args:
+        folder: where the records of finished parts are kept.
+        items: the same list, in the same order, in every run.
+        work: takes some items, returns as many records that JSON can hold. It may write files, each atomically. It is
+            handed to other processes.
+        title: of the progress bar.
+        jobs: processes.
+
+    Returns:
+        The records of all items, in order.
+
+    Raises:
+        RefStarError: what `work` raises, or a process died.
+    """
+    starts = range(0, len(items), PART)
+    files = [folder / f'{number:05d}.json' for number in range(len(starts))]
+    todo = [(file, items[i : i + PART]) for file, i in zip(files, starts, strict=True) if not file.exists()]
+    _use_one_thread()  # before processes are forked: OpenCV cannot end the threads of another process
+    for _ in parallel(partial(_finish, work), todo, jobs, title):
+        pass
+    return [record for file in files for record in _read_json(file)]
+
+
+def _finish(work: Callable[[Sequence], list], part: tuple[Path, Sequence]) -> None:
+    file, items = part
+    cv2.setNumThreads(
+        1
+    )  # processes would fight over the cores, and the last bits would depend on the number of threads
+    torch.set_num_threads(1)
+    write_text(file, json.dumps(work(items), indent=1))
+
+
+def _use_one_thread() -> None:
+    """Use one thread a process: the last bits of a result depend on their number."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(read_text(file))
+    except ValueError as error:
+        raise RefStarError(f'{file}: is broken ({error}); delete it and run the same command again') from None
+
+
+def _prepare(root: Path, settings: Mapping) -> dict:
+    """Make the folders, and keep the settings that every later run must share; return them.
+
+    The number of `threads` may differ; the first one holds.
+    """
+    file = root / 'build' / 'settings.json'
+    if not file.exists():
+        if (root / 'meta.csv').exists():
+            raise RefStarError(f'{root}: holds a collection that was not made here; choose another folder')
+        for folder in ('gt', 'ref', 'mask', 'build/teach/mask', 'build/train', 'build/photos/images'):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps(settings, indent=1))
+    old = _read_json(file)
+    for key in (key for key in {**old, **settings} if key != 'threads'):
+        if old.get(key) != json.loads(json.dumps(settings.get(key))):
+            raise RefStarError(
+                f'{root}: was begun with another {key} ({shorten(old.get(key))}, '
+                f'now {shorten(settings.get(key))}); give the same, or another folder'
+            )
+    return old
 
 
 class Proposer:
-    """Proposes masks; the work of a stage. Writes the photos, and the proposals as 8-bit grey.
+    """Propose masks; the work of a stage. Writes the photos, and the proposals as 8-bit grey.
 
     Args:
-        pairs: where the photos come from.
+        pairs: of photos.
         root: folder of the collection.
-        proposed: folder of the proposals.
     """
 
-    def __init__(self, pairs: SyntheticPairs | PhotoPairs, root: Path, proposed: Path):
-        self.pairs, self.root, self.proposed = pairs, root, proposed
+    def __init__(self, pairs: SyntheticPairs | PhotoPairs, root: Path):
+        self.pairs, self.root = pairs, root
 
     def __call__(self, indices: Sequence[int]) -> list[dict]:
-        """Records for `meta.csv`, and `points`."""
+        """Return records with columns of `meta.csv`, and `points`."""
         return [self._propose(index) for index in indices]
 
     def _propose(self, index: int) -> dict:
         pair = self.pairs[index]
         found = propose(pair.gt, pair.ref)
-        name = pair.record['id']
-        for part, face in (('gt', pair.gt), ('ref', pair.ref)):
-            write_image(self.root / part / f'{name}.png', np.rint(face.img[..., ::-1] * 255).astype(np.uint8))
-        write_image(self.proposed / f'{name}.png', np.rint(found.probability * 255).astype(np.uint8))
+        name = f'{pair.record["id"]}.png'
+        for folder, face in (('gt', pair.gt), ('ref', pair.ref)):
+            write_image(self.root / folder / name, np.rint(face.img[..., ::-1] * 255).astype(np.uint8))
+        write_image(self.root / 'build/teach/mask' / name, np.rint(found.probability * 255).astype(np.uint8))
         return {
             **pair.record,
             'confidence': round(confidence(found), 4),
@@ -63,124 +193,54 @@ class Proposer:
         }
 
 
-@dataclass(frozen=True)
-class Build:
-    """A build of a collection.
-
-    Args:
-        root: folder of the collection.
-        crew: who works on it.
-        lock: of `stages.alone`.
-    """
-
-    root: Path
-    crew: Crew
-    lock: int
-
-    @property
-    def work(self) -> Path:
-        """Where everything is that is made on the way."""
-        return self.root / 'build'
-
-    def prepare(self, settings: Mapping) -> dict:
-        """Makes the folders; keeps the settings, which every machine and every later run must share.
-
-        Args:
-            settings: what the files depend on; `threads` may differ, the first one holds.
-
-        Returns:
-            The settings that hold.
-
-        Raises:
-            RefStarError: it was begun with other ones, or the folder holds another collection.
-        """
-        file = self.work / 'settings.json'
-        if self.crew.leads and not file.exists():
-            if (self.root / 'meta.csv').exists():
-                raise RefStarError(f'{self.root}: holds a collection that was not made here; choose another folder')
-            for folder in ('gt', 'ref', 'mask', 'build/teach/mask', 'build/train', 'build/photos/images'):
-                (self.root / folder).mkdir(parents=True, exist_ok=True)
-            for part in ('gt', 'ref'):
-                link = self.work / 'teach' / part
-                if not link.is_symlink():
-                    link.symlink_to(Path('../..') / part, target_is_directory=True)
-            write_text(file, json.dumps(settings, indent=1))
-        self.crew.wait(file.exists, 'preparation')
-        old = json.loads(read_text(file))
-        for key in (key for key in {**old, **settings} if key != 'threads'):
-            if old.get(key) != json.loads(json.dumps(settings.get(key))):
-                raise RefStarError(
-                    f'{self.root}: was begun with another {key} ({shorten(old.get(key))}, '
-                    f'now {shorten(settings.get(key))}); give the same, or another folder'
-                )
-        return old
-
-    def propose(self, pairs: SyntheticPairs | PhotoPairs) -> list[dict]:
-        """Proposes the masks of all pairs; records as of `Proposer`."""
-        work = Proposer(pairs, self.root, self.work / 'teach' / 'mask')
-        return run_stage(self.work / 'proposals', range(len(pairs)), work, self.crew, 'propose')
-
-    def propagate(self, records: Sequence[Mapping], opt: dict, threads: int) -> tuple[dict, Path]:
-        """Trains the network on the best proposals; its block of options and its file."""
-        network = self.work / 'train' / 'network.pth'
-        if self.crew.leads and not network.exists():
-            self._write_teachers(records)
-            train(self.work / 'train', self.work / 'teach', opt, threads, self.lock)
-        self.crew.wait(network.exists, 'training')
-        return opt['network_g'], network
-
-    def _write_teachers(self, records: Sequence[Mapping]) -> None:
-        chosen = teachers(records)
-        if len({record['identity'] for record in chosen}) < 2:
-            raise RefStarError(
-                f'{len(chosen)} of {len(records)} proposals select enough to learn from, and two people are needed; '
-                '--iterations 0 leaves propagation out'
-            )
-        teach = self.work / 'teach'
-        names = [f'{part}/{record["id"]}.png' for record in chosen for part in ('ref', 'gt')]
-        points = np.array([points for record in chosen for points in record['points']], np.float32)
-        file = io.BytesIO()
-        np.savez_compressed(file, names=np.array(names), points=points)
-        write_atomically(teach / 'points.npz', file.getvalue())
-        write_text(
-            teach / 'meta.csv', _csv([{k: r[k] for k in ('id', 'identity')} for r in chosen], ['id', 'identity'])
+def _write_teachers(teach: Path, root: Path, records: Sequence[Mapping]) -> None:
+    """Make the best proposals a data set: `meta.csv`, `points.npz`, and the photos of the collection."""
+    chosen = teachers(records)
+    if len({record['identity'] for record in chosen}) < 2:
+        raise RefStarError(
+            f'{len(chosen)} of {len(records)} proposals select enough to learn from, and two people are needed; '
+            '--iterations 0 leaves propagation out'
         )
-
-    def predict(self, records: Sequence[Mapping], size: int, network: tuple[dict, Path] | None) -> list[dict]:
-        """Writes the masks; the records with what is new. Where a person decided on a mask, it stays as it is."""
-        names = [record['id'] for record in records]
-        work = Predictor(self.root, self.work / 'teach' / 'mask', size, network, decided(self.root))
-        found = run_stage(self.work / 'masks', names, work, self.crew, 'predict' if network else 'write masks')
-        return [{**record, **new} for record, new in zip(records, found, strict=True)]
-
-    def curate(self, records: Sequence[Mapping], least: Strictness, propagated: bool) -> list[dict]:
-        """Writes `meta.csv`; its rows. The provenance that a person gave stays.
-
-        Raises:
-            RefStarError: a review is running.
-        """
-        with review_lock(self.root):
-            given = decided(self.root)
-            rows = []
-            for record in records:
-                wrong = objection(record, least)
-                provenance = ('propagated' if propagated else 'proposed') if wrong else 'accepted'
-                row = {**record, 'objection': wrong, 'provenance': provenance, **given.get(record['id'], {})}
-                rows.append({key: '' if row.get(key) is None else row[key] for key in COLUMNS})
-            write_text(self.root / 'meta.csv', _csv(rows, COLUMNS))
-        return rows
-
-    def sheet(self, rows: Sequence[Mapping], file: Path) -> None:
-        """Draws accepted triplets, evenly taken."""
-        names = [row['id'] for row in rows if row['provenance'] in ('accepted', 'edited')]
-        if not names:
-            raise RefStarError(f'{file}: nothing was accepted that a sheet could show')
-        write_image(file, contact_sheet(self.root, evenly(names, SHEET)))
+    for folder in ('gt', 'ref'):
+        if not (teach / folder).exists():
+            try:
+                (teach / folder).symlink_to(Path('../..') / folder, target_is_directory=True)
+            except OSError:  # Windows, without the right to make links
+                shutil.copytree(root / folder, teach / folder)
+    names = [f'{folder}/{record["id"]}.png' for record in chosen for folder in ('ref', 'gt')]
+    points = np.array([points for record in chosen for points in record['points']], np.float32)
+    file = io.BytesIO()
+    np.savez_compressed(file, names=np.array(names), points=points)
+    write_atomically(teach / 'points.npz', file.getvalue())
+    _write_csv(teach / 'meta.csv', chosen, ['id', 'identity'])
 
 
-def _csv(rows: Sequence[Mapping], columns: Sequence[str]) -> str:
+def _row(record: Mapping, least: Strictness, propagated: bool) -> dict:
+    wrong = objection(record, least)
+    provenance = ('propagated' if propagated else 'proposed') if wrong else 'accepted'
+    row = {**record, 'objection': wrong, 'provenance': provenance}
+    return {key: '' if row.get(key) is None else row[key] for key in COLUMNS}
+
+
+def _write_csv(file: Path, rows: Sequence[Mapping], columns: Sequence[str]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction='ignore', lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue()
+    write_text(file, text.getvalue())
+
+
+def _write_sheet(root: Path, rows: Sequence[Mapping], file: Path) -> None:
+    """Draw accepted triplets, evenly taken: photo, reference, and the reference with what is not selected dimmed."""
+    names = [row['id'] for row in rows if row['provenance'] in ('accepted', 'edited')]
+    if not names:
+        raise RefStarError(f'{file}: nothing was accepted that a sheet could show')
+    store, cells = ImageStore(CELL, resize=True), []
+    for name in evenly(names, SHEET):
+        gt, ref = (store.read(root / folder / f'{name}.png') for folder in ('gt', 'ref'))
+        mask = store.read_mask(root / 'mask' / f'{name}.png')
+        shown = np.rint(ref * np.where(mask > 0, 1.0, DIMMED)[..., None]).astype(np.uint8)
+        cells.append(np.pad(np.hstack([gt, ref, shown]), ((0, GAP), (0, GAP), (0, 0)), constant_values=255))
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % ACROSS)
+    lines = [np.hstack(cells[i : i + ACROSS]) for i in range(0, len(cells), ACROSS)]
+    write_image(file, cv2.cvtColor(np.vstack(lines), cv2.COLOR_RGB2BGR))

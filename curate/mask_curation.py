@@ -1,4 +1,4 @@
-"""Deciding which masks are good: by how sure the proposal is, and by whether proposal and prediction agree."""
+"""Decide which masks are good: by how sure the proposal is, and by whether proposal and prediction agree."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Strictness:
 
 
 def confidence(proposal: Proposal) -> float:
-    """How good a proposal is likely to be, in [0, 1]: likeness of the faces, times the sureness of the pixels.
+    """Return how good a proposal is likely to be, in [0, 1]: likeness of the faces, times the sureness of the pixels.
 
     Sureness is the expected IoU with the truth if every pixel's probability is right, and independent.
     """
@@ -36,14 +36,14 @@ def confidence(proposal: Proposal) -> float:
 
 
 def agreement(a: np.ndarray, b: np.ndarray) -> float:
-    """IoU of what two probabilities select; 1 if both select nothing."""
+    """Return the IoU of what two probabilities select; 1 if both select nothing."""
     a, b = a > 0.5, b > 0.5
     union = (a | b).sum()
     return float((a & b).sum() / union) if union else 1.0
 
 
 def teachers(records: list[Mapping]) -> list[Mapping]:
-    """The proposals to learn from: of those that select enough, the more confident ones, in the given order."""
+    """Return the proposals to learn from: of those that select enough, the more confident ones, in the given order."""
     usable = [record for record in records if record['area'] >= SMALLEST]
     ranked = sorted(usable, key=lambda record: -record['confidence'])
     chosen = {record['id'] for record in ranked[: min(MOST_TEACHERS, -int(-TEACHERS * len(ranked) // 1))]}
@@ -51,12 +51,12 @@ def teachers(records: list[Mapping]) -> list[Mapping]:
 
 
 def merge(proposal: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """The mask that both give together: where the mean of their probabilities exceeds a half, (S, S) bool."""
+    """Return the mask that both give together: where the mean of their probabilities exceeds a half, (S, S) bool."""
     return without_specks((proposal + prediction) / 2 > 0.5, LEAST)
 
 
 def objection(record: Mapping, least: Strictness) -> str:
-    """Why a mask is not accepted; '' if it is."""
+    """Return why a mask is not accepted; '' if it is."""
     if record['area'] < SMALLEST:
         return f'selects {100 * record["area"]:.1f} % of the picture'
     if record['confidence'] < least.confidence:

@@ -1,4 +1,4 @@
-"""Proposing which regions of a reference may be used for a photo, from the two CLEAN photos alone.
+"""Propose which regions of a reference may be used for a photo, from the two CLEAN photos alone.
 
 Every pixel of the reference is judged by the weakest of these: it shows the person; what it corresponds to in the other
 photo shows the person; structure and colour are alike there. So static texture is in; what differs is out: eyes and
@@ -15,9 +15,8 @@ from refstar.data.geometry import area_ratio, unit_grid
 from refstar.data.landmarks import fit_positions
 from refstar.data.pairs import TURNED_AWAY, Face
 
-from .head_pose import hidden_side
+from .head_region import hidden_side, person, sigmoid
 from .optical_flow import Correspondence, correspond, without_light
-from .person_region import person, sigmoid
 
 SIDE = 256  # photos are compared at this size at most
 LIMIT, UNSURE = 4.0, 0.1  # logits: no single judgement counts more, and none of the result is less sure
@@ -50,7 +49,7 @@ class Proposal:
 
 
 def propose(gt: Face, ref: Face) -> Proposal:
-    """Proposes a selection for two aligned photos of one person.
+    """Propose a selection for two aligned photos of one person.
 
     Args:
         gt: the clean ground truth; what its `hidden` covers is out.
@@ -88,7 +87,7 @@ def propose(gt: Face, ref: Face) -> Proposal:
 
 
 def without_specks(mask: np.ndarray, least: float) -> np.ndarray:
-    """Removes islands and closes holes of less than a share of the picture; (S, S) bool."""
+    """Remove islands and close holes of less than a share of the picture; (S, S) bool."""
     for keep in (True, False):
         _, labels, stats, _ = cv2.connectedComponentsWithStats((mask == keep).astype(np.uint8), connectivity=4)
         small = stats[:, cv2.CC_STAT_AREA] < least * mask.size
@@ -105,13 +104,13 @@ def _resized(field: np.ndarray, size: int) -> np.ndarray:
 
 
 def _window(share: float, size: int) -> tuple[int, int]:
-    """An odd window."""
+    """Return an odd window."""
     side = 2 * round(share * size / 2) + 1
     return side, side
 
 
 def _tint(here: np.ndarray, there: np.ndarray, match: Correspondence) -> np.ndarray:
-    """Difference of colour, brightness and the light's own colour aside, (S, S)."""
+    """Return the difference of colour, brightness and the light's own colour aside, (S, S)."""
     logs = [np.log(cv2.GaussianBlur(img, (0, 0), 0.012 * len(img)) + np.float32(0.03)) for img in (here, there)]
     ratio = logs[0] - match.fetch(logs[1])
     ratio -= np.median(ratio[face_oval(len(here)) > 0], axis=0)
@@ -120,7 +119,7 @@ def _tint(here: np.ndarray, there: np.ndarray, match: Correspondence) -> np.ndar
 
 
 def _outside_face(ref: np.ndarray, gt: np.ndarray, match: Correspondence) -> np.ndarray:
-    """By 68 landmarks: what is no face in one of the photos, turned away, or eyes and mouth in another state."""
+    """Find by 68 landmarks what is no face in one of the photos, turned away, or eyes and mouth in another state."""
     size = len(match.positions)
     out = (face_area(ref, size) == 0) | (match.fetch(face_area(gt, size)) < 0.5)
     ratio = area_ratio(fit_positions(ref, gt, size))
@@ -131,7 +130,7 @@ def _outside_face(ref: np.ndarray, gt: np.ndarray, match: Correspondence) -> np.
 
 
 def _other_things(difference: np.ndarray, points: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
-    """What is so different in detail that it is another thing, with what it encloses, (S, S) bool."""
+    """Find what is so different in detail that it is another thing, with what it encloses, (S, S) bool."""
     size = len(difference)
     detail = cv2.blur(difference, _window(DETAIL, size))
     things = _grown(without_specks(detail > CONFLICT, LARGE), GROW)
@@ -146,7 +145,7 @@ def _other_things(difference: np.ndarray, points: tuple[np.ndarray, np.ndarray] 
 
 
 def _mouth(points: tuple[np.ndarray, np.ndarray] | None, size: int) -> np.ndarray:
-    """Where the reference's mouth is; without landmarks, where it can be in an aligned photo."""
+    """Find the reference's mouth; without landmarks, where it can be in an aligned photo."""
     if points is not None:
         return fill_hull(points[0][MOUTH], size, 1.2) > 0
     x, y = cv2.split(unit_grid(size))

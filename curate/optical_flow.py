@@ -1,8 +1,8 @@
-"""Dense correspondence between two clean photos of a person, found without any network.
+"""Find a dense correspondence between two clean photos of a person, without any network.
 
 Light is taken out first (mean and contrast of a neighbourhood), then OpenCV's DIS optical flow runs. Photos are
-aligned, so the search starts at "nothing moved", or where landmarks lead. Whether the way back leads home says nothing
-more than whether both ends look alike, and was worse where hair meets skin: it is not asked.
+aligned, so the search starts at "nothing moved", or where landmarks lead. A forward-backward check is left out: it says
+no more than whether both ends look alike, and was worse where hair meets skin.
 """
 
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ class Correspondence:
     inside: np.ndarray
 
     def fetch(self, img: np.ndarray) -> np.ndarray:
-        """The other photo, or a map of it, brought onto this one's grid."""
+        """Warp the other photo, or a map of it, onto this one's grid."""
         return cv2.remap(img, self.positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     def points(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Some points spread over an area, with their match: 6 rows of it, 6 points in each.
+        """Return points spread over an area, with their match: 6 rows of it, 6 points in each.
 
         Args:
             where: (S, S) bool, not empty.
@@ -52,7 +52,7 @@ class Correspondence:
 
 
 def without_light(img: np.ndarray) -> np.ndarray:
-    """Brightness with mean 0 and deviation 1 in every neighbourhood; (S, S, 3) RGB in [0, 1] -> (S, S) float32."""
+    """Return brightness of mean 0 and deviation 1 in each neighbourhood; (S, S, 3) RGB in [0, 1] -> (S, S) float32."""
     grey = cv2.cvtColor(img, cv2.COLOR_RGB2GRAY)
     sigma = NEIGHBOURHOOD * len(grey)
     grey = grey - cv2.GaussianBlur(grey, (0, 0), sigma)
@@ -62,7 +62,7 @@ def without_light(img: np.ndarray) -> np.ndarray:
 def correspond(
     here: np.ndarray, there: np.ndarray, points: tuple[np.ndarray, np.ndarray] | None = None
 ) -> Correspondence:
-    """Finds every pixel of one photo in another.
+    """Find every pixel of one photo in another.
 
     Args:
         here, there: `without_light` of both photos, (S, S).

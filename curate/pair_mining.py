@@ -1,4 +1,4 @@
-"""Which photos of a person make pairs: the same person by embedding, sharp, and of all degrees of likeness."""
+"""Choose which photos make pairs: the same person by embedding, sharp, and of all degrees of likeness."""
 
 import re
 from base64 import b64decode, b64encode
@@ -25,7 +25,7 @@ class Mining:
 
     Args:
         per_person: pairs of a person at most.
-        similarity: least and greatest cosine of two photos: below it is somebody else, above the same photo twice.
+        similarity: least and greatest cosine of two photos: below it is another person, above the same photo twice.
     """
 
     per_person: int = 4
@@ -33,7 +33,7 @@ class Mining:
 
 
 def sharpness(img: np.ndarray) -> float:
-    """Deviation of the Laplacian inside the face, over that of the brightness; RGB uint8, (S, S, 3)."""
+    """Return the deviation of the Laplacian inside the face, over that of the brightness; RGB uint8, (S, S, 3)."""
     small = cv2.resize(img, (SIDE, SIDE), interpolation=cv2.INTER_AREA if len(img) > SIDE else cv2.INTER_LINEAR)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
     face = face_oval(SIDE) > 0
@@ -41,7 +41,7 @@ def sharpness(img: np.ndarray) -> float:
 
 
 def state(points: np.ndarray) -> np.ndarray:
-    """Pose (yaw, pitch) and expression (mouth open and wide, both eyes) by 68 landmarks; (6,), each about 0 to 1."""
+    """Return pose (yaw, pitch) and expression (mouth open, wide, both eyes) by 68 landmarks; (6,), about 0 to 1."""
     eyes = [points[eye].mean(0) for eye in EYES]
     across = np.linalg.norm(eyes[1] - eyes[0])
     nose = (points[30] - (eyes[0] + eyes[1]) / 2) / max(across, 1e-6)
@@ -51,7 +51,7 @@ def state(points: np.ndarray) -> np.ndarray:
 
 
 def pack(embedding: np.ndarray) -> str:
-    """A unit vector as text."""
+    """Encode a unit vector as text."""
     return b64encode(embedding.astype('<f2').tobytes()).decode()
 
 
@@ -60,7 +60,7 @@ def _unpack(text: str) -> np.ndarray:
 
 
 def mine(photos: Sequence[Mapping], rules: Mining, limit: int | None = None) -> list[dict]:
-    """Chooses pairs.
+    """Choose pairs.
 
     Args:
         photos: records with `image`, `identity`, `stem`, `problem`, `sharpness`, `points` (68 landmarks or None),
@@ -87,7 +87,7 @@ def mine(photos: Sequence[Mapping], rules: Mining, limit: int | None = None) -> 
 
 
 def _of_person(photos: Sequence[Mapping], own: Sequence[int], rules: Mining) -> list[dict]:
-    """Pairs of one person: from those with the least to those with the greatest difference of pose and expression."""
+    """Return pairs of one person, from the least to the greatest difference of pose and expression."""
     vectors = {i: _unpack(photos[i]['embedding']) for i in own if photos[i]['embedding']}
     states = {i: state(np.asarray(photos[i]['points'])) for i in own if _has_68(photos[i]['points'])}
     found = []
@@ -118,7 +118,7 @@ def _has_68(points: Sequence | None) -> bool:
 
 
 def _name(pair: Mapping, photos: Sequence[Mapping], taken: set[str]) -> str:
-    """An id that is a plain file name, from person and photos."""
+    """Make an id that is a plain file name, from person and photos."""
     parts = [pair['identity'], *(photos[pair[key]]['stem'] for key in ('gt', 'ref'))]
     plain = '-'.join(re.sub(r'[^\w.]+', '_', part).strip('._')[-NAME:] or '_' for part in parts)
     name, number = plain, 1

@@ -1,15 +1,25 @@
-"""Where the pairs of photos come from: procedural people, or aligned photos on disk."""
+"""Pairs of photos to make masks of: of procedural people, or of a collection of photos."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from refstar.data.collections.listing import Missing
+from refstar.data.collections.manifest import photos_by_identity
 from refstar.data.images import ImageStore
 from refstar.data.pairs import Face
-from refstar.data.synthetic.match import Photo
+from refstar.data.synthetic.photo_match import Photo
 from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
+from refstar.utils.checkpoint import sha256
+from refstar.utils.errors import RefStarError
+
+from .collection import image_lists
+from .pair_mining import Mining, mine
+from .photo_survey import Networks, PhotoReader
 
 PAIRS_PER_PERSON = 4  # of procedural people; painting a person costs more than a photo of it
 
@@ -29,7 +39,7 @@ class Pair:
 
 
 class SyntheticPairs:
-    """Pairs of procedural people: the same ones for the same seed and size.
+    """Pairs of procedural people: the same ones for the same seed and size. A source of pairs, and the pairs.
 
     Args:
         count: number of pairs.
@@ -38,15 +48,23 @@ class SyntheticPairs:
     """
 
     def __init__(self, count: int, size: int, seed: int):
-        self.count = count
+        self.count, self.size, self.seed = count, size, seed
         people = -(-count // PAIRS_PER_PERSON)
         self.people = SyntheticFaceDataset({'gt_size': size, 'identities': people, 'seed': seed})
+
+    def settings(self) -> dict:
+        """Return what the pairs depend on."""
+        return {'size': self.size, 'synthetic': self.count, 'seed': self.seed}
+
+    def pairs(self, folder: Path, run: Callable) -> 'SyntheticPairs':
+        """Return the pairs; see `PhotoSource`."""
+        return self
 
     def __len__(self) -> int:
         return self.count
 
     def photos(self, index: int) -> tuple[str, Photo, Photo]:
-        """Identity, ground truth and reference of a pair, with their exact maps."""
+        """Return identity, ground truth and reference of a pair, with their exact maps."""
         identity, number = divmod(index, PAIRS_PER_PERSON)
         return f'{identity:05d}', *(self.people.photo(identity, 2 * number + i) for i in (0, 1))
 
@@ -63,9 +81,9 @@ class PhotoPairs:
     """Pairs of aligned photos.
 
     Args:
-        pairs: records of `mining.mine`.
+        pairs: records of `mine`.
         photos: records of the photos: `aligned` (file), `points`, `face` (file of a mask, or '').
-        size: side in pixels; photos of another one are brought to it.
+        size: side in pixels; photos of another size are resized.
     """
 
     def __init__(self, pairs: Sequence[Mapping], photos: Sequence[Mapping], size: int):
@@ -84,3 +102,104 @@ class PhotoPairs:
         points = None if photo['points'] is None else np.asarray(photo['points'], np.float32)
         hidden = 1 - self.store.read_mask(Path(photo['face'])) if photo['face'] else None
         return Face(self.store(Path(photo['aligned'])), points, hidden)
+
+
+class PhotoSource:
+    """A collection of photos, from which pairs are mined.
+
+    Args:
+        photos: (number, identity, file), of `list_photos`.
+        root: what the user named.
+        networks: to look at the photos with.
+        mining: what makes a pair.
+        limit: pairs in all, at most.
+        size: side of the aligned photos in pixels.
+        gt: folder of the photos of a csv or list, if not `root`.
+    """
+
+    def __init__(
+        self,
+        photos: Sequence[tuple[int, str, Path]],
+        root: str,
+        networks: Networks,
+        mining: Mining,
+        limit: int | None,
+        size: int,
+        gt: str | None = None,
+    ):
+        self.photos, self.root, self.networks, self.mining = photos, root, networks, mining
+        self.limit, self.size, self.gt = limit, size, gt
+
+    def settings(self) -> dict:
+        """Return what the pairs depend on."""
+        network, weights, prepare = self.networks.embedder
+        listed = '\n'.join(f'{identity}\t{path}' for _, identity, path in self.photos)
+        files = {key: getattr(self.networks, key) for key in ('detector', 'landmarks', 'parsing')}
+        return {
+            'size': self.size,
+            'root': os.path.abspath(self.root),
+            'list of photos': hashlib.sha256(listed.encode()).hexdigest(),
+            'pairs': self.limit,
+            'per_person': self.mining.per_person,
+            'similarity': list(self.mining.similarity),
+            'network': network,
+            'prepare': prepare,
+            **{key: sha256(file) if file else '' for key, file in {**files, 'weights': weights}.items()},
+        }
+
+    def pairs(self, folder: Path, run: Callable) -> PhotoPairs:
+        """Look at all photos, and choose the pairs; print which photos are left out.
+
+        Args:
+            folder: where records and aligned photos are kept.
+            run: `run_stage`.
+
+        Raises:
+            RefStarError: no two photos make a pair.
+        """
+        reader = PhotoReader(self.networks, self.size, folder / 'images', [Path(self.root), Path(self.gt or self.root)])
+        records = run(folder, self.photos, reader, title='look')
+        problems = [record['problem'] for record in records if record['problem']]
+        if problems:
+            print(f'{len(problems)} of {len(records)} photos left out: {"; ".join(problems[:3])} ...', flush=True)
+        pairs = mine(records, self.mining, self.limit)
+        if not pairs:
+            raise RefStarError(
+                f'{self.root}: no two photos make a pair (of {len(records)}, {len(problems)} were left out'
+                + (f', the first: {problems[0]})' if problems else '); see --similarity')
+            )
+        return PhotoPairs(pairs, records, self.size)
+
+
+def list_photos(
+    root: str, roots: Mapping, split_files: Sequence[str], split: str | None
+) -> list[tuple[int, str, Path]]:
+    """List the photos of people who have two or more: (number, identity, file).
+
+    Args:
+        root, roots, split_files: of `image_lists`.
+        split: which of several splits to take.
+
+    Raises:
+        RefStarError: the collection is malformed or of unknown people, `split` is not there, or nobody has two photos.
+    """
+    lists = image_lists(root, roots, split_files)
+    splits = list(dict.fromkeys(one.split for one in lists))
+    if split and split not in splits:
+        raise RefStarError(f'--split {split}: {root} has {", ".join(splits)}')
+    if not split and len(splits) > 1:
+        raise RefStarError(f'{root}: has the splits {", ".join(splits)}; choose with --split')
+    missing = Missing('drop')
+    people: dict[str, list[Path]] = {}
+    for one in lists:
+        if split and one.split != split:
+            continue
+        if one.unknown:
+            raise RefStarError(f'{root}: who is on these photos? Group them first: refstar data split')
+        for identity, photos in photos_by_identity(one.read(missing)).items():
+            people.setdefault(identity, []).extend(photos)
+    missing.settle(root)
+    listed = [(identity, photo) for identity, own in people.items() for photo in dict.fromkeys(own) if len(own) > 1]
+    if not listed:
+        raise RefStarError(f'{root}: nobody has two photos')
+    return [(number, identity, photo.absolute()) for number, (identity, photo) in enumerate(listed)]

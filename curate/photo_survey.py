@@ -1,8 +1,8 @@
-"""Looking at every photo of a collection once: alignment, landmarks, face area, sharpness, embedding."""
+"""Look at every photo of a collection once: alignment, landmarks, face area, sharpness, embedding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -14,11 +14,11 @@ from refstar.data.landmarks import Landmarks
 from refstar.identity_arch import FFHQ_512, IdentityEncoder
 from refstar.metrics.landmark_metric import landmark_network
 from refstar.metrics.lpips_metric import face_parser
+from refstar.utils.atomic_files import write_atomically
 from refstar.utils.errors import RefStarError
 from refstar.utils.face_points import FacePoints, similarity
 from refstar.utils.image_files import to_tensor
 
-from .build_stages import write_image
 from .pair_mining import pack, sharpness
 
 SEARCHED = 1280  # longer side at which a face is looked for, at most
@@ -42,11 +42,23 @@ class Networks:
     embedder: tuple[str, str, str | None] = ('', '', None)
 
 
+def write_image(path: Path, img: np.ndarray) -> None:
+    """Write a PNG atomically: BGR (S, S, 3) or grey (S, S), uint8.
+
+    Raises:
+        RefStarError: it could not be written.
+    """
+    try:
+        write_atomically(path, cv2.imencode('.png', img)[1].tobytes())
+    except OSError as error:
+        raise RefStarError(f'cannot write {path}: {error}') from None
+
+
 class PhotoReader:
-    """Makes the records of photos that `mining.mine` and `PhotoPairs` read; the work of a stage.
+    """Make the records of photos that `mine` and `PhotoPairs` read; the work of a stage.
 
     Args:
-        networks: what to look with; loaded in the process that works.
+        networks: what to look with; loaded once in every process that works.
         size: side of aligned photos in pixels.
         folder: aligned photos and areas of faces are written here.
         roots: folders to which the names in a file of landmarks are relative.
@@ -55,11 +67,11 @@ class PhotoReader:
     """
 
     def __init__(self, networks: Networks, size: int, folder: Path, roots: Sequence[Path] = ()):
-        self.networks, self.size, self.folder, self.roots = networks, size, folder.absolute(), list(roots)
+        self.networks, self.size, self.folder, self.roots = networks, size, folder.absolute(), tuple(roots)
         self.store = ImageStore(size, resize=True)
 
     def __call__(self, items: Sequence[tuple[int, str, Path]]) -> list[dict]:
-        """Records of photos (number, identity, file)."""
+        """Return the records of photos (number, identity, file)."""
         records, shown = [], []
         for number, identity, path in items:
             record = {'image': str(path), 'identity': identity, 'stem': path.stem, 'aligned': str(path), 'points': None}
@@ -92,9 +104,11 @@ class PhotoReader:
         return img
 
     def _align(self, img: np.ndarray, source: str) -> np.ndarray:
-        """The largest face at its place in the FFHQ template, RGB uint8."""
+        """Return the largest face at its place in the FFHQ template, RGB uint8."""
         shrink = min(1.0, SEARCHED / max(img.shape[:2]))
-        points = (self._detector(np.ascontiguousarray(_scaled(img, shrink)[..., ::-1])) + 0.5) / shrink - 0.5
+        points = (
+            _detector(self.networks.detector)(np.ascontiguousarray(_scaled(img, shrink)[..., ::-1])) + 0.5
+        ) / shrink - 0.5
         template = np.array(FFHQ_512) * (self.size / 512)
         scale = float(np.sqrt(np.linalg.det(similarity(points, template)[:, :2])))
         if scale > ENLARGED:
@@ -105,12 +119,13 @@ class PhotoReader:
         return cv2.warpAffine(img, matrix, frame, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
 
     def _points(self, path: Path, bgr: np.ndarray) -> np.ndarray | None:
-        """68 landmarks as shares of the side, (68, 2), or what a file of landmarks has, or None."""
-        if not self.networks.landmarks:
+        """Return 68 landmarks as shares of the side, (68, 2), or what a file of landmarks has, or None."""
+        file = self.networks.landmarks
+        if not file:
             return None
-        if self._landmarks:
-            return self._landmarks(path)
-        points = (landmark_network(self.networks.landmarks, 'cpu')(bgr) + 0.5) / self.size
+        if Path(file).suffix in ('.npz', '.csv'):
+            return _landmarks(file, self.roots)(path)
+        points = (landmark_network(file, 'cpu')(bgr) + 0.5) / self.size
         if len(points) == 98:
             from facexlib.alignment import landmark_98_to_68
 
@@ -120,25 +135,25 @@ class PhotoReader:
     def _embed(self, shown: Sequence[tuple[dict, np.ndarray]]) -> None:
         images = torch.stack([to_tensor(np.divide(img, 255, dtype=np.float32)) for _, img in shown])
         with torch.inference_mode():
-            for (record, _), embedding in zip(shown, self._encoder(images).numpy(), strict=True):
+            for (record, _), embedding in zip(shown, _encoder(*self.networks.embedder)(images).numpy(), strict=True):
                 record['embedding'] = pack(embedding)
 
-    @cached_property
-    def _detector(self) -> FacePoints:
-        return FacePoints(self.networks.detector)
 
-    @cached_property
-    def _encoder(self) -> IdentityEncoder:
-        return IdentityEncoder(*self.networks.embedder).eval()
+_detector = lru_cache(maxsize=1)(FacePoints)
 
-    @cached_property
-    def _landmarks(self) -> Landmarks | None:
-        file = self.networks.landmarks
-        return Landmarks(file, self.roots) if Path(file).suffix in ('.npz', '.csv') else None
+
+@lru_cache(maxsize=1)
+def _encoder(network: str, weights: str, prepare: str | None) -> IdentityEncoder:
+    return IdentityEncoder(network, weights, prepare).eval()
+
+
+@lru_cache(maxsize=1)
+def _landmarks(file: str, roots: tuple[Path, ...]) -> Landmarks:
+    return Landmarks(file, list(roots))
 
 
 def _scaled(img: np.ndarray, scale: float) -> np.ndarray:
-    """An image made smaller, by area."""
+    """Return an image made smaller, by area."""
     if scale == 1:
         return img
     height, width = (max(1, round(side * scale)) for side in img.shape[:2])

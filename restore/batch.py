@@ -3,7 +3,7 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from refstar.utils.image_files import FORMATS, Picture, read_picture, refuse_lar
 from refstar.utils.text_files import write_text
 
 from .faces import Person, PreparedFace, RestoredFace, RestoreSettings
-from .input_files import files_of, is_video, references_by_name
+from .input_files import is_video, references_by_name
 from .photo import PhotoSettings, put_back
 from .restore_report import face_record, read_masks, report_entry, write_masks
 from .restorer import Restorer
@@ -84,10 +84,7 @@ class BatchRestorer:
         if batch.ref_mask_dir and restorer.engine.net is None:
             raise RefStarError('--ref_mask_dir: not with an ONNX file; take the network in torch')
         self.by_name = references_by_name(batch.refs) if batch.refs_by_name else {}
-        references = batch.refs
-        if batch.refs_by_name:
-            references = [r for path in inputs for r in self.by_name.get(path.stem, [])]
-        self.outputs = output_names(inputs, batch, files_of(references))
+        self.outputs = output_names(inputs, batch)
         self.people: list[Person] = [] if batch.refs_by_name else restorer.people(batch.refs or None)
         self.errors: list[str] = []
         self.entries: list[dict[str, Any]] = []  # of the report
@@ -220,13 +217,8 @@ class BatchRestorer:
         self.counts.update({'done': 1, 'faces': len(faces), 'without a face': int(not faces)})
 
 
-def output_names(inputs: Sequence[Path], batch: BatchSettings, references: Collection[Path] = ()) -> dict[Path, Path]:
+def output_names(inputs: Sequence[Path], batch: BatchSettings) -> dict[Path, Path]:
     """Return where each input is written.
-
-    Args:
-        inputs: the photos and videos.
-        batch: folder, suffix and format.
-        references: their files, resolved.
 
     Raises:
         RefStarError: an input or a reference would be overwritten, or the format is unknown.
@@ -242,9 +234,10 @@ def output_names(inputs: Sequence[Path], batch: BatchSettings, references: Colle
         wanted = '.mp4' if is_video(path) else suffix or own
         stem = path.stem if stems[path.stem] == 1 else path.name.replace('.', '_')  # a.jpg beside a.png
         names[path] = batch.output / f'{stem}{batch.suffix}{wanted}'
-    kept, written = {path.resolve() for path in inputs} | set(references), Counter(names.values())
+    sources, written = {path.resolve() for path in (*inputs, *map(Path, batch.refs))}, Counter(names.values())
     for path, output in names.items():
-        if output.resolve() in kept:
+        places = [output.resolve(), *output.resolve().parents][: 4 if batch.refs_by_name else 3]  # where references lie
+        if output.exists() and not sources.isdisjoint(places):
             raise RefStarError(f'{output}: would be overwritten; give another --output or a --suffix')
         if written[output] > 1:
             raise RefStarError(f'{path}: another input would be written to {output} too; rename one, or --ext auto')

@@ -1,7 +1,6 @@
 """Find what a user names on the command line: photos, folders, videos, banks."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from refstar.data.collections.listing import IMAGE_SUFFIXES, images_in, natural
@@ -76,16 +75,6 @@ def _open_folder(path: Path) -> list[tuple[str, list | Path, bool]]:
     return groups
 
 
-def files_of(sources: Sequence[str | Path]) -> set[Path]:
-    """Return the files that references are read from, resolved, as far as they can be found."""
-    found: set[Path] = set()
-    for source in sources:
-        with suppress(RefStarError):
-            for _, photos, _ in open_sources([source]):
-                found |= {path.resolve() for path in ([photos] if isinstance(photos, Path) else photos)}
-    return found
-
-
 def references_by_name(roots: Sequence[str]) -> dict[str, list[Path]]:
     """Return the references of each photo: `<root>/<name>.*`, `<root>/<name>/` and `<root>/<name>.refbank`.
 
@@ -101,25 +90,6 @@ def references_by_name(roots: Sequence[str]) -> dict[str, list[Path]]:
                 found.setdefault(path.name, []).append(path)
             elif path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES | {BANK_SUFFIX}:
                 found.setdefault(path.stem, []).append(path)
-    return found
-
-
-def photos_of_one(sources: Sequence[str]) -> list[Path]:
-    """Return photos that are meant to show one person: files, and those directly in folders.
-
-    Raises:
-        RefStarError: a path does not exist, or there is no photo.
-    """
-    found: list[Path] = []
-    for source in map(Path, sources):
-        if source.is_dir():
-            found += images_in(source)
-        elif source.is_file():
-            found.append(source)
-        else:
-            raise RefStarError(f'references: {source}: no such file or folder')
-    if not found:
-        raise RefStarError(f'references: {", ".join(sources)}: no photo')
     return found
 
 

@@ -25,7 +25,7 @@ VERSION = 1
 
 
 class OnnxNetwork:
-    """An exported RefSTAR, called as the network in torch is.
+    """An exported RefSTAR: call it as the network in torch, or hand it to a `Restorer`. Its masks cannot be edited.
 
     Args:
         path: the file.
@@ -42,6 +42,7 @@ class OnnxNetwork:
 
     def __init__(self, path: str | Path, device: str | torch.device = 'cpu') -> None:
         self.session = open_session(path, 'the backend onnx', device)
+        self.net, self.device = None, torch.device(device)
         try:
             note = json.loads(self.session.get_modelmeta().custom_metadata_map[KEY])
             version, self.size, self.value_range = note['version'], note['size'], tuple(note['value_range'])
@@ -94,29 +95,9 @@ class OnnxNetwork:
         image, *rest = (torch.from_numpy(value).to(lq.device) for value in found)
         return (image, dict(zip(OUTPUTS[1:], rest, strict=True))) if return_aux else image
 
-
-def per_photo(value: float | Tensor, batch: int) -> Tensor:
-    """Return a number, or one number for each photo, as (b,)."""
-    return torch.as_tensor(value, dtype=torch.float32).expand(batch)
-
-
-class OnnxEngine:
-    """An exported network as an :class:`~refstar.restore.engine.Engine`. Its masks cannot be edited.
-
-    Args:
-        path: the file.
-        device: `cpu` or `cuda`.
-
-    Raises:
-        RefStarError: as of :class:`OnnxNetwork`.
-    """
-
-    def __init__(self, path: str | Path, device: str = 'cpu') -> None:
-        self.file, self.device, self.net = OnnxNetwork(path, device), torch.device(device), None
-        self.size = self.file.size
-
+    # ----------------------------------------------------------------- as an engine of a Restorer
     def check(self, settings: RestoreSettings) -> None:
-        if settings.fidelity is not None and not self.file.has_w:
+        if settings.fidelity is not None and not self.has_w:
             raise RefStarError('fidelity: the backbone in this ONNX file has no such control (CodeFormer has)')
         if settings.edit_masks():
             raise RefStarError('use, keep, mask_threshold: not with an ONNX file; take the network in torch')
@@ -135,7 +116,12 @@ class OnnxEngine:
         for i, own in enumerate(chosen):
             for j, ref in enumerate(own):
                 refs[i, j], valid[i, j] = to_tensor(ref.crop), True
-        lq, refs = (to_range(x, self.file.value_range) for x in (lq, refs))
-        out, aux = self.file(lq, refs, valid, settings.strength, settings.fidelity, return_aux=True)
+        lq, refs = (to_range(x, self.value_range) for x in (lq, refs))
+        out, aux = self(lq, refs, valid, settings.strength, settings.fidelity, return_aux=True)
         used = bool(valid.any()) and settings.strength > 0
-        return from_range(out, self.file.value_range), aux if used else None
+        return from_range(out, self.value_range), aux if used else None
+
+
+def per_photo(value: float | Tensor, batch: int) -> Tensor:
+    """Return a number, or one number for each photo, as (b,)."""
+    return torch.as_tensor(value, dtype=torch.float32).expand(batch)

@@ -1,6 +1,6 @@
 """The public Python interface: restore faces with references. Whole photos: :mod:`photo`; videos: :mod:`video`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from refstar.utils.network_file import load_network
 
 from .alignment import FaceDetector, FoundFace, cut, most_central
 from .bank_file import read_bank
-from .engine import Engine, TorchEngine, keep_colour, stack_faces
+from .engine import TorchEngine, keep_colour, stack_faces
 from .faces import DegradedFace, Person, PreparedFace, Reference, RestoredFace, RestoreSettings
 from .identity_check import IdentityChecker
 from .input_files import open_sources, unique
-from .onnx_network import OnnxEngine
+from .onnx_network import OnnxNetwork
 from .reference_choice import choose_references, match_people, measure_attributes
 from .references import ReferenceReader, fit
 
@@ -31,8 +31,8 @@ class Restorer:
     """Restore faces by a trained RefSTAR.
 
     Args:
-        net: RefSTAR, or an :class:`~refstar.restore.engine.Engine`.
-        device: where it runs; of an engine: its own.
+        net: RefSTAR, or an :class:`~refstar.restore.onnx_network.OnnxNetwork`.
+        device: where it runs; of an ONNX network: its own.
         precision: `fp32`, `fp16` (on a GPU) or `bf16`.
         identity_checker: compares people; None: the network's own person check if it has one, else nobody is compared.
         detector: finds the faces of references and of whole photos; None: all are aligned.
@@ -53,7 +53,7 @@ class Restorer:
 
     def __init__(
         self,
-        net: nn.Module | Engine,
+        net: nn.Module | TorchEngine | OnnxNetwork,
         device: str = 'cpu',
         precision: str = 'fp32',
         identity_checker: IdentityChecker | None = None,
@@ -100,7 +100,7 @@ class Restorer:
         if by_name == 'onnx' and precision != 'fp32':
             raise RefStarError(f'{precision}: the backend onnx computes in fp32')
         if by_name == 'onnx':
-            engine = OnnxEngine(path, device)
+            engine = OnnxNetwork(path, device)
         else:
             engine = TorchEngine(load_network(path, device, options), device, precision)
         if identity is not None:
@@ -218,7 +218,8 @@ class Restorer:
             RefStarError: it cannot be read; it is not square and aligned; it is not aligned and there is no detector.
         """
         picture = picture_of(picture, self.max_pixels)
-        if self.detector is None if aligned is None else aligned:
+        aligned = self.detector is None if aligned is None else aligned
+        if aligned:
             return [self.face(fit(picture, self.size, label))]
         return [self.cut_face(picture.rgb, found) for found in self.detect(picture.rgb, only_center)]
 
@@ -267,37 +268,6 @@ class Restorer:
             weight = resize_refs(aux['weight'][i : i + 1].float(), carried.shape[-2:])
             attribution = (strength * weight * carried)[0, :count, 0].cpu().numpy()
         return RestoredFace(**vars(face), image=to_image(out[i]), mask=mask, attribution=attribution)
-
-    def arms(
-        self,
-        face: DegradedFace,
-        people: Sequence[Person],
-        settings: RestoreSettings,
-        others: Sequence[Person] = (),
-        masks: Mapping[str, np.ndarray] | None = None,
-        alone: bool | None = None,
-    ) -> dict[str, RestoredFace]:
-        """Restore a face in the three arms of every evaluation.
-
-        Args:
-            face: the degraded face.
-            people: whose references there are.
-            settings: how faces are restored.
-            others: other people, to compare with.
-            masks: selections painted by the user for references of `people`, see `PreparedFace.with_masks`.
-            alone: as of :meth:`prepare`, for `people`.
-
-        Returns:
-            `without` references; `with` those of `people` and `wrong`, with those of `others`, where there are any.
-        """
-        without = replace(settings, strength=0.0)
-        arms = {'without': self.restore([PreparedFace(face)], without)[0]}
-        if people:
-            prepared = self.prepare([face], people, settings, alone)[0].with_masks(masks or {})
-            arms['with'] = self.restore([prepared], settings)[0]
-        if others:
-            arms['wrong'] = self.restore(self.prepare([face], others, settings, alone=True), settings)[0]
-        return arms
 
     def __call__(self, lq: object, refs: object = None, strength: float = 1.0, **settings: object) -> RestoredFace:
         """Restore one aligned face.

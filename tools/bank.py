@@ -36,14 +36,16 @@ def build(args: argparse.Namespace) -> None:
         RefStarError: wrong input, no usable reference, or photos of several people.
     """
     from refstar.restore.bank_file import MAX_REFERENCES, write_bank
-    from refstar.restore.input_files import BANK_SUFFIX, photos_of_one
+    from refstar.restore.input_files import BANK_SUFFIX, open_sources
     from refstar.restore.references import most_diverse
 
     if args.output.suffix != BANK_SUFFIX:
         raise RefStarError(f'{args.output}: the name of a reference bank ends with {BANK_SUFFIX}')
     if not 1 <= args.num_refs <= MAX_REFERENCES:
         raise RefStarError(f'--num_refs must be 1 to {MAX_REFERENCES}, got {args.num_refs}')
-    photos = photos_of_one(args.photos)
+    photos = [photo for _, found, _ in open_sources(args.photos) if isinstance(found, list) for photo in found]
+    if not photos:
+        raise RefStarError(f'references: {", ".join(args.photos)}: no photo')
     restorer = open_restorer(args)
     person = restorer.reader.read(photos, args.person or args.output.stem, one_person=True)[0]
     person = most_diverse(person, args.num_refs)

@@ -1,35 +1,32 @@
 """`refstar masks build`: from photos of people to RefSel-HQ triplets (ground truth, reference, mask).
 
 ROOT is what `refstar data check` reads: a folder with a folder of photos per person, an lmdb, a csv, a list ...
---synthetic N takes procedural people instead and needs no file at all. Kill it and start it again as you like; several
-machines that share OUT work together under torchrun: torchrun ... -m refstar.tools.masks_build ROOT -o OUT
+--synthetic N takes procedural people instead and needs no file at all. Kill it and start it again as you like.
 """
 
 import argparse
-import hashlib
-import os
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refstar.utils.errors import RefStarError
 
 from .cli_common import run_command
+from .train import main as train
 
 if TYPE_CHECKING:
-    from refstar.curate.build_stages import Crew
-    from refstar.curate.mask_curation import Strictness
-    from refstar.curate.pair_sources import PhotoPairs, SyntheticPairs
+    from refstar.curate.pair_sources import PhotoSource, SyntheticPairs
 
 SYNTHETIC_SIZE, SIZE = 256, 512
-STRICTNESS = {'synthetic': (0.75, 0.85), 'photos': (0.55, 0.6)}  # confidence, agreement
+# Least confidence and agreement. Photos have noise and fine folds that procedural people lack: they are never as alike.
+STRICTNESS = {'synthetic': (0.75, 0.85), 'photos': (0.55, 0.6)}
 NETWORKS = ('detector', 'landmarks', 'parsing')
 OPTIONS = Path(__file__).parents[1] / 'options' / 'masks' / 'refsel.yml'
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command line's parser."""
     p = argparse.ArgumentParser(
         'refstar masks build', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -72,44 +69,44 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    args = parser().parse_args(sys.argv[1:] if argv is None else argv)
+    """Run `refstar masks build`; return the exit code."""
+    args = parser().parse_args(argv)
     return run_command(lambda: build(args))
 
 
 def build(args: argparse.Namespace) -> None:
-    """Builds a collection.
+    """Build a collection, and print what is in it.
 
     Raises:
         RefStarError: wrong input.
     """
     _check(args)
-    from refstar.curate.build_stages import Crew, alone
-    from refstar.curate.mask_build import Build
+    from refstar.curate.mask_build import build_masks
+    from refstar.curate.mask_curation import Strictness
     from refstar.curate.mask_propagation import training_options
     from refstar.utils.parallel import cores
 
-    crew = Crew.from_environment(args.jobs or cores())
-    opt = None if args.iterations == 0 else training_options(args.opt, args.iterations)
-    settings, photos = _settings(args, opt)
-    try:
-        (args.out / 'build').mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RefStarError(f'--out {args.out}: cannot be written to ({error.strerror})') from None
-    with alone(args.out / 'build' / f'lock.{crew.rank}') as lock:
-        work = Build(args.out, crew, lock)
-        threads = work.prepare({**settings, 'threads': crew.jobs})['threads']
-        pairs = _pairs(args, photos, work.work / 'photos', crew)
-        records = work.propose(pairs)
-        network = work.propagate(records, opt, threads) if opt else None
-        records = work.predict(records, settings['size'], network)
-        if crew.leads:
-            rows = work.curate(records, _strictness(args), opt is not None)
-            if args.sheet:
-                work.sheet(rows, args.sheet)
-            counts = Counter(row['provenance'] for row in rows)
-            print(f'{len(rows)} triplets: {", ".join(f"{n} {state}" for state, n in sorted(counts.items()))}')
-            print(f'{args.out}/meta.csv; refstar masks review {args.out}', flush=True)
+    usual = STRICTNESS['synthetic' if args.synthetic else 'photos']
+    given = args.confidence, args.agreement
+    least = Strictness(*(default if value is None else value for value, default in zip(given, usual, strict=True)))
+    training = None if args.iterations == 0 else training_options(args.opt, args.iterations)
+    rows = build_masks(args.out, _source(args), least, training, train, args.jobs or cores(), args.sheet)
+    counts = Counter(row['provenance'] for row in rows)
+    print(f'{len(rows)} triplets: {", ".join(f"{n} {state}" for state, n in sorted(counts.items()))}')
+    print(f'{args.out}/meta.csv; refstar masks review {args.out}', flush=True)
+
+
+def _source(args: argparse.Namespace) -> 'SyntheticPairs | PhotoSource':
+    from refstar.curate.pair_mining import Mining
+    from refstar.curate.pair_sources import PhotoSource, SyntheticPairs, list_photos
+    from refstar.curate.photo_survey import Networks
+
+    if args.synthetic:
+        return SyntheticPairs(args.synthetic, args.size or SYNTHETIC_SIZE, args.seed)
+    photos = list_photos(args.root, {'dataroot_gt': args.gt, 'dataroot_ref': args.ref}, args.splits, args.split)
+    networks = Networks(args.detector, args.landmarks, args.parsing, (args.network, args.weights, args.prepare))
+    mining = Mining(args.per_person, tuple(args.similarity))
+    return PhotoSource(photos, args.root, networks, mining, args.pairs, args.size or SIZE, args.gt)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -136,88 +133,6 @@ def _check(args: argparse.Namespace) -> None:
     unused = [key for key in ('pairs', 'split', 'gt', 'ref', *NETWORKS, 'network') if getattr(args, key)]
     if args.synthetic and (unused or args.splits):
         raise RefStarError(f'--{(unused or ["splits"])[0]} cannot be used with --synthetic')
-
-
-def _strictness(args: argparse.Namespace) -> 'Strictness':
-    """Photos have noise and fine folds that procedural people lack: they are never as alike."""
-    from refstar.curate.mask_curation import Strictness
-
-    given = args.confidence, args.agreement
-    usual = STRICTNESS['synthetic' if args.synthetic else 'photos']
-    return Strictness(*(default if value is None else value for value, default in zip(given, usual, strict=True)))
-
-
-def _settings(args: argparse.Namespace, opt: dict | None) -> tuple[dict[str, Any], list[tuple[int, str, Path]]]:
-    """What the files depend on, and the photos (number, identity, file)."""
-    settings = {'size': args.size or (SYNTHETIC_SIZE if args.synthetic else SIZE), 'training': opt}
-    if args.synthetic:
-        return settings | {'synthetic': args.synthetic, 'seed': args.seed}, []
-    photos = _photos(args)
-    listed = '\n'.join(f'{identity}\t{path}' for _, identity, path in photos)
-    settings |= {'root': os.path.abspath(args.root), 'list of photos': _sha256(listed.encode())}
-    settings |= {key: getattr(args, key) for key in ('pairs', 'per_person', 'similarity', 'network', 'prepare')}
-    for key in (*NETWORKS, 'weights'):
-        file = getattr(args, key)
-        settings[key] = _sha256(Path(file).read_bytes()) if file else ''
-    return settings, photos
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _photos(args: argparse.Namespace) -> list[tuple[int, str, Path]]:
-    from refstar.curate.collection import image_lists
-    from refstar.data.collections.listing import Missing
-    from refstar.data.collections.manifest import photos_by_identity
-
-    parts = image_lists(args.root, {'dataroot_gt': args.gt, 'dataroot_ref': args.ref}, args.splits)
-    splits = list(dict.fromkeys(part.split for part in parts))
-    if args.split:
-        parts = [part for part in parts if part.split == args.split]
-        if not parts:
-            raise RefStarError(f'--split {args.split}: {args.root} has {", ".join(splits)}')
-    elif len(splits) > 1:
-        raise RefStarError(f'{args.root}: has the splits {", ".join(splits)}; choose with --split')
-    missing = Missing('drop')
-    people: dict[str, list[Path]] = {}
-    for part in parts:
-        if part.unknown:
-            raise RefStarError(f'{args.root}: who is on these photos? `refstar data split` tells people apart')
-        for identity, photos in photos_by_identity(part.read(missing)).items():
-            people.setdefault(identity, []).extend(photos)
-    missing.settle(args.root)
-    listed = [(identity, photo) for identity, own in people.items() for photo in dict.fromkeys(own) if len(own) > 1]
-    if not listed:
-        raise RefStarError(f'{args.root}: nobody has two photos')
-    return [(number, identity, photo.absolute()) for number, (identity, photo) in enumerate(listed)]
-
-
-def _pairs(
-    args: argparse.Namespace, photos: list[tuple[int, str, Path]], folder: Path, crew: 'Crew'
-) -> 'SyntheticPairs | PhotoPairs':
-    """The pairs of photos to work on."""
-    from refstar.curate.build_stages import run_stage
-    from refstar.curate.pair_mining import Mining, mine
-    from refstar.curate.pair_sources import PhotoPairs, SyntheticPairs
-    from refstar.curate.photo_survey import Networks, PhotoReader
-
-    size = args.size or (SYNTHETIC_SIZE if args.synthetic else SIZE)
-    if args.synthetic:
-        return SyntheticPairs(args.synthetic, size, args.seed)
-    networks = Networks(args.detector, args.landmarks, args.parsing, (args.network, args.weights, args.prepare))
-    reader = PhotoReader(networks, size, folder / 'images', [Path(args.root), Path(args.gt or args.root)])
-    records = run_stage(folder, photos, reader, crew, 'look')
-    problems = [record['problem'] for record in records if record['problem']]
-    if problems and crew.leads:
-        print(f'{len(problems)} of {len(records)} photos left out: {"; ".join(problems[:3])} ...', flush=True)
-    pairs = mine(records, Mining(args.per_person, tuple(args.similarity)), args.pairs)
-    if not pairs:
-        raise RefStarError(
-            f'{args.root}: no two photos make a pair (of {len(records)}, {len(problems)} were left out'
-            + (f', the first: {problems[0]})' if problems else '); see --similarity')
-        )
-    return PhotoPairs(pairs, records, size)
 
 
 if __name__ == '__main__':

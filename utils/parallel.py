@@ -1,6 +1,8 @@
 """Work on many files by several processes, with a progress bar."""
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +20,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
+def end_with_parent() -> None:
+    """Let this process end within a second after the one that started it was killed (an initializer of pools)."""
+    threading.Thread(target=_watch, args=[os.getppid()], daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
 def parallel(function: Callable, items: Sequence, jobs: int, title: str) -> Iterator[Any]:
     """Call `function(item)` for every item in worker processes; yield the results in order.
 
@@ -30,7 +43,10 @@ def parallel(function: Callable, items: Sequence, jobs: int, title: str) -> Iter
     Raises:
         RefStarError: a process died.
     """
-    with ProcessPoolExecutor(jobs) as pool, tqdm(total=len(items), desc=title, unit='image', disable=None) as bar:
+    with (
+        ProcessPoolExecutor(jobs, initializer=end_with_parent) as pool,
+        tqdm(total=len(items), desc=title, unit='image', disable=None) as bar,
+    ):
         try:
             for start in range(0, len(items), WINDOW * jobs):
                 for result in pool.map(function, items[start : start + WINDOW * jobs], chunksize=8):

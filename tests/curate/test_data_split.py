@@ -139,20 +139,11 @@ def test_split_of_unknown_people(tmp_path, capsys, colour_network):
     assert all(same[0][name] == same[1][name] for name in same[0] if name != 'split.json')
 
 
-def test_people_who_are_alike_share_a_split_but_not_their_references(tmp_path, colour_network, capsys):
+def test_people_who_are_alike_share_a_split(tmp_path, colour_network, capsys):
     for i, colour in enumerate([(250, 5, 5), (245, 5, 5), (250, 120, 5), (250, 125, 5), (5, 5, 250), (5, 5, 245)]):
         write(tmp_path / f'flat/{i}.png', np.full((32, 32, 3), colour, np.uint8))
-    args = [
-        'split',
-        str(tmp_path / 'flat'),
-        '--network',
-        'torchscript',
-        '--weights',
-        str(colour_network),
-        '--jobs',
-        '1',
-    ]
-    args += ['--fractions', '0.5', '0.5', '0', '--distance', '0.001', '--out', str(tmp_path / 'out')]
+    args = ['split', str(tmp_path / 'flat'), '--network', 'torchscript', '--weights', str(colour_network)]
+    args += ['--jobs', '1', '--fractions', '0.5', '0.5', '0', '--distance', '0.001', '--out', str(tmp_path / 'out')]
     assert main([*args, '--split_distance', '0.5']) == 0 and '6 photos of 3 people' in capsys.readouterr().out
     lists = [(tmp_path / f'out/{name}.txt').read_text().split() for name in ('train', 'val')]
     assert sorted(lists) == [['0.png', '1.png', '2.png', '3.png'], ['4.png', '5.png']]

@@ -33,7 +33,7 @@ def packed(tmp_path):
 
 
 @pytest.mark.filterwarnings('ignore:This DataLoader')
-def test_lmdb_of_basicsr_gives_the_same_samples_as_the_folder(packed):
+def test_lmdb_gives_the_same_samples_as_the_folder(packed):
     folder, database = packed
     opt = {'gt_size': 16, 'cache': True, 'draws': 2}
     disk = ReferencePairDataset({**opt, 'dataroot': str(folder), 'io_backend': {'type': 'disk'}})

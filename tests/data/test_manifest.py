@@ -1,10 +1,8 @@
-"""Who is whose reference: folders, csv, stems, lists, lmdb; every wrong list is refused by name."""
+"""Who is whose reference: folders, csv, stems, lists; every wrong list is refused by name."""
 
 import pytest
 from helpers.photos import write_csv
 
-from refstar.curate.collection import image_lists
-from refstar.data.collections.listing import Missing
 from refstar.data.collections.manifest import photos_by_identity, read_manifest
 from refstar.utils.errors import RefStarError
 
@@ -126,7 +124,7 @@ def test_split_file_cannot_leave_the_root(tmp_path):
         read_manifest({'dataroot': str(tmp_path / 'faces'), 'split_file': str(tmp_path / 'split.txt')})
 
 
-def test_unknown_people_and_empty_folders_are_counted(tmp_path):
+def test_people_without_photos_are_counted(tmp_path):
     touch(tmp_path, 'ann/1.png')
     (tmp_path / 'bob').mkdir()
     with pytest.raises(RefStarError, match=r'1 missing: .*bob'):
@@ -136,7 +134,7 @@ def test_unknown_people_and_empty_folders_are_counted(tmp_path):
         read_manifest({'dataroot': str(tmp_path / 'empty')})
 
 
-def test_an_image_listed_twice_or_as_its_own_reference_is_refused_or_counted(tmp_path, caplog):
+def test_doubles_and_self_references_are_refused_or_counted(tmp_path, caplog):
     touch(tmp_path, '0.png', '1.png', '2.png')
     rows = ["0.png,0.png,\"['1.png', '1.png']\"", '0.png,0.png,"[\'2.png\']"', '1.png,1.png,"[\'1.png\']"']
     opt = {'reference_csv': write_csv(tmp_path / 'a.csv', *rows), 'dataroot_gt': str(tmp_path)}
@@ -148,46 +146,6 @@ def test_an_image_listed_twice_or_as_its_own_reference_is_refused_or_counted(tmp
     touch(tmp_path, 'faces/ann/1.png', 'faces/ann/1.jpg')
     with pytest.raises(RefStarError, match=r'1 listed twice or of one name with another: .*1\.png \(as ann_1\)'):
         read_manifest({'dataroot': str(tmp_path / 'faces')})
-
-
-def test_ffhq_ref_as_it_is_published(tmp_path):
-    """Layout and csv forms of peers.md 4a: train without lq, val and test with it, degraded folders, lists by split."""
-    root, gt = tmp_path / 'FFHQ-Ref', tmp_path / 'images512x512'
-    touch(gt, *(f'{i:05d}.png' for i in range(9)))
-    touch(root, 'test_images/severe_degrad/00006.png', 'test_images/moderate_degrad/00006.png')
-    (root / 'reference_mapping').mkdir()
-    (root / 'id_based_ffhq_split').mkdir()
-    for split, row, header in (
-        ('train', "00000.png,\"['00001.png', '00002.png']\"", 'gt_image,ref_image'),
-        ('val', '00003.png,00003.png,"[\'00004.png\']"', 'gt_image,lq_image,ref_image'),
-        ('test', '00006.png,00006.png,"[\'00007.png\']"', 'gt_image,lq_image,ref_image'),
-    ):
-        write_csv(root / f'reference_mapping/{split}_references.csv', row, header=header)
-        (root / f'id_based_ffhq_split/{split}_image.txt').write_text(row[:9] + '\n')
-    parts = image_lists(str(root), {'dataroot_gt': str(gt)})
-    assert [part.split for part in parts] == ['train', 'val', 'test', 'test']
-    entries = [part.read(Missing('error')) for part in parts]
-    assert [(len(e), e[0].lq and e[0].lq.parent.name) for e in entries] == [
-        (1, None),
-        (1, None),
-        (1, 'moderate_degrad'),
-        (1, 'severe_degrad'),
-    ]
-    assert entries[0][0].refs == (gt / '00001.png', gt / '00002.png') and parts[0].also == [gt / '00000.png']
-    with pytest.raises(RefStarError, match='FFHQ-Ref needs --gt'):
-        image_lists(str(root), {})
-
-
-def test_celeba_test_ref_counts_what_is_missing(tmp_path, caplog):
-    """Three folders, references by their names in CelebA-HQ-img, and some that are not there (peers.md 4b)."""
-    touch(tmp_path, 'gt/0.png', 'gt/1.png', 'lq/0.png', 'lq/1.png', 'CelebA-HQ-img/7.jpg')
-    rows = ["0.png,0.png,\"['7.jpg', '8.jpg']\"", '1.png,1.png,"[\'9.jpg\']"']
-    opt = {'reference_csv': write_csv(tmp_path / 'test_references.csv', *rows), 'missing': 'drop'}
-    opt |= {'dataroot_gt': str(tmp_path / 'gt'), 'dataroot_lq': str(tmp_path / 'lq')}
-    with caplog.at_level('WARNING', logger='basicsr'):
-        (entry,) = read_manifest({**opt, 'dataroot_ref': str(tmp_path / 'CelebA-HQ-img')})
-    assert entry.refs == (tmp_path / 'CelebA-HQ-img/7.jpg',)
-    assert '2 missing: ' in caplog.text and '8.jpg' in caplog.text and 'and 1 images that need them' in caplog.text
 
 
 def test_csv_can_be_cut_by_a_list_of_images(tmp_path):
@@ -217,7 +175,6 @@ def test_meta_info_lists_the_images_to_use(tmp_path):
         ('no suffix', r'meta\.txt:1: expected a line such as'),
         ('a.png (512,x,3)', 'expected a line such as'),
         ('/etc/a.png', 'must be a file name inside'),
-        ('x' * 10_000_000 + '.png', r'meta\.txt:1: has 10000004 characters'),
         ('x' * 300 + '.png', 'can be no file name'),
     ):
         (tmp_path / 'meta.txt').write_text(text)
@@ -228,7 +185,6 @@ def test_meta_info_lists_the_images_to_use(tmp_path):
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('gt_image,ref_image\n' + 'x' * 10_000_000, r'a\.csv:2: has 10000000 characters'),
         ('gt_image,ref_image\n0.png,"[\'' + 'x' * 200_000 + '\']"', r'a\.csv: is no csv \(field larger'),
         ('gt_image,ref_image,gt_image\n', 'names a column twice'),
         ('gt_image,ref_image\n0.png,{[]}', 'list of file names'),
@@ -246,10 +202,7 @@ def test_malformed_csv(tmp_path, text, message):
 
 def test_keys_of_another_form_are_refused(tmp_path):
     for opt, message in (
-        (
-            {'dataroot': str(tmp_path), 'dataroot_gt': str(tmp_path)},
-            'dataroot_gt cannot be used together',
-        ),
+        ({'dataroot': str(tmp_path), 'dataroot_gt': str(tmp_path)}, 'dataroot_gt cannot be used together'),
         ({'dataroot': str(tmp_path), 'meta_info_file_ref': 'x'}, 'meta_info_file_ref cannot be used'),
         ({'dataroot': ['a', 'b']}, 'dataroot must be one path'),
         ({'dataroot': str(tmp_path), 'io_backend': 'lmdb'}, 'io_backend must have type'),

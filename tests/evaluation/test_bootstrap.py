@@ -24,7 +24,7 @@ def test_agrees_with_scipy_where_photos_are_independent(rng):
     assert abs(found.low - want.low) < 0.05 * width and abs(found.high - want.high) < 0.05 * width
 
 
-def test_draws_people_with_all_their_photos(rng):
+def test_people_are_drawn_with_all_their_photos(rng):
     people = np.repeat([f'p{i}' for i in range(12)], [1, 5, 3, 2, 8, 1, 1, 4, 2, 6, 3, 2])
     values = rng.normal(0, 1, len(people)) + rng.normal(0, 2, 12)[np.unique(people, return_inverse=True)[1]]
     (found,) = bootstrap(values[:, None], people)
@@ -38,20 +38,7 @@ def test_draws_people_with_all_their_photos(rng):
     assert found.groups == 12 and found.n == len(people)
 
 
-def test_photos_of_a_person_are_not_independent(rng):
-    """With six like photos each, drawing photos pretends to know more than there is; drawing people does not."""
-    held = {'photos': 0, 'people': 0}
-    people = np.repeat(np.arange(30).astype(str), 6)
-    for trial in range(150):
-        values = np.repeat(rng.normal(0, 1, 30), 6) + rng.normal(0, 0.2, 180)
-        for unit, groups in (('photos', None), ('people', people)):
-            (found,) = bootstrap(values[:, None], groups, resamples=500, seed=trial)
-            held[unit] += found.low <= 0 <= found.high
-    assert held['people'] / 150 > 0.87
-    assert held['photos'] / 150 < 0.70
-
-
-def test_pairing_is_what_makes_it_narrow(rng):
+def test_paired_difference_is_narrower_than_means(rng):
     photo = rng.normal(25, 4, 100)
     a, b = photo + rng.normal(0.3, 0.2, 100), photo + rng.normal(0, 0.2, 100)
     mean_a, mean_b, gap = bootstrap(np.stack([a, b, a - b], 1))
@@ -60,7 +47,7 @@ def test_pairing_is_what_makes_it_narrow(rng):
     assert not bootstrap((a - a)[:, None])[0].excludes_zero
 
 
-def test_what_was_not_measured_is_left_out(rng):
+def test_missing_values_are_left_out(rng):
     values = rng.normal(0, 1, (20, 3))
     values[5:, 1] = np.nan
     values[:, 2] = np.nan
@@ -72,7 +59,7 @@ def test_what_was_not_measured_is_left_out(rng):
     assert single.groups == 1 and np.isnan(single.low) and single.mean == pytest.approx(values[:, 0].mean())
 
 
-def test_the_seed_decides_and_columns_do_not_matter(rng):
+def test_same_seed_gives_same_intervals(rng):
     values = rng.normal(0, 1, (40, 2))
     assert bootstrap(values) == bootstrap(values) != bootstrap(values, seed=1)
     assert bootstrap(values)[1] == bootstrap(values[:, 1:])[0]

@@ -40,7 +40,7 @@ def test_equal_photos_have_no_psnr():
     assert values['psnr'] == 'equal to the ground truth: infinite' and values['ssim'] == pytest.approx(1)
 
 
-def test_niqe_is_basicsrs_and_needs_some_pixels():
+def test_niqe_is_that_of_basicsr():
     img = photo(0, 192)
     niqe = build_measures(MeasureSettings())[0][-1].against(Truth())
     assert niqe(img) == {'niqe': calculate_niqe(img, 0)}
@@ -101,7 +101,7 @@ def test_flpips_is_lpips_of_the_parsed_face(kind, tmp_path, monkeypatch):
     assert registered == pytest.approx(want, **CLOSE)
 
 
-def test_the_classes_of_a_face():
+def test_both_parsers_have_the_same_face_classes():
     """ReF-LDM's set by name, in the numbering of facexlib's own files."""
     parsenet = (
         'bg skin nose eye_g l_eye r_eye l_brow r_brow l_ear r_ear mouth u_lip l_lip hair hat ear_r neck_l neck cloth'
@@ -114,7 +114,7 @@ def test_the_classes_of_a_face():
     assert len(sets[0]) == 12
 
 
-def test_a_photo_without_a_face_is_said(tmp_path, monkeypatch):
+def test_photo_without_a_face_is_an_error(tmp_path, monkeypatch):
     from facexlib.parsing.bisenet import BiSeNet
 
     monkeypatch.setattr('refstar.metrics.lpips_metric.PARSER_SIZE', 64)
@@ -165,21 +165,3 @@ def test_fid_is_the_frechet_distance(tmp_path):
     assert network.about()['program'].startswith('torch-fidelity')
     with pytest.raises(RefStarError, match='two photos on each side'):
         frechet_distance(a[:1], b)
-
-
-def test_fid_with_inception(tmp_path, monkeypatch):
-    from torch_fidelity import feature_extractor_inceptionv3 as module
-
-    build = module.FeatureExtractorInceptionV3
-    torch.manual_seed(0)
-    with monkeypatch.context() as m:  # random weights, no download
-        m.setattr(module, 'load_state_dict_from_url', lambda *args, **kwargs: {})
-        m.setattr(build, 'load_state_dict', lambda self, state: None)
-        net = build('inception', ['2048'])
-    torch.save(net.state_dict(), tmp_path / 'inception.pth')
-    network = FeatureNetwork(str(tmp_path / 'inception.pth'))
-    x = torch.tensor(cv2.cvtColor(photo(0), cv2.COLOR_BGR2RGB).transpose(2, 0, 1)[None])
-    torch.testing.assert_close(network(photo(0)), net(x)[0][0].double(), rtol=0, atol=1e-4)
-    torch.save({'weight': torch.zeros(1)}, tmp_path / 'other.pth')
-    with pytest.raises(RefStarError, match=r"other\.pth is no file of torch-fidelity's InceptionV3"):
-        FeatureNetwork(str(tmp_path / 'other.pth'))

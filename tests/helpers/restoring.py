@@ -9,6 +9,7 @@ from PIL import Image
 
 from refstar.restore.alignment import FoundFace, template
 from refstar.restore.identity_check import IdentityChecker
+from refstar.tools.cli import main
 from refstar.utils.network_file import save_network
 
 SIZE = 32
@@ -38,6 +39,11 @@ def network_file(folder: Path, seed: int = 0) -> Path:
     path = folder / f'net{seed}.safetensors'
     save_network(network(seed), path, OPTIONS)
     return path
+
+
+def restore(*args: object) -> int:
+    """Run `refstar restore`; return its exit code."""
+    return main(['restore', *map(str, args)])
 
 
 def picture(seed: int, height: int = SIZE, width: int = SIZE, hue: int | None = None) -> np.ndarray:

@@ -1,0 +1,72 @@
+"""Faces found, cut out and pasted back."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from helpers.restoring import SIZE, face_at, network_file, picture, restore, save
+from PIL import Image
+
+from refstar.restore.alignment import FaceDetector, cut, feather, paste
+from refstar.utils.image_files import read_picture
+
+
+@pytest.mark.parametrize('side', [20, 64, 150])
+@pytest.mark.parametrize('area', ['face', 'square'])
+def test_pasting_a_cut_face_restores_the_photo(side, area):
+    photo = cv2.GaussianBlur(picture(0, 240, 300), (0, 0), 4)
+    face = face_at(30, 40, side)
+    turn = cv2.getRotationMatrix2D((60, 80), 20, 1)
+    points = face.points @ turn[:, :2].T + turn[:, 2]
+    crop, matrix, _ = cut(photo, points, 64)
+    back = photo.copy()
+    weight = paste(back, crop, matrix, feather(64, area))
+    assert (back[weight == 0] == photo[weight == 0]).all() and weight.max() > 0.99
+    assert np.abs(back.astype(int) - photo).max() <= 6  # resampled twice
+    assert 0.25 * side**2 < weight.sum() < 0.8 * side**2
+    inverted = photo.copy()
+    paste(inverted, 255 - crop, matrix, feather(64, area))
+    changed = (inverted != photo).any(2)
+    assert changed.sum() > 0.2 * side**2 and not changed[weight == 0].any()
+
+
+def test_faces_at_the_edge_of_the_photo():
+    photo = picture(0, 60, 60)
+    for x, y, inside in ((-16, -10, True), (45, 40, True), (200, 200, False), (-100, 0, False)):
+        crop, matrix, _ = cut(photo, face_at(x, y, 32).points, SIZE)
+        weight = paste(photo.copy(), crop, matrix, feather(SIZE))
+        assert crop.shape == (SIZE, SIZE, 3) and (weight.max() > 0) == inside
+
+
+@pytest.fixture(scope='module')
+def net(tmp_path_factory):
+    return network_file(tmp_path_factory.mktemp('net'))
+
+
+@pytest.mark.parametrize('file', ['yunet_n_640_640.onnx', 'detection_mobilenet0.25_Final.pth'])
+def test_detectors_find_real_faces(faces_root, tmp_path, net, file):
+    """With the detectors and a photo of shared/faces: a large turned photo, a small one, one without a face."""
+    portrait = cv2.imread(str(faces_root / 'london_512/london_003/01.jpg'))[..., ::-1]
+    scene = np.full((600, 900, 3), 90, np.uint8)
+    scene[60:572, 200:712] = portrait
+    photos = {'scene': scene, 'turned': np.rot90(scene), 'small': cv2.resize(scene, (150, 100)), 'none': scene[:, :190]}
+    exif = Image.Exif()
+    exif[274] = 6
+    for name, img in photos.items():
+        save(tmp_path / f'in/{name}.png', np.ascontiguousarray(img), **({'exif': exif} if name == 'turned' else {}))
+    save(tmp_path / 'in/dot.png', scene[:1, :1])
+    save(tmp_path / 'in/line.png', scene[:1])
+    weights = faces_root / 'weights' / file
+    assert restore('-i', tmp_path / 'in', '-o', tmp_path / 'out', '-n', net, '--detector', weights) == 0
+    records = {p.stem: json.loads(p.read_text()) for p in (tmp_path / 'out').glob('*.json')}
+    counts = {name: len(record['faces']) for name, record in records.items()}
+    assert counts == {'scene': 1, 'turned': 1, 'small': 1, 'none': 0, 'dot': 0, 'line': 0}
+    points = np.array(records['scene']['faces'][0]['points'])
+    assert abs(points[0, 1] - points[1, 1]) < 12 and 0.2 * 512 < points[1, 0] - points[0, 0] < 0.3 * 512
+    small = np.array(records['small']['faces'][0]['points']) * 6
+    assert np.abs(small - points).max() < 25
+    for name in ('none', 'dot', 'line'):
+        assert (read_picture(tmp_path / f'out/{name}.png').rgb == read_picture(tmp_path / f'in/{name}.png').rgb).all()
+    found = FaceDetector(str(weights))(scene)
+    assert len(found) == 1 and found[0].score > 0.7

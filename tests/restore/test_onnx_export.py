@@ -1,0 +1,137 @@
+"""`refstar export`: the file equals the network, for any batch and number of references."""
+
+import re
+
+import pytest
+import torch
+from helpers import runs
+from helpers.networks import BACKBONES, SIZE, bare, image, images, make
+from helpers.restoring import network, network_file
+
+from refstar import RefSTAR, RefStarError
+from refstar.restore.onnx_export import Exportable, differences, equal_forms, example, export_onnx
+from refstar.restore.onnx_network import OUTPUTS, OnnxNetwork
+from refstar.tools.export import main
+
+TOLERANCE = 1e-3
+OPTIONS = {'size': SIZE, 'refsel': {'size': 32, 'channels': 8}, 'ref_channels': 8, 'structure_size': 8}
+
+
+@pytest.fixture(scope='module')
+def onnx(exported) -> OnnxNetwork:
+    return OnnxNetwork(exported / 'net.onnx')
+
+
+def close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.shape == b.shape and (a - b).abs().max() < 1e-4
+
+
+def test_command_compares_file_and_network(exported):
+    text = (exported / 'printed').read_text()
+    for sizes in ('1 photos, 1 references', '2 photos, 3 references'):
+        assert f'{sizes}: image ' in text
+    assert 'within the tolerance 0.001' in text
+
+
+def test_differences_beyond_tolerance_exit_1(exported, tmp_path, monkeypatch, capsys):
+    other = network_file(tmp_path, seed=1)
+    monkeypatch.setattr('refstar.restore.onnx_export.export_onnx', lambda net, path: None)
+    assert main([str(other), '--onnx', str(exported / 'net.onnx')]) == 1
+    assert 'BEYOND the tolerance' in capsys.readouterr().out
+
+
+def test_export_refuses_to_overwrite_other_files(exported, tmp_path, capsys):
+    net = tmp_path / 'net.onnx'  # a network's file, though its name does not say so
+    net.write_bytes((exported / 'net0.safetensors').read_bytes())
+    (tmp_path / 'notes.txt').write_text('kept')
+    (tmp_path / 'link.onnx').symlink_to(net)
+    for name, message in [
+        ('notes.txt', r'notes\.txt: the name of the file to write must end with \.onnx'),
+        ('net.onnx', r'net\.onnx: is the network itself and would be overwritten'),
+        ('link.onnx', r'link\.onnx: is the network itself and would be overwritten'),
+    ]:
+        before = runs.files_under(tmp_path)
+        assert main([str(net), '--onnx', str(tmp_path / name)]) == 2
+        assert re.search(message, capsys.readouterr().err)
+        assert runs.files_under(tmp_path) == before
+
+
+def test_file_equals_the_network(onnx):
+    net, lq, refs = network(), images(3, seed=1), images(3, 4, seed=2)
+    valid = torch.tensor([[True] * 4, [True, False, True, False], [False] * 4])
+    strength = torch.tensor([0.0, 0.3, 1.0])
+    out, aux = onnx(lq, refs, ref_valid=valid, strength=strength, return_aux=True)
+    with torch.no_grad():
+        wanted, wanted_aux = net(lq, refs, valid, strength=strength, return_aux=True)
+    assert close(out, wanted)
+    assert all(close(aux[name], wanted_aux[name]) for name in OUTPUTS[1:])
+    assert close(onnx(lq), bare(net, lq))
+
+
+def test_wrong_input_is_refused(onnx, tmp_path):
+    lq, refs = images(1, seed=1), images(1, 1, seed=2)
+    (tmp_path / 'broken.onnx').write_bytes(b'x')
+    for call, message in (
+        (lambda: onnx(images(1, size=64)), 'takes 32x32'),
+        (lambda: onnx(lq, images(2, 1)), 'references of 2 people for 1 photos'),
+        (lambda: onnx(lq, refs, w=0.5), 'the backbone in this ONNX file has none'),
+        (lambda: OnnxNetwork(tmp_path / 'gone.onnx'), 'no such file'),
+        (lambda: OnnxNetwork(tmp_path / 'broken.onnx'), r'broken\.onnx cannot be read'),
+        (lambda: export_onnx(network().backbone, tmp_path / 'x.onnx'), 'is no RefSTAR'),
+    ):
+        with pytest.raises(RefStarError, match=message):
+            call()
+
+
+@pytest.mark.parametrize('name', list(BACKBONES))
+def test_exported_forms_equal_the_original(name):
+    """What replaces parts of a backbone while a file is written computes the same, and is gone afterwards."""
+    net = make(name)
+    form = Exportable(net)
+    inputs = example(form, 2, 2, seed=3)
+    if form.has_w:
+        inputs['w'] = torch.tensor([0.0, 0.7])
+    with torch.no_grad():
+        with equal_forms(net):
+            out, *_ = form(*inputs.values())
+        named = {key: inputs[key] for key in ('lq', 'refs', 'ref_valid', 'strength')}
+        if form.has_w:  # one for all in torch
+            each = [{key: x[i : i + 1] for key, x in named.items()} | {'w': w} for i, w in enumerate((0.0, 0.7))]
+            after = torch.cat([image(net(**one, **form.fixed)) for one in each])
+        else:
+            after = image(net(**named, **form.fixed))
+    assert close(out, after)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['GFPGANv1Clean', 'CodeFormer', 'RestoreFormer', 'SwinIR'])
+def test_every_backbone_exports(name, tmp_path):
+    net = make(name)
+    export_onnx(net, tmp_path / 'net.onnx')
+    for batch, count, found in differences(net, tmp_path / 'net.onnx'):
+        assert max(found.values()) <= TOLERANCE, (batch, count, found)
+
+
+@pytest.mark.slow
+def test_person_check_and_context_export(identity_weights, tmp_path):
+    face = {'network': 'mobilefacenet', 'weights': identity_weights}
+    torch.manual_seed(0)
+    options = {**OPTIONS, 'refsel': {'size': 32, 'channels': 8, 'person': face}}
+    net = RefSTAR({**BACKBONES['GFPGANBilinear']}, **options, context={'dim': 16, 'grid': 2, 'identity': face}).eval()
+    with torch.no_grad():
+        net.refsel.person.shift.fill_(0)  # undecided: the verdict counts
+        for inject in net.inject:
+            inject.out.weight.normal_(std=0.05)
+    export_onnx(net, tmp_path / 'net.onnx')
+    for batch, count, found in differences(net, tmp_path / 'net.onnx'):
+        assert max(found.values()) <= TOLERANCE, (batch, count, found)
+
+
+@pytest.mark.slow
+def test_backbone_with_a_fixed_batch_is_refused(tmp_path, monkeypatch):
+    rrdbnet = make('RRDBNet')
+    forward = rrdbnet.backbone.forward
+    monkeypatch.setattr(rrdbnet.backbone, 'forward', lambda x: forward(x) * len(x) / len(x))
+    with pytest.raises(RefStarError, match=r'RRDBNet (does not keep these sizes open: lq|cannot be exported)'):
+        export_onnx(rrdbnet, tmp_path / 'net.onnx')
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,70 @@
+"""References: unusable photos left out, people grouped, names unique."""
+
+import cv2
+import numpy as np
+import pytest
+from helpers.restoring import SIZE, Detector, face_at, hue_checker, network, picture, save
+
+from refstar import RefStarError
+from refstar.restore.input_files import printable, unique
+from refstar.restore.references import ReferenceReader
+from refstar.restore.restore_report import mask_names
+from refstar.restore.restorer import Restorer
+
+
+@pytest.fixture(scope='module')
+def restorer() -> Restorer:
+    return Restorer(network())
+
+
+def test_unusable_references_are_left_out_with_reasons(tmp_path):
+    sharp = picture(1, 128, 128)
+    blurred = cv2.resize(np.random.default_rng(0).integers(0, 255, (6, 6, 3)).astype(np.uint8), (128, 128))
+    save(tmp_path / 'a.png', sharp)
+    save(tmp_path / 'b.jpg', np.clip(sharp.astype(int) + 12, 0, 255).astype(np.uint8), quality=90)
+    save(tmp_path / 'c.png', blurred)
+    save(tmp_path / 'd.png', picture(3, 64, 128))
+    (tmp_path / 'e.png').write_bytes(b'')
+    save(tmp_path / 'f.png', picture(4, 128, 128))
+    person = ReferenceReader(64).read(sorted(tmp_path.iterdir()))[0]
+    assert {ref.name[-5:] for ref in person.references} in ({'a.png', 'f.png'}, {'b.jpg', 'f.png'})
+    reasons = ' '.join(sorted(why for why in person.dropped.values()))
+    for why in ('the same photo as', 'blurred', 'not square', 'not a readable image'):
+        assert why in reasons
+    with pytest.raises(RefStarError, match=r'no usable reference of references: .*d.png: .*not square'):
+        Restorer(network()).people([tmp_path / 'd.png'])
+    with pytest.raises(RefStarError, match='no such file or folder'):
+        Restorer(network()).people([tmp_path / 'gone'])
+
+
+def test_faces_are_grouped_by_person():
+    """A folder of photos of two people, one of them a group photo: three people's faces, two people with photos."""
+    faces = {40: [face_at(2, 2, 32)], 120: [face_at(0, 0, 32), face_at(40, 0, 32), face_at(80, 0, 31)]}
+    group = np.hstack([picture(5, 40, 40, 0), picture(6, 40, 40, 1), picture(7, 40, 40, 2)])
+    photos = [picture(1, 40, 40, 0), picture(2, 40, 40, 0), picture(3, 40, 40, 1), group]
+    reader = ReferenceReader(SIZE, Detector(faces), hue_checker())
+    people = reader.read(photos, 'album')
+    assert [len(person.references) for person in people] == [3, 2, 1]
+    assert people[2].references[0].name == 'album 4 (face 3 of 3)'
+    alone = reader.read(photos, 'anna', one_person=True)
+    assert len(alone) == 1 and len(alone[0].references) == 3
+    assert 'another person than the other photos' in alone[0].dropped['album 3'.replace('album', 'anna')]
+    unchecked = ReferenceReader(SIZE, Detector(faces)).read(photos, 'anna')[0]
+    assert len(unchecked.references) == 4 and len(unchecked.dropped) == 2  # the largest face of each photo
+    with pytest.raises(RefStarError, match='no face found'):
+        reader.read([picture(1, 40, 41)], 'nobody')
+
+
+def test_names_are_unique_and_printable(restorer, tmp_path):
+    assert unique(['a', 'b', 'a', 'a (2)', 'a'], ['b']) == ['a', 'b (2)', 'a (2)', 'a (2) (2)', 'a (3)']
+    assert mask_names(['x/r.png', 'y/r.jpg', 'y/attribution.png', 'r_2.png']) == ['r', 'r_2', 'attribution_2', 'r_2_2']
+    assert printable('a\x1b[31m\u202e\nb' + 'c' * 200) == 'a_[31m__b' + 'c' * 91
+    folders = [save(tmp_path / place / 'alice/1.png', picture(i)).parent for i, place in enumerate('ab')]
+    people = restorer.people(folders)
+    assert [person.name for person in people] == ['alice', 'alice (2)']
+    again = restorer.people([*people, folders[0]])
+    assert [person.name for person in again] == ['alice', 'alice (2)', 'alice (3)']
+    photo = folders[0] / '1.png'
+    twice = restorer.people([photo, photo])[0]
+    assert [ref.name for ref in twice.references] == [str(photo)]
+    assert twice.dropped == {f'{photo} (2)': f'the same photo as {photo}'}

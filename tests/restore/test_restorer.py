@@ -1,0 +1,162 @@
+"""The Python interface: results, batches, identity policies, groups of references."""
+
+import doctest
+
+import numpy as np
+import pytest
+import torch
+from helpers.networks import make
+from helpers.restoring import SIZE, hue_checker, network, network_file, picture, save
+from PIL import Image
+
+from refstar import RefStarError
+from refstar.restore import restorer as module
+from refstar.restore.faces import RestoreSettings
+from refstar.restore.references import Person
+from refstar.restore.restorer import Restorer
+from refstar.utils.image_files import to_image, to_tensor
+
+
+@pytest.fixture(scope='module')
+def restorer() -> Restorer:
+    return Restorer(network())
+
+
+def near(a: np.ndarray, b: np.ndarray, steps: int = 1) -> None:
+    assert np.abs(a.astype(int) - b).max() <= steps
+
+
+def test_result_equals_the_network(restorer):
+    lq, refs = picture(0), [picture(1), picture(2)]
+    result = restorer(lq, refs, strength=0.7, colour=False)
+    with torch.no_grad():
+        stack = torch.stack([to_tensor(ref) for ref in refs])[None]
+        out, aux = restorer.net(to_tensor(lq)[None], stack, strength=0.7, return_aux=True)
+    near(result.image, to_image(out[0]))
+    order = [int(choice.reference.name.split()[-1]) - 1 for choice in result.chosen]
+    torch.testing.assert_close(torch.from_numpy(result.mask), aux['mask'][0, order, 0])
+    np.testing.assert_allclose(result.attribution.sum(0), 0.7 * aux['alpha'][0, 0].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['GFPGANv1Clean', 'RRDBNet'])
+def test_without_references_equals_the_backbone(name):
+    one = Restorer(make(name))
+    lq = picture(0)
+    plain = one(lq).image
+    for _ in range(2):
+        assert (one(lq).image == plain).all()
+    assert (one(lq, [picture(1)], strength=0).image == plain).all()
+    assert (one(lq, [picture(1)]).image != plain).any()
+
+
+def test_pictures_of_every_form_are_accepted(restorer, tmp_path):
+    path = save(tmp_path / 'ä ö.png', picture(0))
+    wanted = restorer(picture(0), [picture(1)]).image
+    for form in (path, str(path), Image.fromarray(picture(0)), Image.open(path)):
+        assert (restorer(form, [picture(1)]).image == wanted).all()
+    big = np.kron(picture(0), np.ones((2, 2, 1), np.uint8))
+    assert (restorer(big, [picture(1)]).image == wanted).all()  # brought to the network's size
+    for wrong, message in [
+        (np.zeros((4, 4)), 'must be a path'),
+        (picture(0, 16, 32), 'not square'),
+        (7, 'must be a p'),
+    ]:
+        with pytest.raises(RefStarError, match=message):
+            restorer(wrong)
+
+
+def test_faces_of_a_batch_are_independent(restorer):
+    settings = RestoreSettings()
+    people = [None, [picture(1)], [picture(2), picture(3), picture(4)]]
+    plans = [
+        restorer.prepare([restorer.face(picture(10 + i))], restorer.people(refs), settings)[0]
+        for i, refs in enumerate(people)
+    ]
+    for result, plan in zip(restorer.restore(plans, settings), plans, strict=True):
+        alone = restorer.restore([plan], settings)[0]
+        near(result.image, alone.image)
+        assert result.mask.shape == alone.mask.shape == (len(plan.chosen), SIZE, SIZE)
+
+
+def test_precisions_and_devices(restorer):
+    half = Restorer(restorer.net, precision='bf16')
+    near(half(picture(0), [picture(1)]).image, restorer(picture(0), [picture(1)]).image, 12)
+    for wrong, message in (('fp16', 'needs a GPU'), ('int8', 'known are')):
+        with pytest.raises(RefStarError, match=message):
+            Restorer(restorer.net, precision=wrong)
+    with pytest.raises(RefStarError, match='takes no references'):
+        Restorer(torch.nn.Conv2d(3, 3, 1))
+
+
+def test_fidelity_is_codeformers_w(restorer):
+    codeformer = Restorer(make('CodeFormer'))
+    assert codeformer.engine.backbone_arguments(RestoreSettings(fidelity=0.3)) == {'w': 0.3}
+    with pytest.raises(RefStarError, match='fidelity: RRDBNet has no such control'):
+        restorer(picture(0), fidelity=0.5)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({'strength': 1.5}, 'strength must be 0 to 1'),
+        ({'num_refs': 0}, 'num_refs must be at least 1'),
+        ({'on_wrong_identity': 'ask'}, 'known are warn, drop, refuse'),
+        ({'use': ['eye']}, "no part 'eye'; nearest: eyes"),
+        ({'keep': ['beard']}, "no part 'beard'"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(RefStarError, match=message):
+        RestoreSettings(**settings)
+
+
+def test_wrong_identity_is_warned_dropped_or_refused():
+    guarded = Restorer(network(), identity_checker=hue_checker())
+    lq, right, wrong = picture(0, hue=0), picture(1, hue=0), picture(2, hue=1)
+    plain = guarded(lq).image
+    good = guarded(lq, [right])
+    assert good.identity.same and not good.notes and (good.image != plain).any()
+    warned = guarded(lq, [wrong])
+    assert warned.identity.same is False and 'used all the same' in warned.notes[0] and (warned.image != plain).any()
+    dropped = guarded(lq, [wrong], on_wrong_identity='drop')
+    assert (
+        (dropped.image == plain).all()
+        and not dropped.chosen
+        and list(dropped.dropped.values()) == ['likely another person']
+    )
+    with pytest.raises(
+        RefStarError, match=r'likely of another person \(similarity -?0\.\d\d, .* 0\.50 or more\); refused'
+    ):
+        guarded(lq, [wrong], on_wrong_identity='refuse')
+    both = guarded(lq, [wrong, right])  # two people: the right one is taken
+    assert both.identity.same and [c.reference.name for c in both.chosen] == ['references 2']
+
+
+@pytest.mark.parametrize('policy', ['drop', 'refuse'])
+def test_identity_policies_need_an_identity_network(restorer, policy):
+    with pytest.raises(RefStarError, match=f'--on_wrong_identity {policy}: .*give --identity_weights'):
+        restorer(picture(0), [picture(1)], on_wrong_identity=policy)
+
+
+def test_threshold_needs_an_identity_network(tmp_path):
+    with pytest.raises(RefStarError, match=r'--identity_threshold 0\.3: .*give --identity_weights'):
+        Restorer.from_pretrained(network_file(tmp_path), identity_threshold=0.3)
+
+
+def test_person_without_usable_photo_is_left_out(restorer, tmp_path):
+    save(tmp_path / 'anna/a.png', picture(1))
+    save(tmp_path / 'bob/wide.png', picture(2, SIZE, 40))
+    assert [person.name for person in restorer.people(tmp_path)] == ['anna']
+    with pytest.raises(RefStarError, match=r'no usable reference of bob: .*not square'):
+        restorer.people(tmp_path / 'bob')
+
+
+def test_person_objects_are_references(restorer):
+    people = restorer.people([picture(1), picture(2)])
+    assert isinstance(people[0], Person)
+    assert (restorer(picture(0), people).image == restorer(picture(0), [picture(1), picture(2)]).image).all()
+
+
+def test_doctest_of_the_class_runs():
+    failed, tried = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert tried and not failed
