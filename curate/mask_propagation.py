@@ -87,7 +87,7 @@ def train_network(network: Path, teach: Path, opt: Mapping, threads: int, train:
 
 def _train(train: Callable[[list[str]], int], folder: Path, threads: int) -> int:
     os.chdir(folder)
-    with open('train.log', 'a') as log:
+    with open('train.log', 'a', encoding='utf-8') as log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
     torch.set_num_threads(threads)

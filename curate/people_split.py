@@ -16,6 +16,7 @@ from refstar.data.collections.reference_csv import Row, read_reference_csv, writ
 from refstar.data.images import ImageStore
 from refstar.data.people_clusters import farthest_first, same_person
 from refstar.identity_arch import IdentityEncoder
+from refstar.utils.device import choose_device
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import to_tensor
 from refstar.utils.text_files import write_text
@@ -247,7 +248,7 @@ def embed(
     Raises:
         RefStarError: the network cannot be built, or no photo could be read.
     """
-    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    device = choose_device()
     encoder = IdentityEncoder(network, weights, prepare).to(device).eval()
     loader = DataLoader(_Photos(photos), BATCH, num_workers=jobs if jobs > 1 else 0)
     kept, rows, errors, seen = [], [], [], 0

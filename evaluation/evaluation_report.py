@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from refstar.utils.errors import RefStarError
-from refstar.utils.html_report import data_uri, encode_picture, write_report
+from refstar.utils.html_report import data_uri, encode_preview, write_report
 
 from .bootstrap import Interval
 from .score_tables import Tables
@@ -107,7 +107,7 @@ def photos(
     for i, sample in enumerate(testset.samples):
         panels = []
         for j, (label, img) in enumerate(panels_of(sample, predictions, size)):
-            large = encode_picture(img, max_side=LARGEST)
+            large = encode_preview(img, max_side=LARGEST)
             if embedded is None:  # judged by the first picture
                 embedded = len(large) * len(testset.samples) * (len(predictions) + 3) < EMBEDDED
             beside = f'pictures/{i}_{j}.jpg'

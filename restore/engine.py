@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -97,18 +96,19 @@ class TorchEngine:
 
     def _bank(self, faces: Sequence[PreparedFace], lq: Tensor, settings: RestoreSettings) -> ReferenceBank:
         """Make one bank for a batch of faces, each with its own references, padded to the same number."""
-        banks, count = [], max(len(face.chosen) for face in faces)
-        placeholder = next(face.chosen[0].reference for face in faces if face.chosen)
-        for i, face in enumerate(faces):
-            refs = [choice.reference for choice in face.chosen]
+        chosen = [[choice.reference for choice in face.chosen] for face in faces]
+        count, edit = max(map(len, chosen)), any(settings.edit_masks(refs) for refs in chosen)
+        placeholder = next(refs[0] for refs in chosen if refs)
+        banks = []
+        for i, refs in enumerate(chosen):
             if refs:
                 bank = join([self._encode(ref) for ref in refs], 1)
-                if settings.edit_masks(refs):
-                    bank = edit_masks(self.net, lq[i : i + 1], bank, refs, settings)
             else:  # nothing of it is valid
                 bank = replace(self._encode(placeholder).apply(torch.zeros_like), mask=None)
+            if edit:
+                bank = edit_masks(self.net, lq[i : i + 1], bank, refs, settings)
             banks.append(pad(bank, count))
-        return join(predict_missing_masks(self.net, lq, banks), 0)
+        return join(banks, 0)
 
 
 def stack_faces(faces: Sequence[PreparedFace], device: torch.device) -> Tensor:
@@ -187,36 +187,23 @@ def pad(bank: ReferenceBank, count: int) -> ReferenceBank:
 def edit_masks(
     net: nn.Module, lq: Tensor, bank: ReferenceBank, refs: Sequence[Reference], settings: RestoreSettings
 ) -> ReferenceBank:
-    """Apply the user's masks, threshold and regions to the selection of one face.
+    """Apply the user's masks, threshold and regions to the network's own selection of one face.
 
     Args:
         net: RefSTAR.
         lq: the degraded face, (1, 3, S, S), in the network's range.
         bank: of its references, (1, n, ...).
-        refs: the n references; a mask painted by the user replaces the network's.
+        refs: the references; a mask painted by the user replaces the network's.
         settings: threshold and regions.
     """
     size = lq.shape[-1]
-    mask = predict_mask(net, lq, bank).float()
+    mask = net.select_and_match(net.normalise(lq), [bank.match], bank.valid, None)['mask'].float()
     for i, ref in enumerate(refs):
         if ref.mask is not None:
             mask[:, i] = torch.from_numpy(fit_mask(ref.mask, size)).to(mask)
-    if settings.mask_threshold is not None:
-        mask = (mask >= settings.mask_threshold).float()
-    allowed = np.stack([allowed_area(settings.use, settings.keep, ref.points, size) for ref in refs])[None, :, None]
-    return replace(bank, mask=mask * torch.from_numpy(allowed).to(mask))
-
-
-def predict_mask(net: nn.Module, lq: Tensor, bank: ReferenceBank) -> Tensor:
-    """Return the network's own selection for one face, (1, n, 1, S, S)."""
-    return net.select_and_match(net.normalise(lq), [bank.match], bank.valid, None)['mask']
-
-
-def predict_missing_masks(net: nn.Module, lq: Tensor, banks: Sequence[ReferenceBank]) -> list[ReferenceBank]:
-    """Give a batch of banks of which only some have a mask the network's own selection where it is missing."""
-    if all(bank.mask is None for bank in banks):
-        return list(banks)
-    return [
-        bank if bank.mask is not None else replace(bank, mask=predict_mask(net, lq[i : i + 1], bank))
-        for i, bank in enumerate(banks)
-    ]
+        if settings.mask_threshold is not None:
+            mask[:, i] = (mask[:, i] >= settings.mask_threshold).float()
+        if settings.use or settings.keep:
+            allowed = allowed_area(settings.use, settings.keep, ref.points, size)
+            mask[:, i] *= torch.from_numpy(allowed).to(mask)
+    return replace(bank, mask=mask)

@@ -159,10 +159,8 @@ def choose_references(
     """Choose references of one person by the identity policy, then by usefulness.
 
     Args:
-        face: the degraded face.
-        person: whose references.
-        similarity: of the two, as of :func:`match_people`; None: not compared.
-        threshold: least similarity of the same person.
+        face, person: the degraded face, and whose references there are.
+        similarity, threshold: of the two, and the least one of the same person; None: not compared.
         settings: policy and number of references.
         unchecked: note for the user where nothing was compared.
 

@@ -218,7 +218,8 @@ class Restorer:
             RefStarError: it cannot be read; it is not square and aligned; it is not aligned and there is no detector.
         """
         picture = picture_of(picture, self.max_pixels)
-        if self.detector is None if aligned is None else aligned:
+        aligned = self.detector is None if aligned is None else aligned
+        if aligned:
             return [self.face(fit(picture, self.size, label))]
         return [self.cut_face(picture.rgb, found) for found in self.detect(picture.rgb, only_center)]
 

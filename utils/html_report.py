@@ -27,8 +27,8 @@ def number(value: float | None) -> str:
     return f'{value:.3f}' if abs(value) < 10 else f'{value:.2f}'
 
 
-def encode_picture(picture: np.ndarray, suffix: str = '.jpg', max_side: int | None = None) -> bytes:
-    """Encode a picture as a file.
+def encode_preview(picture: np.ndarray, suffix: str = '.jpg', max_side: int | None = None) -> bytes:
+    """Encode a picture for a page.
 
     Args:
         picture: uint8 (H, W, 3), BGR.
@@ -42,8 +42,8 @@ def encode_picture(picture: np.ndarray, suffix: str = '.jpg', max_side: int | No
 
 
 def data_uri(picture: np.ndarray | bytes, suffix: str = '.jpg', max_side: int | None = None) -> str:
-    """Return a picture as the `src` of an `<img>`; arguments as of :func:`encode_picture`, or a file's bytes."""
-    data = picture if isinstance(picture, bytes) else encode_picture(picture, suffix, max_side)
+    """Return a picture as the `src` of an `<img>`; arguments as of :func:`encode_preview`, or a file's bytes."""
+    data = picture if isinstance(picture, bytes) else encode_preview(picture, suffix, max_side)
     kind = {'.jpg': 'jpeg', '.png': 'png', '.svg': 'svg+xml'}[suffix]
     return f'data:image/{kind};base64,{base64.b64encode(data).decode()}'
 

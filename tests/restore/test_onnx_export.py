@@ -1,85 +1,48 @@
 """`refstar export`: the file equals the network, for any batch and number of references."""
 
 import re
-from pathlib import Path
 
 import pytest
 import torch
 from helpers import runs
-from helpers.networks import BACKBONES, SIZE, bare, image, images, make, run
+from helpers.networks import BACKBONES, SIZE, bare, image, images, make
+from helpers.restoring import network, network_file
 
 from refstar import RefSTAR, RefStarError
 from refstar.restore.onnx_export import Exportable, differences, equal_forms, example, export_onnx
 from refstar.restore.onnx_network import OUTPUTS, OnnxNetwork
 from refstar.tools.export import main
-from refstar.utils.network_file import save_network
-
-pytest.importorskip('onnxruntime')
-pytest.importorskip('onnxscript')
-
 
 TOLERANCE = 1e-3
-
-
 OPTIONS = {'size': SIZE, 'refsel': {'size': 32, 'channels': 8}, 'ref_channels': 8, 'structure_size': 8}
 
 
 @pytest.fixture(scope='module')
-def rrdbnet() -> RefSTAR:
-    return make('RRDBNet')
-
-
-@pytest.fixture(scope='module')
-def folder(rrdbnet, tmp_path_factory) -> Path:
-    """Folder with the network as net.safetensors, exported by the command to net.onnx, and what the command printed."""
-    folder = tmp_path_factory.mktemp('export')
-    options = {'type': 'RefSTAR', 'backbone': BACKBONES['RRDBNet'], **OPTIONS}
-    save_network(rrdbnet, folder / 'net.safetensors', options)
-    with pytest.MonkeyPatch.context() as patch:
-        lines: list[str] = []
-        patch.setattr('builtins.print', lambda *text, **_: lines.append(' '.join(map(str, text))))
-        assert main([str(folder / 'net.safetensors'), '--onnx', str(folder / 'net.onnx')]) == 0
-    (folder / 'printed').write_text('\n'.join(lines))
-    return folder
-
-
-@pytest.fixture(scope='module')
-def onnx(folder) -> OnnxNetwork:
-    return OnnxNetwork(folder / 'net.onnx')
+def onnx(exported) -> OnnxNetwork:
+    return OnnxNetwork(exported / 'net.onnx')
 
 
 def close(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a.shape == b.shape and (a - b).abs().max() < 1e-4
 
 
-def test_command_compares_file_and_network(folder):
-    text = (folder / 'printed').read_text()
-    for sizes in (
-        '1 photos, 1 references',
-        '1 photos, 3 references',
-        '2 photos, 1 references',
-        '2 photos, 3 references',
-    ):
+def test_command_compares_file_and_network(exported):
+    text = (exported / 'printed').read_text()
+    for sizes in ('1 photos, 1 references', '2 photos, 3 references'):
         assert f'{sizes}: image ' in text
     assert 'within the tolerance 0.001' in text
 
 
-def test_differences_beyond_tolerance_exit_1(folder, monkeypatch, capsys):
-    """Exit code 1 when file and network differ: here by the weights, the file is that of the fixture."""
-    other = make('RRDBNet')
-    with torch.no_grad():
-        other.backbone.conv_last.bias += 0.01
-    options = {'type': 'RefSTAR', 'backbone': BACKBONES['RRDBNet'], **OPTIONS}
-    save_network(other, folder / 'other.safetensors', options)
+def test_differences_beyond_tolerance_exit_1(exported, tmp_path, monkeypatch, capsys):
+    other = network_file(tmp_path, seed=1)
     monkeypatch.setattr('refstar.restore.onnx_export.export_onnx', lambda net, path: None)
-    assert main([str(folder / 'other.safetensors'), '--onnx', str(folder / 'net.onnx')]) == 1
+    assert main([str(other), '--onnx', str(exported / 'net.onnx')]) == 1
     assert 'BEYOND the tolerance' in capsys.readouterr().out
-    assert main([str(folder / 'other.safetensors'), '--onnx', str(folder / 'net.onnx'), '--tolerance', '0.1']) == 0
 
 
-def test_export_refuses_to_overwrite_other_files(folder, tmp_path, capsys):
+def test_export_refuses_to_overwrite_other_files(exported, tmp_path, capsys):
     net = tmp_path / 'net.onnx'  # a network's file, though its name does not say so
-    net.write_bytes((folder / 'net.safetensors').read_bytes())
+    net.write_bytes((exported / 'net0.safetensors').read_bytes())
     (tmp_path / 'notes.txt').write_text('kept')
     (tmp_path / 'link.onnx').symlink_to(net)
     for name, message in [
@@ -93,34 +56,31 @@ def test_export_refuses_to_overwrite_other_files(folder, tmp_path, capsys):
         assert runs.files_under(tmp_path) == before
 
 
-def test_file_equals_the_network(rrdbnet, onnx):
-    lq, refs = images(3, seed=1), images(3, 4, seed=2)
+def test_file_equals_the_network(onnx):
+    net, lq, refs = network(), images(3, seed=1), images(3, 4, seed=2)
     valid = torch.tensor([[True] * 4, [True, False, True, False], [False] * 4])
     strength = torch.tensor([0.0, 0.3, 1.0])
     out, aux = onnx(lq, refs, ref_valid=valid, strength=strength, return_aux=True)
     with torch.no_grad():
-        wanted, wanted_aux = rrdbnet(lq, refs, valid, strength=strength, return_aux=True)
+        wanted, wanted_aux = net(lq, refs, valid, strength=strength, return_aux=True)
     assert close(out, wanted)
     assert all(close(aux[name], wanted_aux[name]) for name in OUTPUTS[1:])
-    assert close(onnx(lq, refs), run(rrdbnet, lq, refs))
-    assert close(onnx(lq), bare(rrdbnet, lq))
+    assert close(onnx(lq), bare(net, lq))
 
 
-def test_wrong_input_is_refused(rrdbnet, onnx, tmp_path):
+def test_wrong_input_is_refused(onnx, tmp_path):
     lq, refs = images(1, seed=1), images(1, 1, seed=2)
-    with pytest.raises(RefStarError, match='takes 32x32'):
-        onnx(images(1, size=64))
-    with pytest.raises(RefStarError, match='references of 2 people for 1 photos'):
-        onnx(lq, images(2, 1))
-    with pytest.raises(RefStarError, match='the backbone in this ONNX file has none'):
-        onnx(lq, refs, w=0.5)
-    with pytest.raises(RefStarError, match='no such file'):
-        OnnxNetwork(tmp_path / 'gone.onnx')
     (tmp_path / 'broken.onnx').write_bytes(b'x')
-    with pytest.raises(RefStarError, match=r'broken\.onnx cannot be read'):
-        OnnxNetwork(tmp_path / 'broken.onnx')
-    with pytest.raises(RefStarError, match='is no RefSTAR'):
-        export_onnx(rrdbnet.backbone, tmp_path / 'x.onnx')
+    for call, message in (
+        (lambda: onnx(images(1, size=64)), 'takes 32x32'),
+        (lambda: onnx(lq, images(2, 1)), 'references of 2 people for 1 photos'),
+        (lambda: onnx(lq, refs, w=0.5), 'the backbone in this ONNX file has none'),
+        (lambda: OnnxNetwork(tmp_path / 'gone.onnx'), 'no such file'),
+        (lambda: OnnxNetwork(tmp_path / 'broken.onnx'), r'broken\.onnx cannot be read'),
+        (lambda: export_onnx(network().backbone, tmp_path / 'x.onnx'), 'is no RefSTAR'),
+    ):
+        with pytest.raises(RefStarError, match=message):
+            call()
 
 
 @pytest.mark.parametrize('name', list(BACKBONES))
@@ -168,7 +128,8 @@ def test_person_check_and_context_export(identity_weights, tmp_path):
 
 
 @pytest.mark.slow
-def test_backbone_with_a_fixed_batch_is_refused(rrdbnet, tmp_path, monkeypatch):
+def test_backbone_with_a_fixed_batch_is_refused(tmp_path, monkeypatch):
+    rrdbnet = make('RRDBNet')
     forward = rrdbnet.backbone.forward
     monkeypatch.setattr(rrdbnet.backbone, 'forward', lambda x: forward(x) * len(x) / len(x))
     with pytest.raises(RefStarError, match=r'RRDBNet (does not keep these sizes open: lq|cannot be exported)'):

@@ -3,34 +3,18 @@
 import cv2
 import numpy as np
 import pytest
-from helpers.restoring import SIZE, hue_checker, network, network_file, picture, save
+from helpers.restoring import SIZE, hue_checker, network, picture, save
 
 from refstar import RefStarError, Restorer
 from refstar.restore.faces import RestoreSettings
-from refstar.restore.onnx_export import export_onnx
 from refstar.restore.onnx_network import OnnxNetwork
 from refstar.tools.bank import main as bank
 from refstar.tools.restore import main
 
-pytest.importorskip('onnxruntime')
-pytest.importorskip('onnxscript')
-
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    """With net0.safetensors, the same as net.onnx, a photo and two references."""
-    folder = tmp_path_factory.mktemp('onnx')
-    network_file(folder)
-    export_onnx(network(), folder / 'net.onnx')
-    save(folder / 'lq.png', picture(0))
-    for i in (1, 2):
-        save(folder / 'alice' / f'{i}.png', picture(i))
-    return folder
-
-
-@pytest.fixture(scope='module')
-def pair(folder) -> tuple[Restorer, Restorer]:
-    return Restorer(network()), Restorer.from_pretrained(folder / 'net.onnx')
+def pair(exported) -> tuple[Restorer, Restorer]:
+    return Restorer(network()), Restorer.from_pretrained(exported / 'net.onnx')
 
 
 @pytest.mark.parametrize('refs', [(), (1,), (1, 2)])
@@ -46,11 +30,11 @@ def test_result_equals_torch(pair, refs, strength):
     )
 
 
-def test_batch_of_different_numbers_of_references(folder):
+def test_batch_of_different_numbers_of_references(exported):
     guard = hue_checker()
     both = (
         Restorer(network(), identity_checker=guard),
-        Restorer(OnnxNetwork(folder / 'net.onnx'), identity_checker=guard),
+        Restorer(OnnxNetwork(exported / 'net.onnx'), identity_checker=guard),
     )
     results = []
     for restorer in both:
@@ -62,10 +46,10 @@ def test_batch_of_different_numbers_of_references(folder):
     assert [len(a.chosen) for a in results[0]] == [1, 2, 0]
 
 
-def test_command_takes_an_onnx_file(folder, tmp_path):
-    inputs = ['-i', str(folder / 'lq.png'), '-r', str(folder / 'alice'), '--aligned']
+def test_command_takes_an_onnx_file(exported, tmp_path):
+    inputs = ['-i', str(exported / 'lq.png'), '-r', str(exported / 'alice'), '--aligned']
     for name, more in (('net0.safetensors', []), ('net.onnx', ['--backend', 'onnx', '--save_mask'])):
-        assert main([*inputs, '-n', str(folder / name), '-o', str(tmp_path / name), *more]) == 0
+        assert main([*inputs, '-n', str(exported / name), '-o', str(tmp_path / name), *more]) == 0
     a, b = (cv2.imread(str(tmp_path / name / 'lq.png')) for name in ('net0.safetensors', 'net.onnx'))
     assert np.abs(a.astype(int) - b).max() <= 1
     assert list((tmp_path / 'net.onnx' / 'masks').rglob('attribution.png'))
@@ -84,20 +68,19 @@ def test_command_takes_an_onnx_file(folder, tmp_path):
         ('broken.onnx', [], 'cannot be read'),
     ],
 )
-def test_what_onnx_cannot_do_is_refused(folder, tmp_path, capsys, network, more, message):
-    (folder / 'broken.onnx').write_bytes(b'no network')
-    inputs = ['-i', str(folder / 'lq.png'), '-r', str(folder / 'alice'), '--aligned', '-o', str(tmp_path)]
-    assert main([*inputs, '-n', str(folder / network), *more]) == 2
+def test_what_onnx_cannot_do_is_refused(exported, tmp_path, capsys, network, more, message):
+    (exported / 'broken.onnx').write_bytes(b'no network')
+    inputs = ['-i', str(exported / 'lq.png'), '-r', str(exported / 'alice'), '--aligned', '-o', str(tmp_path)]
+    assert main([*inputs, '-n', str(exported / network), *more]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_banks_and_painted_masks_need_torch(folder, pair, tmp_path):
-    assert (
-        bank(['build', str(folder / 'alice'), '-n', str(folder / 'net.onnx'), '-o', str(tmp_path / 'a.refbank')]) == 2
-    )
+def test_banks_and_painted_masks_need_torch(exported, pair, tmp_path):
+    build = ['build', exported / 'alice', '-n', exported / 'net.onnx', '-o', tmp_path / 'a.refbank']
+    assert bank([str(arg) for arg in build]) == 2
     save(tmp_path / 'masks' / '1.png', np.zeros((SIZE, SIZE), np.uint8))
-    inputs = ['-i', str(folder / 'lq.png'), '-r', str(folder / 'alice'), '--aligned', '-o', str(tmp_path / 'out')]
-    assert main([*inputs, '-n', str(folder / 'net.onnx'), '--ref_mask_dir', str(tmp_path / 'masks')]) == 2
+    inputs = ['-i', str(exported / 'lq.png'), '-r', str(exported / 'alice'), '--aligned', '-o', str(tmp_path / 'out')]
+    assert main([*inputs, '-n', str(exported / 'net.onnx'), '--ref_mask_dir', str(tmp_path / 'masks')]) == 2
     with pytest.raises(RefStarError, match='not its ONNX file'):
         _ = pair[1].net

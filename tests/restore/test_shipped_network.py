@@ -7,7 +7,6 @@ import torch
 from basicsr.data import build_dataset
 from torch.utils.data import default_collate
 
-from refstar.tools.export import main as export
 from refstar.tools.restore import main as restore
 from refstar.utils.network_file import load_network
 from refstar.utils.released_weights import SHIPPED
@@ -53,8 +52,3 @@ def test_restore_takes_it_and_says_so(tmp_path, capsys):
     assert with_refs.shape == (128, 128, 3) and np.abs(with_refs - without).mean() > 2
     record = (tmp_path / 'with/photo.json').read_text()
     assert SHIPPED.name in record
-
-
-def test_it_is_exported(tmp_path):
-    pytest.importorskip('onnxscript')
-    assert export([str(SHIPPED), '--onnx', str(tmp_path / 'small.onnx')]) == 0

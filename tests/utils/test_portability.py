@@ -10,7 +10,7 @@ PROGRAM = """
 import importlib, os, sys
 
 import refstar
-import basicsr, cv2, facexlib, gfpgan, lmdb, matplotlib, torch, torchvision  # third parties come first
+import basicsr, cv2, facexlib, filelock, gfpgan, lmdb, matplotlib, torch, torchvision  # others come first
 
 for name in ('fcntl', 'resource', 'termios', 'pwd', 'grp'):
     sys.modules[name] = None  # an import of it fails
