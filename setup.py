@@ -13,7 +13,6 @@ FOLDERS = {
     'refstar.data': 'data',
     'refstar.data.collections': 'data/collections',
     'refstar.data.synthetic': 'data/synthetic',
-    'refstar.data.synthetic.compiled': 'data/synthetic/compiled',
     'refstar.evaluation': 'evaluation',
     'refstar.losses': 'losses',
     'refstar.metrics': 'metrics',

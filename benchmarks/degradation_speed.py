@@ -31,7 +31,7 @@ from refstar.data.degradation import PRESETS
 from refstar.data.reference_pair_dataset import ReferencePairDataset
 from refstar.data.samples import sample_rng
 from refstar.data.synthetic.identity import person
-from refstar.data.synthetic.photo import draw_shot, take_photo
+from refstar.data.synthetic.render_photo import draw_shot, take_photo
 from refstar.utils.image_files import to_tensor
 
 SIZE, PHOTOS, PARTS = 512, 8, 8

@@ -17,7 +17,7 @@ import numpy as np
 
 import refstar  # noqa: F401
 from refstar.curate.pair_sources import SyntheticPairs
-from refstar.data.synthetic.match import correspond
+from refstar.data.synthetic.photo_match import correspond
 from refstar.tools.masks_build import main as build
 from refstar.utils.image_files import decode_image
 

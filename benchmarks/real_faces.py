@@ -28,7 +28,7 @@ from checks import check_needs
 
 from refstar.evaluation.demo_steps import set_option
 from refstar.trainer.option_file import load_options
-from refstar.trainer.training_log import parse_line
+from refstar.utils.training_log import parse_line
 
 REPO = Path(__file__).resolve().parent.parent
 OPTIONS = {

@@ -13,7 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from refstar.trainer.base_model import BaseModel
-from refstar.trainer.speed import networks
+from refstar.trainer.network_setup import networks
 
 
 class Stopwatch:

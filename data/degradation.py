@@ -18,7 +18,7 @@ from scipy.special import ndtri
 
 from refstar.utils.errors import RefStarError, nearest
 
-from .blur import blur_and_shrink
+from .blur import blur_and_resize
 
 Range = tuple[float, float]
 
@@ -111,13 +111,13 @@ class Degradation:
         """The same degradation for images of another size."""
         return replace(self, size=size)
 
-    def draw(self, rng: np.random.Generator, shape: tuple[int, int], field: bool = True) -> 'Draw':
+    def draw(self, rng: np.random.Generator, shape: tuple[int, int], field: bool = True) -> 'DegradationDraw':
         """Draws what happens to one image.
 
         Args:
             rng: source of every draw.
             shape: height and width of the image.
-            field: draw the noise itself, which only `Draw.apply` needs.
+            field: draw the noise itself, which only `DegradationDraw.apply` needs.
         """
         round_kernel = rng.random() < self.isotropic_prob
         sigma_x, sigma_y = rng.uniform(*self.blur_sigma, size=2) * self.scale
@@ -135,15 +135,15 @@ class Degradation:
             values = _normal(rng, (height, width, 3)) if field else None
         if self.jpeg_range is not None:
             quality = int(rng.integers(math.ceil(self.jpeg_range[0]), int(self.jpeg_range[1]) + 1))
-        return Draw(sigma_x, sigma_y, theta, kernel, height, width, noise, quality, values)
+        return DegradationDraw(sigma_x, sigma_y, theta, kernel, height, width, noise, quality, values)
 
     def __call__(self, img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Degrades one image: `draw`, then `Draw.apply`."""
+        """Degrades one image: `draw`, then `DegradationDraw.apply`."""
         return self.draw(rng, img.shape[:2]).apply(img)
 
 
 @dataclass(frozen=True)
-class Draw:
+class DegradationDraw:
     """What happens to one image.
 
     Args:
@@ -175,19 +175,16 @@ class Draw:
         Returns:
             The degraded image: same shape and order, uint8, as if read from a file.
         """
-        lq = self._shrink(img)
+        size = (img.shape[1], img.shape[0])
+        if self.kernel < 3:
+            lq = cv2.resize(img, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
+        else:
+            lq = blur_and_resize(img, self.sigma_x, self.sigma_y, self.theta, self.kernel, self.height, self.width)
         if self.field is not None:
             lq = cv2.scaleAdd(self.field, self.noise, lq)
-        full = img.shape[1::-1]
-        if not self.quality:
-            return _levels(cv2.resize(lq, full, interpolation=cv2.INTER_LINEAR))
-        lq = jpeg(lq, self.quality).astype(np.float32)
-        return cv2.convertScaleAbs(cv2.resize(lq, full, interpolation=cv2.INTER_LINEAR))
-
-    def _shrink(self, img: np.ndarray) -> np.ndarray:
-        if self.kernel < 3:
-            return cv2.resize(img, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
-        return blur_and_shrink(img, self.sigma_x, self.sigma_y, self.theta, self.kernel, self.height, self.width)
+        lq = jpeg(lq, self.quality) if self.quality else _levels(lq)
+        # as float32: OpenCV's linear interpolation of 8-bit images loses 0.1 of a level
+        return cv2.convertScaleAbs(cv2.resize(lq.astype(np.float32), size, interpolation=cv2.INTER_LINEAR))
 
 
 RANGES = ('blur_sigma', 'downsample_range', 'noise_range', 'jpeg_range')

@@ -13,7 +13,7 @@ from refstar.utils.image_files import to_tensor
 
 from .dataset_settings import choice, number, switch, whole
 from .degradation import Degradation
-from .degradation_batch import pack
+from .device_degradation import pack_draw
 from .images import ImageStore
 from .landmarks import Landmarks, move_points
 from .pairs import Face, Slot, self_pair
@@ -70,7 +70,7 @@ class PhotoDataset(Dataset):
         """
         degradation = degradation or self.degradation
         if self.degrade_on == 'model':
-            return {f'{key}_draw': pack(degradation.draw(rng, img.shape[:2], field=False))}
+            return {f'{key}_draw': pack_draw(degradation.draw(rng, img.shape[:2], field=False))}
         return {key: to_tensor(degradation(img, rng))}
 
 

@@ -14,8 +14,8 @@ from refstar.utils.image_files import to_tensor
 
 from .degradation import Degradation
 from .synthetic.identity import person
-from .synthetic.match import Photo, correspond
-from .synthetic.photo import compile_loops, draw_shot, take_photo
+from .synthetic.photo_match import Photo, correspond
+from .synthetic.render_photo import draw_shot, take_photo
 
 
 @DATASET_REGISTRY.register()
@@ -36,7 +36,7 @@ class SyntheticFaceDataset(Dataset):
         ``gt_path``; outside of training also ``wrong_refs``, ``wrong_valid``, ``identity``.
 
     Raises:
-        RefStarError: a value that makes no sense; numba cannot be imported.
+        RefStarError: a value that makes no sense.
     """
 
     option_keys = {
@@ -71,7 +71,6 @@ class SyntheticFaceDataset(Dataset):
         if self.identities < 2 and (self.wrong_ref_prob or not self.train):
             raise RefStarError('identities = 1: wrong references need at least 2 identities')
         self.degradation = Degradation.from_option(opt.get('degradation', 'ffhq_ref_severe'), self.size)
-        compile_loops()
 
     def __len__(self) -> int:
         return self.identities * self.photos

@@ -11,9 +11,9 @@ import numpy as np
 
 from refstar.data.images import decode
 from refstar.models.pictures import CAPTION, strip
-from refstar.trainer.training_log import read_run
 from refstar.utils.errors import RefStarError
 from refstar.utils.html_report import data_uri, number, write_report
+from refstar.utils.training_log import read_run
 
 from .demo_steps import STAGES, TRAININGS, Step
 from .training_curves import draw, encode

@@ -10,9 +10,9 @@ from pathlib import Path
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from tqdm import tqdm
 
-from refstar.trainer.training_log import parse_line
 from refstar.utils.errors import RefStarError
 from refstar.utils.text_files import write_text
+from refstar.utils.training_log import parse_line
 
 from .demo_steps import STAGES, Step
 

@@ -21,8 +21,8 @@ from tqdm import tqdm
 from refstar.models import load_and_freeze
 from refstar.models.reference_mixin import ARMS, ReferenceMixin
 from refstar.models.refstar_model import RefSTARModel
+from refstar.trainer.option_check import check_options
 from refstar.trainer.option_file import load_options, parse_options
-from refstar.trainer.option_schema import check_options
 from refstar.utils.errors import RefStarError
 
 from .degraded_testset import describe, write_provenance

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from refstar.trainer.training_log import History
 from refstar.utils.errors import RefStarError
+from refstar.utils.training_log import History
 
 ARMS = {'right': ('-', 'right reference'), 'none': (':', 'no reference'), 'wrong': ('--', 'wrong reference')}
 COLUMNS, PANEL = 4, (4.2, 2.9)  # panels side by side, and inches of one

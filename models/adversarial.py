@@ -4,21 +4,32 @@ from typing import Any
 
 import torch
 from basicsr.losses.gan_loss import r1_penalty
+from pydantic import Field
 from torch import Tensor, nn
 
-KEYS = {
-    'train.gan_opt': 'adversarial loss; needs network_d and train.optim_d',
-    'train.gan_adaptive': 'factor on the adversarial loss, times the ratio of gradients at the output, image losses '
-    'over adversarial loss, at most 1 (default 0: no scaling; CodeFormer: 0.1)',
-    'train.r1_reg_weight': 'weight of the R1 penalty of net_d (default 10; 0 for none)',
-    'train.net_d_reg_every': 'R1 every so many iterations (default 16)',
-    'train.net_d_start': 'first iteration of the adversarial loss (default 0)',
-}
+from refstar.trainer.run_options import Loss, Optimizer
+from refstar.utils.option_block import Iterations, IterationsFrom0, Number, OptionBlock
+
+
+class AdversarialOptions(OptionBlock):
+    """Keys of the block `train`."""
+
+    gan_opt: Loss | None = Field(None, description='adversarial loss; needs network_d and train.optim_d')
+    optim_d: Optimizer | None = Field(None, description='optimizer of network_d')
+    gan_adaptive: Number = Field(
+        0,
+        description='factor on the adversarial loss, times the ratio of gradients at the output, image losses over '
+        'adversarial loss, at most 1; 0: no scaling (CodeFormer: 0.1)',
+    )
+    r1_reg_weight: Number = Field(10, description='weight of the R1 penalty of net_d; 0: none')
+    net_d_reg_every: Iterations = Field(16, description='R1 every so many iterations')
+    net_d_start: IterationsFrom0 = Field(0, description='first iteration of the adversarial loss')
 
 
 def balance(image_loss: Tensor, gan_loss: Tensor, image: Tensor) -> Tensor:
     """Ratio of gradients' norms at the output, at most 1. After VQGAN, which takes them at a late layer's weights."""
-    norms = [torch.autograd.grad(loss, image, retain_graph=True)[0].norm() for loss in (image_loss, gan_loss)]
+    with torch.autocast(image.device.type, enabled=False):
+        norms = [torch.autograd.grad(loss, image, retain_graph=True)[0].norm() for loss in (image_loss, gan_loss)]
     return (norms[0] / norms[1].clamp_min(1e-12)).clamp_max(1).detach()
 
 

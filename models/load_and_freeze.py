@@ -6,25 +6,58 @@ from typing import Any
 
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger
+from pydantic import Field
 from torch import nn
 
 from refstar.utils.errors import RefStarError, nearest
+from refstar.utils.option_block import IterationsFrom0, Names, OptionBlock
 
-KEYS = {
-    'path.pretrain_network_backbone': 'weights of the bare backbone, loaded into net_g.backbone',
-    'path.param_key_backbone': "key in that file (default 'params_ema'; ~ for a bare state dict)",
-    'path.pretrain_network_refsel': 'weights of a trained RefSel, loaded into net_g.refsel',
-    'path.param_key_refsel': "key in that file (default 'params_ema')",
-    'train.freeze': 'list of module names of net_g whose weights stay as they are, e.g. [backbone, refsel]',
-    'val.arms': 'arms to run, out of right, none, wrong (default: all)',
-}
-STRENGTH_KEYS = {
-    'train.strength_warmup': 'iterations over which strength grows from 0 to 1 (default 0: 1 from the start)',
-    'val.strength': 'strength in tests (default 1)',
-    'val.combine': "how several references meet in tests: 'concat' (default) or 'guidance'",
-    'val.guidance_scale': 'factor on the mean change in guidance (default 1)',
-    'val.chunk': 'how many references are encoded at a time in tests (default: all)',
-}
+
+class PartOptions(OptionBlock):
+    """Keys of every model with references."""
+
+    class Path(OptionBlock):
+        """Weights of parts of net_g."""
+
+        pretrain_network_backbone: str | None = Field(
+            None, description='weights of the bare backbone, loaded into net_g.backbone'
+        )
+        param_key_backbone: str | None = Field('params_ema', description='key in that file; ~ for a bare state dict')
+        pretrain_network_refsel: str | None = Field(
+            None, description='weights of a trained RefSel, loaded into net_g.refsel'
+        )
+        param_key_refsel: str | None = Field('params_ema', description='key in that file')
+
+    class Train(OptionBlock):
+        """Frozen weights."""
+
+        freeze: Names | None = Field(
+            None, description='modules of net_g whose weights stay as they are, e.g. [backbone, refsel]'
+        )
+
+    class Val(OptionBlock):
+        """Arms of an evaluation."""
+
+        arms: Names | None = Field(None, description='arms to run, out of right, none, wrong (default: all)')
+
+
+class StrengthOptions(OptionBlock):
+    """Keys of the models whose network has a strength."""
+
+    class Train(OptionBlock):
+        """Warm-up."""
+
+        strength_warmup: IterationsFrom0 = Field(
+            0, description='iterations over which strength grows from 0 to 1; 0: 1 from the start'
+        )
+
+    class Val(OptionBlock):
+        """Arguments of `RefSTAR.forward` in tests; their values are checked by the model."""
+
+        strength: Any = Field(1, description='strength in tests')
+        combine: Any = Field('concat', description="how several references meet in tests: 'concat' or 'guidance'")
+        guidance_scale: Any = Field(1, description='factor on the mean change in guidance')
+        chunk: Any = Field(None, description='how many references are encoded at a time in tests (default: all)')
 
 
 def load_parts(model: BaseModel, net: nn.Module) -> None:

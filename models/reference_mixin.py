@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from refstar.data.degradation_batch import complete
+from refstar.data.device_degradation import add_degraded
 from refstar.input_checks import check_settings
 from refstar.layers import to_range
 from refstar.utils.errors import RefStarError
@@ -40,7 +40,15 @@ class ReferenceMixin:
     """
 
     value_range: tuple[float, float] = (0, 1)
-    option_keys = {**load_and_freeze.KEYS, **load_and_freeze.STRENGTH_KEYS}
+
+    class Options(load_and_freeze.PartOptions, load_and_freeze.StrengthOptions):
+        """Keys of option files, see :mod:`refstar.trainer.option_check`."""
+
+        class Train(load_and_freeze.PartOptions.Train, load_and_freeze.StrengthOptions.Train):
+            """Frozen weights, warm-up."""
+
+        class Val(load_and_freeze.PartOptions.Val, load_and_freeze.StrengthOptions.Val):
+            """Arms, and arguments of tests."""
 
     def __init__(self, opt: dict) -> None:
         self.arm = 'right'
@@ -81,7 +89,7 @@ class ReferenceMixin:
         """Images from [-1, 1], as the data sets here give them, to the range of the model."""
         if 'refs' not in data:
             raise RefStarError(f'{type(self).__name__}: the data set gives no refs; use e.g. ReferencePairDataset')
-        data = complete(data, self.device)
+        data = add_degraded(data, self.device)
         used = {'lq', 'gt', *(key for keys in ARMS.values() for key in keys)} & set(data)
         found = {key: data[key].to(self.device, non_blocking=True) for key in used}  # the model's own loop would wait
         found |= {key: to_range(found[key], self.value_range) for key in used & set(IMAGES)}

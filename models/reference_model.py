@@ -17,15 +17,18 @@ from basicsr.losses import build_loss
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger, imwrite, tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY
+from pydantic import Field
 from torch import Tensor, nn
 
-from refstar.data.degradation_batch import complete
+from refstar.data.device_degradation import add_degraded
 from refstar.trainer.progress import draw
-from refstar.trainer.step import step_of
+from refstar.trainer.run_options import Loss
+from refstar.trainer.training_step import step_of
 from refstar.trainer.validation import in_order
 from refstar.utils.errors import RefStarError
+from refstar.utils.option_block import Count, OptionBlock
 
-from . import load_and_freeze, parallel, tensorboard
+from . import load_and_freeze, parallel
 from .pictures import flow_colours, strip
 
 
@@ -36,18 +39,42 @@ class ReferenceModel(SRModel):
     """
 
     arms: tuple[str, ...] = ()
-    option_keys = {
-        **load_and_freeze.KEYS,
-        **tensorboard.KEYS,
-        'train.selection_opt': 'loss of the selection masks',
-        'train.correspondence_opt': 'loss of the correspondence',
-        'train.person_opt': 'loss of the decision who is a stranger; needs a person block in RefSel',
-    }
+    runs_training_step = True
+
+    class Options(load_and_freeze.PartOptions):
+        """Keys of option files, see :mod:`refstar.trainer.option_check`."""
+
+        class Train(load_and_freeze.PartOptions.Train):
+            """Losses of both models."""
+
+            selection_opt: Loss | None = Field(None, description='loss of the selection masks')
+            correspondence_opt: Loss | None = Field(None, description='loss of the correspondence')
+            person_opt: Loss | None = Field(
+                None, description='loss of the decision who is another person; needs a person block in RefSel'
+            )
+
+        class Val(load_and_freeze.PartOptions.Val):
+            """Pictures of validations."""
+
+            tb_images: Count | None = Field(
+                None,
+                description='with use_tb_logger: so many photos of every validation are drawn for TensorBoard, in all '
+                'arms (default: none)',
+            )
+
+        class Logger(OptionBlock):
+            """Pictures of training batches."""
+
+            image_freq: Count | None = Field(
+                None,
+                description='with use_tb_logger: every so many iterations the first sample of the batch is drawn for '
+                'TensorBoard: LQ, reference with its selection, output with and without it, GT, flow (default: never)',
+            )
 
     # ----------------------------------------------------------------- set-up
     def __init__(self, opt: dict) -> None:
         if opt['is_train']:
-            tensorboard.check(opt)
+            check_pictures(opt)
         super().__init__(opt)
         if not self.is_train:  # training does so in init_training_settings, before the EMA is made
             load_and_freeze.load_parts(self, self.net_g)
@@ -99,7 +126,7 @@ class ReferenceModel(SRModel):
     # ----------------------------------------------------------------- a step
     def feed_data(self, data: dict[str, Any]) -> None:
         """Keeps the batch: every tensor goes to the device (keys: see ``docs/training.md``)."""
-        data = complete(data, self.device)
+        data = add_degraded(data, self.device)
         self.use({k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in data.items()})
 
     def use(self, data: dict[str, Any]) -> None:
@@ -117,7 +144,7 @@ class ReferenceModel(SRModel):
 
     def backward(self, loss: Tensor, net: nn.Module) -> None:
         """Gradients of a network, the same in every process once the last batch of a step is there."""
-        loss.backward()
+        step_of(self).backward(loss)
         if self.opt['dist'] and step_of(self).last:
             parallel.average_gradients(net.parameters())
 
@@ -241,6 +268,17 @@ class ReferenceModel(SRModel):
             better = self.opt['val']['metrics'][name.split('_', 1)[1]].get('better', 'higher')
             worst = float('-inf' if better == 'higher' else 'inf')
             best[dataset_name][name] = {'better': better, 'val': worst, 'iter': -1}
+
+
+def check_pictures(opt: dict[str, Any]) -> None:
+    """Refuses options for pictures where there is no TensorBoard to draw for.
+
+    Raises:
+        RefStarError: names the key.
+    """
+    for block, key in (('logger', 'image_freq'), ('val', 'tb_images')):
+        if (opt.get(block) or {}).get(key) and not (opt.get('logger') or {}).get('use_tb_logger'):
+            raise RefStarError(f'{block}:{key} needs logger:use_tb_logger: true')
 
 
 def measure(inputs: dict[str, Any], opt: dict[str, Any]) -> float:

@@ -7,6 +7,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
 from refstar.layers import resize
+from refstar.trainer.training_step import step_of
 from refstar.utils.errors import RefStarError
 
 from .auxiliary_losses import supervise
@@ -26,8 +27,9 @@ class RefSelModel(ReferenceModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         data = self.data
-        _, aux = self.net_g(self.lq, data['refs'], data['ref_valid'], return_aux=True)
-        terms = supervise(self.net_g, self.criteria, aux, data)
+        with step_of(self).autocast():
+            _, aux = self.net_g(self.lq, data['refs'], data['ref_valid'], return_aux=True)
+            terms = supervise(self.net_g, self.criteria, aux, data)
         self.step(terms)
         self.log_dict = self.reduce_loss_dict(terms)
 

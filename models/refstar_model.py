@@ -8,13 +8,17 @@ import torch.nn.functional as F
 from basicsr.archs import build_network
 from basicsr.utils import tensor2img
 from basicsr.utils.registry import MODEL_REGISTRY
+from pydantic import Field
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from refstar.data.face_region import face_oval
 from refstar.input_checks import check_settings
 from refstar.layers import resize
+from refstar.trainer.run_options import Loss, Network
+from refstar.trainer.training_step import step_of
 from refstar.utils.errors import RefStarError
+from refstar.utils.option_block import Block, Iterations, IterationsFrom0, Numbers
 
 from . import adversarial, load_and_freeze
 from .auxiliary_losses import same_person, supervise
@@ -36,25 +40,50 @@ class RefSTARModel(ReferenceModel):
     """
 
     arms = ('right', 'none', 'wrong')
-    option_keys = {
-        **ReferenceModel.option_keys,
-        **load_and_freeze.STRENGTH_KEYS,
-        **adversarial.KEYS,
-        'train.pixel_opt': 'loss between output and GT',
-        'train.pyramid_opt': "the same on the backbone's pyramid (GFPGAN)",
-        'train.perceptual_opt': "BasicSR's perceptual loss",
-        'train.lpips_opt': 'LPIPS between output and GT',
-        'train.identity_opt': 'identity loss',
-        'train.code_opt': 'loss of the predicted codes (CodeFormer); needs network_vqgan',
-        'train.cycle_opt': 'loss of the cycle pass',
-        'train.backbone_kwargs': 'keyword arguments of the backbone in training, e.g. {return_rgb: true}',
-        'train.pyramid_until': 'last iteration of the pyramid loss (default: all)',
-        'train.cycle_every': 'the cycle pass runs every so many iterations (default 1)',
-        'train.cycle_start': 'first iteration with the cycle pass (default 0)',
-        'train.cycle_down': 'range of the down-sampling factor that degrades the reference (default [4, 8])',
-        'train.cycle_checkpoint': 'recompute the activations of the cycle pass to save memory (default false)',
-        'val.backbone_kwargs': 'keyword arguments of the backbone in tests, e.g. {randomize_noise: false}',
-    }
+
+    class Options(ReferenceModel.Options, load_and_freeze.StrengthOptions):
+        """Keys of option files, see :mod:`refstar.trainer.option_check`."""
+
+        network_d: Network | None = Field(None, description='its discriminator: `type` and its arguments')
+        network_vqgan: Network | None = Field(
+            None, description='the VQGAN whose codes are to be predicted, never trained: `type` and its arguments'
+        )
+
+        class Train(
+            ReferenceModel.Options.Train, load_and_freeze.StrengthOptions.Train, adversarial.AdversarialOptions
+        ):
+            """Losses and when they run."""
+
+            pixel_opt: Loss | None = Field(None, description='loss between output and GT')
+            pyramid_opt: Loss | None = Field(None, description="the same on the backbone's pyramid (GFPGAN)")
+            perceptual_opt: Loss | None = Field(None, description="BasicSR's perceptual loss")
+            lpips_opt: Loss | None = Field(None, description='LPIPS between output and GT')
+            identity_opt: Loss | None = Field(None, description='identity loss')
+            code_opt: Loss | None = Field(
+                None, description='loss of the predicted codes (CodeFormer); needs network_vqgan'
+            )
+            cycle_opt: Loss | None = Field(None, description='loss of the cycle pass')
+            backbone_kwargs: Block | None = Field(
+                None, description='keyword arguments of the backbone in training, e.g. {return_rgb: true}'
+            )
+            pyramid_until: IterationsFrom0 | None = Field(
+                None, description='last iteration of the pyramid loss (default: all)'
+            )
+            cycle_every: Iterations = Field(1, description='the cycle pass runs every so many iterations')
+            cycle_start: IterationsFrom0 = Field(0, description='first iteration with the cycle pass')
+            cycle_down: Numbers = Field(
+                [4, 8], description='range of the down-sampling factor that degrades the reference'
+            )
+            cycle_checkpoint: bool = Field(
+                False, description='recompute the activations of the cycle pass to save memory'
+            )
+
+        class Val(ReferenceModel.Options.Val, load_and_freeze.StrengthOptions.Val):
+            """Arguments of tests."""
+
+            backbone_kwargs: Block | None = Field(
+                None, description='keyword arguments of the backbone in tests, e.g. {randomize_noise: false}'
+            )
 
     # ----------------------------------------------------------------- set-up
     def __init__(self, opt: dict) -> None:
@@ -91,7 +120,8 @@ class RefSTARModel(ReferenceModel):
 
     # ----------------------------------------------------------------- a step
     def optimize_parameters(self, current_iter: int) -> None:
-        terms = self.generator_terms(current_iter)
+        with step_of(self).autocast():
+            terms = self.generator_terms(current_iter)
         self.step(terms)
         if self.adversarial(current_iter):
             terms |= self.discriminator_step(current_iter)
@@ -172,9 +202,10 @@ class RefSTARModel(ReferenceModel):
         """Updates net_d; R1 is lazy."""
         self.net_d.requires_grad_(True)
         self.optimizer_d.zero_grad()
-        loss, terms = adversarial.discriminator_terms(
-            self.net_d, self.criteria['gan'], self.output, self.gt, self.opt['train'], current_iter
-        )
+        with step_of(self).autocast():
+            loss, terms = adversarial.discriminator_terms(
+                self.net_d, self.criteria['gan'], self.output, self.gt, self.opt['train'], current_iter
+            )
         self.backward(loss, self.net_d)
         self.optimizer_d.step()
         return terms

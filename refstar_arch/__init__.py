@@ -10,7 +10,7 @@ from typing import Any
 from refstar.trainer import import_hook
 from refstar.utils.errors import RefStarError
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 __all__ = ['RefStarError', '__version__']
 
 # Public names that are in no registry: name -> module.

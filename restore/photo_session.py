@@ -28,13 +28,13 @@ class ShownFace:
         settings: how.
         by_hand: the user chose the references.
         arms: `without` references; `with` them and `wrong`, with those of another person, where there are any.
-        whys: names of references -> (used, why or why not).
+        whys: names of references -> why they are used or not.
     """
 
     settings: RestoreSettings
     by_hand: bool
     arms: dict[str, RestoredFace]
-    whys: dict[str, tuple[bool, str]]
+    whys: dict[str, str]
 
     @property
     def best(self) -> RestoredFace:
@@ -42,7 +42,7 @@ class ShownFace:
         return self.arms.get('with', self.arms['without'])
 
 
-@dataclass
+@dataclass(eq=False)
 class PhotoSession:
     """Restore one photo step by step.
 
@@ -217,16 +217,16 @@ class PhotoSession:
         result = self._kept[name][1]
         return replace(result, identity=prepared.identity, dropped=prepared.dropped, notes=prepared.notes)
 
-    def _whys(self, face: RestoredFace | None, by_hand: bool) -> dict[str, tuple[bool, str]]:
+    def _whys(self, face: RestoredFace | None, by_hand: bool) -> dict[str, str]:
         otherwise = 'not chosen' if by_hand else 'not the person of this face'
         used = {choice.reference.name: choice for choice in face.chosen} if face else {}
         whys = {}
         for ref in (ref for refs in self.references.values() for ref in refs):
             if ref.name in used:
                 terms = ', '.join(f'{key} {value:.2f}' for key, value in used[ref.name].terms.items())
-                whys[ref.name] = True, f'fits by {used[ref.name].score:.2f} ({terms})'
+                whys[ref.name] = f'fits by {used[ref.name].score:.2f} ({terms})'
             else:
-                whys[ref.name] = False, face.dropped.get(ref.name, otherwise) if face else otherwise
+                whys[ref.name] = face.dropped.get(ref.name, otherwise) if face else otherwise
         return whys
 
     # ----------------------------------------------------------------- what the user gets

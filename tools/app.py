@@ -38,13 +38,14 @@ LIMITS = {  # flag: default, unit, what it limits
 }
 QUEUE = 100  # requests that wait
 PREVIEW = 1280  # longer side of the photo on the page
-ARMS = {
+ARMS = {  # captions under the small pictures
     'before': 'Before',
-    'without': 'Without references',
-    'with': 'With references',
-    'wrong': "Another person's references",
-    'attribution': 'From which reference',
+    'without': 'Without',
+    'with': 'With',
+    'wrong': 'Another',
+    'attribution': 'Origin',
 }
+ABOUT_ARMS = 'Without references, with them, with those of another person, and from which reference each pixel came.'
 FIRST_STEPS = (
     'Give a bad photo and good photos of the same person. The bad one is restored with what the good ones show.'
 )
@@ -145,11 +146,13 @@ class AppPage:
                         elem_id='give-references',
                     )  # fmt: skip
                     self.references = gr.Gallery(
-                        label='Faces on them, and why they are used or not; click one to see its mask', columns=3,
-                        height=250, allow_preview=False, interactive=False, visible=False, buttons=[], format='jpeg',
-                        elem_id='references',
+                        show_label=False, columns=4, height=150, allow_preview=False, interactive=False, visible=False,
+                        buttons=[], format='jpeg', elem_id='references',
                     )  # fmt: skip
-                    self.used = gr.CheckboxGroup(label='Used', visible=False, elem_id='used')
+                    self.used = gr.CheckboxGroup(
+                        label='References used, and why. Click a picture above to see its mask', visible=False,
+                        elem_id='used',
+                    )  # fmt: skip
                     automatic = gr.Button('Choose references for me', size='sm', elem_id='automatic')
                     with gr.Accordion('Compare with another person', open=False):
                         others = gr.File(
@@ -161,16 +164,17 @@ class AppPage:
                         label='Before | after', interactive=False, format='png', max_height=460, elem_id='compare'
                     )
                     self.arms = gr.Gallery(
-                        label='Click one to compare it with before', columns=5, height=190, allow_preview=False,
-                        interactive=False, buttons=[], format='png', elem_id='arms',
+                        show_label=False, columns=5, height=130, allow_preview=False, interactive=False, buttons=[],
+                        format='png', elem_id='arms',
                     )  # fmt: skip
+                    gr.Markdown(f'Click one to compare it with before. {ABOUT_ARMS}')
                     self.verdict = gr.Markdown(FIRST_STEPS, elem_id='verdict')
                     with gr.Row():
                         picture = gr.Button('Picture (PNG)', size='sm', elem_id='save-picture')
                         record = gr.Button('Record (JSON)', size='sm', elem_id='save-record')
                         file = gr.DownloadButton(visible='hidden', elem_id='file')
                 with gr.Column(scale=2, min_width=300):
-                    self.editor = mask_editor('Reference: green is used; paint to change it', 380)
+                    self.editor = mask_editor('Mask: green is used', 380)
                     with gr.Row(visible=edits):
                         reset = gr.Button('Reset mask', size='sm', elem_id='reset')
                         paint = gr.Button('Use painted mask', size='sm', variant='primary', elem_id='paint')
@@ -194,8 +198,8 @@ class AppPage:
                 event(answer, [*settings, *inputs], self.outputs, api_name=name, trigger_mode='always_last', **common)
 
             def on_select(event: Callable, name: str, change: Callable) -> None:
-                def answer(*values: Any, at: gr.SelectData) -> dict:
-                    return self.answer(change, *values, at.index)
+                def answer(tab, strength, w, colour, use, keep, at: gr.SelectData) -> dict:  # Gradio reads the names
+                    return self.answer(change, tab, strength, w, colour, use, keep, at.index)
 
                 event(answer, settings, self.outputs, api_name=name, **common)
 
@@ -332,9 +336,6 @@ class AppPage:
         faces, used = [face for faces in session.references.values() for face in faces], _used(shown)
         if tab.brush not in used:
             tab.brush = used[0] if used else None
-        captions = [
-            f'{"✓" if shown.whys[face.name][0] else "✗"} {face.name}: {shown.whys[face.name][1]}' for face in faces
-        ]
         arms = self._arms(tab)
         label, after = next(
             ((ARMS[name], img) for name, img in arms if name == tab.arm), (ARMS[arms[-1][0]], arms[-1][1])
@@ -343,10 +344,12 @@ class AppPage:
         return {
             self.tab: tab,
             self.photo: gr.Image(self._preview(tab), visible=session.found != [None]),
-            self.references: gr.Gallery(
-                [(face.crop, caption) for face, caption in zip(faces, captions, strict=True)], visible=bool(faces)
+            self.references: gr.Gallery([(face.crop, face.name) for face in faces], visible=bool(faces)),
+            self.used: gr.CheckboxGroup(
+                [(f'{face.name}: {shown.whys[face.name]}', face.name) for face in faces],
+                value=used,
+                visible=bool(faces),
             ),
-            self.used: gr.CheckboxGroup([face.name for face in faces], value=used, visible=bool(faces)),
             self.slider: gr.ImageSlider((arms[0][1], after), label=f'Before | {label.lower()}'),
             self.arms: [(img, ARMS[name]) for name, img in arms],
             self.editor: None if brush is None else mask_layer(brush.crop, self._mask(shown, brush.name)),
@@ -368,7 +371,7 @@ class AppPage:
     def _verdict(self, shown: Any) -> str:
         from refstar.restore.restore_report import legend
 
-        lines = [f'**{ARMS[name]}:** {note}' for name, face in shown.arms.items() for note in face.notes]
+        lines = [f'{ARMS[name]}: {note}' for name, face in shown.arms.items() for note in face.notes]
         identity = shown.best.identity
         if identity.same:
             lines.insert(0, f'The references show the same person (similarity {identity.similarity:.2f}).')

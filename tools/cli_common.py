@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from urllib.error import URLError
 
+from refstar.trainer.option_check import check_options
 from refstar.trainer.option_file import argument_parser, load_options
-from refstar.trainer.option_schema import check_options
 from refstar.utils.errors import RefStarError
 
 USER_ERROR = 2  # exit code, the same as argparse's
@@ -119,9 +119,8 @@ def run_pipeline(command: str, argv: list[str], is_train: bool) -> int:
         from torch import distributed
 
         from refstar.trainer.dry_run import dry_run
-        from refstar.trainer.run_guard import guarded
 
-        pipeline = guarded(dry_run, saves=False) if args.dry_run else train_pipeline if is_train else test_pipeline
+        pipeline = dry_run if args.dry_run else train_pipeline if is_train else test_pipeline
         name = opt['name']
         if args.debug and not name.startswith('debug'):
             name = f'debug_{name}'

@@ -1,10 +1,145 @@
-"""`refstar options`: all option keys as a page, printed or written to a file."""
+"""`refstar options`: prints all keys of option files as a Markdown page, or writes it to a file."""
 
 import argparse
+import inspect
+import re
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from refstar.utils.option_block import DatasetOptions, OptionBlock, expected_of
 
 from .cli_common import run_command
+
+HEAD = """# Option keys
+
+For those who write an option file. `refstar options --write docs/options.md` makes this page from the schema that
+option files are checked with. An unknown key is an error that names the nearest known one.
+
+Networks, losses and metrics of BasicSR and GFPGAN are not listed: their keys are the arguments of their classes. Nor
+are their datasets: see `trainer/stock_keys.py`.
+"""
+ENTRY = re.compile(r'(?P<names>\w+(?:, \w+)*)(?: \([^)]*\))?: (?P<text>.*)')
+
+
+def page() -> str:
+    """Returns the page; imports basicsr."""
+    import basicsr  # noqa: F401, fills the registries
+    from basicsr.utils import registry
+
+    from refstar.trainer import run_options
+    from refstar.trainer.option_check import BLOCKS, dataset_block
+
+    parts = [HEAD]
+    for block, schema in BLOCKS.items():
+        parts.append(section(f'`{block}`: every model' if block else 'Top level', texts(schema, block)))
+    for title, schema in (
+        ('`datasets`: every dataset', DatasetOptions),
+        ('`train.optim_*`', run_options.Optimizer),
+        ('`train.scheduler`', run_options.Scheduler),
+        ('`logger.wandb`', run_options.Wandb),
+        ('`dist_params`', run_options.Dist),
+    ):
+        parts.append(section(title, texts(schema)))
+
+    def of_dataset(kind: type) -> dict[str, str]:
+        return {name: text for name, text in texts(dataset_block(kind)).items() if name not in texts(DatasetOptions)}
+
+    for title, table, keys_of, packages in (
+        ('Models', registry.MODEL_REGISTRY, of_model, ('refstar', 'basicsr', 'gfpgan')),
+        ('Datasets', registry.DATASET_REGISTRY, of_dataset, ('refstar',)),
+        ('Networks', registry.ARCH_REGISTRY, arguments, ('refstar',)),
+        ('Losses', registry.LOSS_REGISTRY, arguments, ('refstar',)),
+        ('Metrics', registry.METRIC_REGISTRY, arguments, ('refstar',)),
+    ):
+        parts += [f'## {title}\n', *sections(table, keys_of, packages)]
+    return '\n'.join(parts)
+
+
+def texts(schema: type[OptionBlock], block: str = '') -> dict[str, str]:
+    """Returns the keys of a block with their descriptions, values and defaults."""
+    return {f'{block}.{name}'.lstrip('.'): describe(field) for name, field in schema.model_fields.items()}
+
+
+def describe(field: FieldInfo) -> str:
+    """Returns the text of one key."""
+    if field.description is None:
+        return ''
+    expected = expected_of(field.annotation, field.metadata)
+    shown = field.default is not None and not field.is_required() and '(default' not in field.description
+    default = f' (default {field.default!r})' if shown else ''
+    needed = ' (needed)' if field.is_required() else ''
+    return f'{field.description}{default}{needed}' + (f'. *{expected}*' if expected else '')
+
+
+def of_model(model: type) -> dict[str, str]:
+    """Returns what a model takes beyond the keys of every model, without those of `path` that follow from networks."""
+    from refstar.trainer.option_check import BLOCKS, block_of
+    from refstar.trainer.stock_keys import STOCK_KEYS
+
+    keys = {}
+    for block, every in BLOCKS.items():
+        for name, text in texts(block_of(model, block), block).items():
+            if name.rpartition('.')[2] not in every.model_fields:
+                keys[name] = text or STOCK_KEYS.get(name, ('', ''))[1]
+    return {name: text for name, text in keys.items() if text}
+
+
+def sections(table: Any, keys_of: Callable[[Any], dict[str, str]], packages: tuple[str, ...]) -> list[str]:
+    """Returns a section for each registered class or function of some packages; those of the same keys share one."""
+    found: dict[tuple, list[str]] = {}
+    for name, thing in sorted(table):
+        if thing.__module__.split('.')[0] in packages:
+            found.setdefault(tuple(keys_of(thing).items()), []).append(f'`{name.removesuffix("_basicsr")}`')
+    return [section(', '.join(names), dict(keys), 3) for keys, names in found.items()]
+
+
+def arguments(target: Any) -> dict[str, str]:
+    """Returns the arguments of a network or loss, or those of a metric with a default, with the docstring's text."""
+    from refstar.trainer.option_check import parameters
+
+    doc = dict(documented(inspect.getdoc(target) or ''))
+    for kind in getattr(target, '__mro__', ()):  # shared arguments are explained in a base
+        doc = {**dict(documented(inspect.getdoc(kind) or '')), **doc} if kind.__module__.startswith('refstar.') else doc
+    is_metric, empty = not inspect.isclass(target), inspect.Parameter.empty
+    return {
+        name: doc.get(name) or ('needed' if p.default is empty else f'default {p.default!r}')
+        for name, p in (parameters(target) or {}).items()
+        if not (is_metric and p.default is empty)
+    }
+
+
+def documented(doc: str) -> Iterator[tuple[str, str]]:
+    """Yields names and texts of the section `Args:` of a docstring in Google's style."""
+    _, found, block = doc.partition('Args:\n')
+    if not found:
+        return
+    lines = re.split(r'\n\S|\n\n', block)[0].splitlines()
+    indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+    entries: list[str] = []
+    for line in lines:
+        if line[indent:].startswith(' ') and entries:
+            entries[-1] += f' {line.strip()}'
+        else:
+            entries.append(line.strip())
+    for entry in filter(None, map(ENTRY.fullmatch, entries)):
+        for name in entry['names'].split(', '):
+            yield name, entry['text']
+
+
+def section(title: str, keys: dict[str, str], level: int = 2) -> str:
+    """Returns a heading and a list of keys."""
+    rows = [f'- `{name}`: {plain(text)}' for name, text in keys.items()] or ['No keys.']
+    return '\n'.join([f'{"#" * level} {title}', '', *rows, ''])
+
+
+def plain(text: str) -> str:
+    """Returns a docstring's text as Markdown."""
+    text = re.sub(r':\w+:`~?([^`]*)`', r'`\1`', text.replace('``', '`'))  # Sphinx's names of things
+    return ' '.join(re.sub(r'(`[^`]*`)|<', lambda found: found[1] or '&lt;', text).split())
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -14,13 +149,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def run() -> None:
-        from refstar.trainer.option_page import page
-
-        text = page()
         if args.write is None:
-            print(text)
+            print(page())
         else:
-            args.write.write_text(text, encoding='utf-8')
+            args.write.write_text(page(), encoding='utf-8')
 
     return run_command(run)
 

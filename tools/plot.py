@@ -22,8 +22,8 @@ def plot(folders: list[Path], terms: list[str] | None, out: Path) -> None:
         RefStarError: a folder is no run, no run logged a term, or the picture cannot be written.
     """
     from refstar.evaluation.training_curves import draw, encode
-    from refstar.trainer.training_log import read_run
     from refstar.utils.atomic_files import write_atomically
+    from refstar.utils.training_log import read_run
 
     figure = draw(dict(zip(labels(folders), map(read_run, folders), strict=True)), terms)
     kinds = figure.canvas.get_supported_filetypes()

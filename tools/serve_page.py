@@ -9,6 +9,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from refstar.utils.errors import RefStarError
 
 USER, SHORTEST_TOKEN = 'refstar', 16
 LOOPBACK = ('localhost', '127.0.0.1', '[::1]')
-COLOUR, UNCHANGED = '#10b981', 6  # of the mask; differences of opacity that browsers make by rounding
+COLOUR, UNCHANGED = '#14b981', 6  # of the mask; differences of opacity that browsers make by rounding
 ALPHA = 128  # opacity of a full mask over the picture, of 255
 KEYBOARD = """() => document.addEventListener('keydown', (event) => {
-  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, textarea')) return;
+  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest('textarea, input:not([type=radio], [type=checkbox])')) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (KEYS[key]) { event.preventDefault(); document.querySelector(KEYS[key])?.click(); }
 })"""
@@ -80,7 +82,7 @@ def is_loopback(host: str) -> bool:
 
 
 def serve(
-    make_page: Callable[[], Any], args: argparse.Namespace, token: str | None, notes: Sequence[str] = (), **launch: Any
+    make_page: Callable[[], Any], args: argparse.Namespace, token: str | None, notes: Sequence[str] = (), **more: Any
 ) -> None:
     """Serve a page until it is interrupted (Ctrl+C or SIGTERM). Its temporary folder is deleted then.
 
@@ -89,51 +91,63 @@ def serve(
         args: those of :func:`add_serving_arguments`.
         token: of :func:`checked_token`.
         notes: printed before the address.
-        **launch: further arguments of `gradio.Blocks.launch`.
+        **more: further arguments of `gradio.Blocks.launch`.
 
     Raises:
         RefStarError: Gradio is not installed, or the address is not free.
     """
-    os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
+    if find_spec('gradio') is None:
+        raise RefStarError("gradio is not installed; pip install 'refstar[app]'")
     port = _free_port(args.host, args.port)
+    os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
     with tempfile.TemporaryDirectory(prefix='refstar_', ignore_cleanup_errors=True) as folder:
         os.environ['GRADIO_TEMP_DIR'] = folder
-        try:
-            import gradio
-            from starlette.middleware import Middleware
-            from starlette.middleware.trustedhost import TrustedHostMiddleware
-        except ModuleNotFoundError as error:
-            raise RefStarError(f"{error.name} is not installed; pip install 'refstar[app]'") from None
-        page = make_page()
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, args.host], www_redirect=False)
         try:
-            page.launch(
-                server_name=args.host,
-                server_port=port,
-                auth=(USER, token) if token else None,
-                auth_message=f'User name: {USER}. The password is the one that the command printed or was given.',
-                app_kwargs={'middleware': [hosts]},
-                theme=gradio.themes.Default(primary_hue='emerald', **SYSTEM_FONTS),
-                footer_links=[],
-                run_history=False,
-                share=False,
-                ssr_mode=False,
-                enable_monitoring=False,
-                quiet=True,
-                prevent_thread_lock=True,
-                **launch,
-            )
+            page = make_page()
+            url = launch(page, args.host, port, token, **more)
             for note in notes:
                 print(f'note: {note}', flush=True)
-            name = f'[{args.host}]' if ':' in args.host else args.host
             password = f'   user name: {USER}   password: {token}' if token else ''
-            print(f'http://{name}:{port}/{password}   (Ctrl+C ends)', flush=True)
+            print(f'{url}{password}   (Ctrl+C ends)', flush=True)
             threading.Event().wait()
         except KeyboardInterrupt:
-            pass
-        finally:
             page.close(verbose=False)
+
+
+def launch(page: Any, host: str, port: int, token: str | None, **more: Any) -> str:
+    """Serve a page by a thread; returns its address.
+
+    Args:
+        page: a `gradio.Blocks`.
+        host: name or address; requests for other names than this and the loopback's are refused.
+        port: 0 for any free one.
+        token: password, None for none.
+        **more: further arguments of `gradio.Blocks.launch`.
+    """
+    import gradio
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    port = port or _free_port(host, 0)
+    hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, host], www_redirect=False)
+    page.launch(
+        server_name=host,
+        server_port=port,
+        auth=(USER, token) if token else None,
+        auth_message=f'User name: {USER}. The password is the one that the command printed or was given.',
+        app_kwargs={'middleware': [hosts]},
+        theme=gradio.themes.Default(primary_hue='emerald', **SYSTEM_FONTS),
+        footer_links=[],
+        run_history=False,
+        share=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        quiet=True,
+        prevent_thread_lock=True,
+        **more,
+    )
+    return f'http://{f"[{host}]" if ":" in host else host}:{port}/'
 
 
 # --------------------------------------------------------------------- masks under a brush
@@ -164,7 +178,8 @@ def mask_layer(picture: np.ndarray, mask: np.ndarray) -> dict:
         mask: (H, W) uint8.
     """
     layer = np.zeros((*mask.shape, 4), np.uint8)
-    layer[..., :3] = tuple(bytes.fromhex(COLOUR[1:]))
+    tint = np.random.default_rng().integers(-7, 8, 3)  # the editor loads a layer again only if it differs from the last
+    layer[..., :3] = np.array(list(bytes.fromhex(COLOUR[1:]))) + tint
     layer[..., 3] = np.rint(mask * (ALPHA / 255))
     return {'background': np.asarray(picture), 'layers': [layer], 'composite': None}
 

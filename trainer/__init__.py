@@ -1,7 +1,6 @@
-"""BasicSR's trainer, mended and completed.
+"""What completes and patches BasicSR's trainer.
 
-`basicsr_fixes`, `base_model`: what is wrong in BasicSR; `option_file`, `option_schema`, `known_keys`,
-`basicsr_keys`, `switches`, `option_page`: options; `step`, `speed`: a training step; `progress`, `clock`: what it
-shows; `processes`, `validation`: several processes; `seeding`, `resume`, `retention`, `guard`: nothing is lost;
-`trust`: foreign files.
+Options: `option_file` reads them, `run_options` is their schema, `option_check` checks them. Training: `loop`,
+`training_step`, `network_setup`, `progress`, `resume`, `validation`, `interruption`. BasicSR: `import_hook` and
+`patches` make it work on current libraries, `base_model` replaces methods of its models.
 """

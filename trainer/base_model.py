@@ -1,4 +1,8 @@
-"""Methods of BasicSR's ``BaseModel`` that are replaced; each says what is wrong with the original, or missing in it."""
+"""Methods that replace those of BasicSR's `BaseModel` (basicsr/models/base_model.py, version 1.4.2).
+
+Each says what is wrong with the original, or missing in it, after the line of the original. :mod:`patches` puts them
+in place.
+"""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -8,15 +12,15 @@ from typing import Any
 import torch
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger
-from basicsr.utils.dist_util import master_only
+from basicsr.utils.dist_util import get_dist_info, master_only
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from refstar.utils.checkpoint import require_fit, save_atomically, state_dict_of
 from refstar.utils.errors import RefStarError, nearest
 
-from . import resume, retention, run_guard
-from .step import step_of
+from . import resume
+from .training_step import step_of
 from .validation import seeded
 
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)  # on the CPU as well as on CUDA
@@ -25,7 +29,7 @@ FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)  # on the CPU as 
 def get_optimizer(
     self: BaseModel, optim_type: str, params: Iterable, lr: float, **kwargs: Any
 ) -> torch.optim.Optimizer:
-    """Knows Adam only, and current torch refuses GFPGAN's betas `(0, 0.99)`, which mix int and float.
+    """Line 103. Knows Adam only, and current torch refuses GFPGAN's betas `(0, 0.99)`, which mix int and float.
 
     The fused form is the default where there is one: one pass over the weights, and no wait for the device.
     """
@@ -36,11 +40,11 @@ def get_optimizer(
         kwargs['betas'] = tuple(map(float, kwargs['betas']))
     if kind in FUSED and not {'fused', 'foreach'} & set(kwargs):
         kwargs['fused'] = True
-    return step_of(self).guard(kind(params, lr=lr, **kwargs), is_generator=not self.optimizers)
+    return step_of(self).control(kind(params, lr=lr, **kwargs), is_generator=not self.optimizers)
 
 
 def model_to_device(self: BaseModel, net: nn.Module) -> nn.Module:
-    """Asks for the current CUDA device in every distributed run."""
+    """Line 87. Asks for the current CUDA device in every distributed run, also on the CPU."""
     net = net.to(self.device)
     if self.opt['dist']:
         device_ids = [torch.cuda.current_device()] if self.device.type == 'cuda' else None
@@ -57,7 +61,7 @@ def save_network(
     current_iter: int,
     param_key: str | list[str] = 'params',
 ) -> None:
-    """Overwrites in place (a kill leaves half a file) and ignores a failed write."""
+    """Line 196. Overwrites in place (a kill leaves half a file) and ignores a failed write."""
     label = 'latest' if current_iter == -1 else current_iter
     nets = net if isinstance(net, list) else [net]
     keys = param_key if isinstance(param_key, list) else [param_key]
@@ -73,11 +77,11 @@ def save_network(
 
 
 def save_training_state(self: BaseModel, epoch: int, current_iter: int | str) -> None:
-    """As `save_network`; and the random states are not saved, so a resumed run went another way."""
-    if current_iter in (-1, retention.BEST):
+    """Line 306. As `save_network`; and leaves out the random states, so a resumed run differs."""
+    if current_iter in (-1, resume.BEST):
         return
     random_states = resume.gather_random_states()
-    if self.opt['rank'] != 0:
+    if get_dist_info()[0] != 0:
         return
     state = {
         'epoch': epoch,
@@ -85,23 +89,23 @@ def save_training_state(self: BaseModel, epoch: int, current_iter: int | str) ->
         'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
         'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
         'step': step_of(self).state_dict(),
-        'manual_seed': self.opt['manual_seed'],
+        'manual_seed': self.opt.get('manual_seed'),
         'best_metric_results': _plain_values(getattr(self, 'best_metric_results', {})),
         'random_states': random_states,
     }
     save_atomically(state, Path(self.opt['path']['training_states']) / f'{current_iter}.state')
-    retention.prune(self.opt, current_iter)
+    resume.prune(self.opt, current_iter)
 
 
 def _plain_values(results: Any) -> Any:
-    """Best figures without numpy's numbers, which `torch.load` refuses elsewhere."""
+    """Returns best figures without numpy's numbers, which `torch.load` refuses elsewhere."""
     if isinstance(results, dict):
         return {name: _plain_values(value) for name, value in results.items()}
     return results.item() if hasattr(results, 'item') else results
 
 
 def resume_training(self: BaseModel, resume_state: dict[str, Any]) -> None:
-    """Knows optimizers and schedulers only, and a file of another recipe ends in an assertion."""
+    """Line 340. Knows optimizers and schedulers only, and a file of another recipe ends in an assertion."""
     for name in ('optimizers', 'schedulers'):
         own, saved = getattr(self, name), resume_state[name]
         if len(own) != len(saved):
@@ -121,7 +125,7 @@ def resume_training(self: BaseModel, resume_state: dict[str, Any]) -> None:
 def load_network(
     self: BaseModel, net: nn.Module, load_path: str, strict: bool = True, param_key: str = 'params'
 ) -> None:
-    """Ends in a page of keys and a traceback when the file belongs to another network."""
+    """Line 277. Ends in a page of keys and a traceback when the file belongs to another network."""
     net = self.get_bare_model(net)
     state = state_dict_of(load_path, param_key)
     get_root_logger().info(f'Loading {type(net).__name__} from {load_path}, with param key: [{param_key}].')
@@ -134,22 +138,22 @@ def load_network(
 
 @torch.no_grad()
 def model_ema(self: BaseModel, decay: float = 0.999) -> None:
-    """Goes from weight to weight, and leaves buffers (the statistics of BatchNorm) as they were at the start.
+    """Line 75. Goes from weight to weight, and leaves buffers (the statistics of BatchNorm) as they were at the start.
 
-    A step that was left out does not count; the host does not know of it, so it is the share that becomes 0.
+    After a skipped step the average stays; the host does not know of it, so the share of the weights becomes 0.
     """
     step, net, ema = step_of(self), self.get_bare_model(self.net_g), self.net_g_ema
     if not step.last:
         return
     old, new, share = list(ema.parameters()), list(net.parameters()), 1 - decay
-    torch._foreach_lerp_(old, new, share if step.left_out is None else [share * ~step.left_out] * len(old))
+    torch._foreach_lerp_(old, new, share if step.skipped_g is None else [share * ~step.skipped_g] * len(old))
     for mean, buffer in zip(ema.buffers(), net.buffers(), strict=True):
         mean.copy_(buffer)
 
 
 @torch.no_grad()
 def reduce_loss_dict(self: BaseModel, loss_dict: dict[str, torch.Tensor]) -> OrderedDict:
-    """Waits for the device in every iteration to make numbers of losses; here they stay where they are."""
+    """Line 355. Waits for the device in every iteration to make numbers of losses; here they stay tensors."""
     if not loss_dict:
         return OrderedDict()
     losses = torch.stack([value.detach().float().mean() for value in loss_dict.values()])
@@ -161,57 +165,19 @@ def reduce_loss_dict(self: BaseModel, loss_dict: dict[str, torch.Tensor]) -> Ord
 
 
 def get_current_log(self: BaseModel) -> OrderedDict:
-    """Called when the log is printed: the one time that the host waits for the device.
-
-    Raises:
-        RefStarError: too many steps in a row were left out; a checkpoint is saved.
-    """
-    reason = step_of(self).report()
-    if reason is not None:
-        self.save(resume.epoch_of(self.current_iter), self.current_iter)
-        raise RefStarError(
-            f'{reason}. The weights from before are saved. Lower the learning rate or the weight of that loss. '
-            f'{run_guard.how_to_resume(self.opt)}'
-        )
+    """Line 84. Makes numbers of the losses: the one time that the host waits for the device."""
     return OrderedDict((name, float(value)) for name, value in self.log_dict.items())
-
-
-def update_learning_rate(self: BaseModel, current_iter: int, warmup_iter: int = -1) -> None:
-    """The first thing that BasicSR's trainer does in an iteration: the place to stop between two."""
-    run_guard.stop_if_asked(self, current_iter - 1)
-    self.current_iter = current_iter
-    _original_update_learning_rate(self, current_iter, warmup_iter)
-
-
-_original_update_learning_rate = BaseModel.update_learning_rate
 
 
 def validation(
     self: BaseModel, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False
 ) -> None:
-    """Draws from the random states of the training, so training depended on when it was validated."""
+    """Line 36. Draws from the random states of the training, so that it depends on when it is validated."""
     states, self.is_validating = resume.random_states(), True
     dataloader = seeded(dataloader, self.opt.get('manual_seed') or 0)
-    _original_validation(self, dataloader, current_iter, tb_logger, save_img)
+    validate = self.dist_validation if self.opt['dist'] else self.nondist_validation
+    validate(dataloader, current_iter, tb_logger, save_img)
     resume.set_random_states(states)
     self.is_validating = False
     if self.is_train:
-        retention.keep_best(self, dataloader, current_iter)
-
-
-_original_validation = BaseModel.validation
-
-
-METHODS = (
-    get_optimizer,
-    model_to_device,
-    save_network,
-    save_training_state,
-    resume_training,
-    load_network,
-    model_ema,
-    reduce_loss_dict,
-    get_current_log,
-    update_learning_rate,
-    validation,
-)
+        resume.keep_best(self, dataloader, current_iter)

@@ -1,51 +1,91 @@
-"""What a training shows while it runs: remaining time, speed, GPU memory; pictures of its batches for TensorBoard."""
+"""The line of a training: losses, remaining time, speed, GPU memory; and seconds by part of a step."""
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import wraps
 from typing import Any
 
 import numpy as np
 import torch
-from basicsr.models.base_model import BaseModel
 from basicsr.utils import logger
 from basicsr.utils.dist_util import master_only
 
-from . import resume
-from .step_timer import Clock
-
 DATA, ASIDE = 'data', 'validation and checkpoints'
 
-_clock = Clock(waits=False)  # of the training of this process
-_writer: Any = None  # its TensorBoard writer; None: there is none
+
+class Clock:
+    """Seconds by part; the time of a part within another one counts for the inner one alone.
+
+    Args:
+        waits: wait for the GPU at every change, so that its work counts for the part that started it.
+    """
+
+    def __init__(self, waits: bool = True) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._waits = waits and torch.cuda.is_available()
+        self._open: list[str] = []
+        self._since = 0.0
+
+    def _stop(self) -> None:
+        if self._waits:
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        if self._open:
+            self.seconds[self._open[-1]] += now - self._since
+        self._since = now
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """While open, time counts for this part."""
+        self._stop()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._stop()
+            self._open.pop()
+
+    def watch(self, owner: Any, method: str, name: str) -> None:
+        """Lets every call of an object's method count for a part."""
+        plain = getattr(owner, method)
+
+        @wraps(plain)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.part(name):
+                return plain(*args, **kwargs)
+
+        setattr(owner, method, timed)
 
 
 class MessageLogger(logger.MessageLogger):
-    """BasicSR's line, with what its remaining time gets wrong: it counts one iteration too few (so it ends in
-    `-1 day, 23:59:59`), and one too many as done. Added behind the losses are:
+    """BasicSR's line (basicsr/utils/logger.py:40-124), with the right remaining time: its own counts one iteration
+    too few as left and one too many as done. Added behind the losses are:
 
-    * `images_per_s`: samples of all processes, since the line before; time for validation and checkpoints left out;
+    * `images_per_s`: samples of all processes since the line before, without validation and checkpoints;
     * `data_wait`: share of that time, in [0, 1], in which the step waited for samples;
     * `gpu_gib`: largest memory of the GPU so far in GiB; on CUDA only.
+
+    Args:
+        opt: options of the training.
+        start_iter: iteration from which the run was resumed; 0 if it begins.
+        tb_logger: TensorBoard writer, or None.
+        clock: has the seconds of the parts DATA and ASIDE since the line before; a line clears them.
     """
 
-    def __init__(self, opt: dict[str, Any], start_iter: int = 1, tb_logger: Any = None) -> None:
-        global _writer
+    def __init__(self, opt: dict[str, Any], start_iter: int = 0, tb_logger: Any = None, clock: Clock | None = None):
         super().__init__({**opt, 'logger': {'use_tb_logger': False, **opt['logger']}}, start_iter, tb_logger)
-        _writer = tb_logger
-        gpus = opt['world_size'] if opt['dist'] else max(opt['num_gpu'], 1)  # as BasicSR makes its loader
-        self.images = opt['datasets']['train']['batch_size_per_gpu'] * gpus * (opt['train'].get('accumulate') or 1)
-        self.on_gpu = opt['num_gpu'] > 0
-        self.line_iter = start_iter
-        self._begin_interval()
-
-    def _begin_interval(self) -> None:
-        self.line_time = time.perf_counter()
-        _clock.seconds.clear()
+        processes = opt['world_size'] if opt['dist'] else max(opt['num_gpu'], 1)  # as BasicSR makes its loader
+        accumulate = opt['train'].get('accumulate') or 1
+        self.images = opt['datasets']['train']['batch_size_per_gpu'] * processes * accumulate
+        self.on_gpu, self.clock = opt['num_gpu'] > 0, clock or Clock(waits=False)
+        self.line_iter, self.line_time = start_iter, time.perf_counter()
+        self.clock.seconds.clear()
 
     def reset_start_time(self) -> None:
-        """Called after iteration 1, which is slow."""
+        """Leaves out iteration 1, which is slow; to be called after it."""
         super().reset_start_time()
         self.start_iter = 1
 
@@ -72,11 +112,11 @@ class MessageLogger(logger.MessageLogger):
                 self.tb_logger.add_scalar(f'losses/{name}' if name.startswith('l_') else name, value, current_iter)
 
     def seconds_left(self, current_iter: int, pace: float) -> float:
-        """Time to the last iteration, at the pace so far, validation and checkpoints included.
+        """Returns the time to the last iteration at the pace so far, validation and checkpoints included.
 
         Args:
-            current_iter: has just been done.
-            pace: seconds of an iteration, for as long as none was measured.
+            current_iter: number of the last complete iteration.
+            pace: seconds of an iteration, as long as none was measured.
         """
         done = current_iter - self.start_iter
         if done > 0:
@@ -84,55 +124,20 @@ class MessageLogger(logger.MessageLogger):
         return pace * max(self.max_iters - current_iter, 0)
 
     def speed(self, current_iter: int) -> dict[str, float]:
-        """What is added to the line."""
-        seconds = max(time.perf_counter() - self.line_time - _clock.seconds[ASIDE], 1e-9)
+        """Returns what is added to the line, and begins to count anew."""
+        now, parts = time.perf_counter(), self.clock.seconds
+        seconds = max(now - self.line_time - parts[ASIDE], 1e-9)
         speed = {
             'images_per_s': self.images * (current_iter - self.line_iter) / seconds,
-            'data_wait': _clock.seconds[DATA] / seconds,
+            'data_wait': parts[DATA] / seconds,
         }
         if self.on_gpu:
             speed['gpu_gib'] = torch.cuda.max_memory_allocated() / 2**30
-        self.line_iter = current_iter
-        self._begin_interval()
+        self.line_iter, self.line_time = current_iter, now
+        parts.clear()
         return speed
-
-
-def timed_prefetcher(kind: Callable[..., Any]) -> Callable[..., Any]:
-    """BasicSR's prefetcher, whose time counts as waiting for data."""
-
-    @wraps(kind)
-    def build(*args: Any, **kwargs: Any) -> Any:
-        prefetcher = kind(*args, **kwargs)
-        for method in ('reset', 'next'):
-            _clock.watch(prefetcher, method, DATA)
-        return prefetcher
-
-    return build
 
 
 def draw(tb_logger: Any, tag: str, picture: np.ndarray, current_iter: int) -> None:
     """Writes a picture (uint8 HWC BGR) for TensorBoard."""
     tb_logger.add_image(tag, picture[:, :, ::-1].copy(), current_iter, dataformats='HWC')
-
-
-def watch(model: BaseModel) -> None:
-    """Sets the time of a model's validation and checkpoints aside, and lets it draw its batches for TensorBoard.
-
-    A model that can do so has a method `picture() -> uint8 HWC BGR`; it is called every `logger.image_freq` iterations.
-    """
-    for method in ('validation', 'save'):
-        _clock.watch(model, method, ASIDE)
-    every, optimize = model.opt.get('logger', {}).get('image_freq'), model.optimize_parameters
-    if not every or not hasattr(model, 'picture'):
-        return
-
-    @wraps(optimize)
-    def optimize_and_draw(current_iter: int) -> None:
-        optimize(current_iter)
-        if _writer is not None and current_iter % every == 0:
-            with _clock.part(ASIDE):
-                states = resume.random_states()
-                draw(_writer, 'training', model.picture(), current_iter)
-                resume.set_random_states(states)
-
-    model.optimize_parameters = optimize_and_draw

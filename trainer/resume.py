@@ -1,13 +1,15 @@
-"""Resuming a killed BasicSR run so that it ends with the weights that the uninterrupted run would have had.
+"""Resuming a killed run so that it ends with the weights that the uninterrupted run would have had.
 
-BasicSR saves neither the random states nor the position within the epoch, looks for the states in the current folder
-rather than under the root path, and needs CUDA to read them. Here a `.state` file also holds the random states of every
-process, the sampler of the resumed epoch starts where the killed run stopped, and samples draw from seeds of their own
-(:mod:`seeding`).
+* A `.state` file holds the random states of every process, which BasicSR does not save.
+* The sampler of the resumed epoch starts where the killed run stopped.
+* A sample is drawn by a seed of its own, made of `manual_seed`, the epoch and its position in it. So it is the same
+  with any number of loader processes, on any rank, and in a resumed run.
+* Old checkpoints are deleted only once the new one is on disk (`keep_last`, `keep_best`).
 """
 
-import math
 import random
+import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,23 +17,21 @@ from typing import Any
 import numpy as np
 import torch
 from basicsr.data.data_sampler import EnlargedSampler
+from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import get_dist_info
 from basicsr.utils.misc import check_resume
 from torch import distributed
+from torch.utils.data import Dataset
 
-from refstar.utils.checkpoint import load_file
+from refstar.utils.checkpoint import load_file, save_atomically
 from refstar.utils.errors import RefStarError
 
-from .seeding import Draw
-
 FROZEN_NETWORKS = ('network_vqgan',)  # never saved, so always read from their own files
-
-_opt: dict[str, Any] = {}  # options of the training of this process
-_resumed: dict[str, Any] = {}  # the training state that it resumes from: the dict that BasicSR holds too
-_batches = 0  # iterations per epoch
+BEST = 'best'  # label of the files of the best validation, in place of the iteration
 
 
+# --------------------------------------------------------------------- random states
 def random_states() -> dict[str, Any]:
     """Returns the random states of this process in a form that `torch.load(weights_only=True)` reads."""
     name, keys, position, has_gauss, gauss = np.random.get_state()
@@ -55,7 +55,7 @@ def set_random_states(states: dict[str, Any]) -> None:
 
 
 def gather_random_states() -> list[dict[str, Any]] | None:
-    """The random states of all processes by rank; None in all but the first process."""
+    """Returns the random states of all processes by rank; None in all but the first process."""
     if not distributed.is_initialized():
         return [random_states()]
     rank, world_size = get_dist_info()
@@ -72,125 +72,204 @@ def restore_random_states(state: dict[str, Any]) -> None:
         set_random_states(states[rank])
     elif states:
         get_root_logger().warning(
-            f'Saved by {len(states)} processes, resumed by {world_size}: random states begin anew, so this run goes '
-            'another way than the uninterrupted one.'
+            f'Saved by {len(states)} processes, resumed by {world_size}: random states begin anew, so this run differs '
+            'from the uninterrupted one.'
         )
 
 
+# --------------------------------------------------------------------- samples
+class SeededIndex(int):
+    """An index of the dataset that carries the seed of its sample: what the sampler yields."""
+
+    seed: list[int]
+
+    @classmethod
+    def at(cls, index: int, *place: int) -> 'SeededIndex':
+        """Returns the sample `index` at a place of the training, e.g. (manual_seed, epoch, position)."""
+        seeded = cls(index)
+        seeded.seed = [int(word) for word in np.random.SeedSequence(place).generate_state(4)]
+        return seeded
+
+
+class SeededDataset(Dataset):
+    """A dataset whose samples draw from Python, numpy and torch by their own seed, and leave these as they were."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        if not isinstance(index, SeededIndex):
+            return self.dataset[index]
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        try:
+            random.seed(index.seed[0])
+            np.random.seed(index.seed[1])
+            torch.default_generator.manual_seed(index.seed[2] << 32 | index.seed[3])
+            return self.dataset[int(index)]
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_rng_state(states[2])
+
+
+def ignore_signals(worker_id: int) -> None:
+    """Lets a loader process ignore Ctrl-C and Slurm's signals: the trainer needs its samples, and ends it itself."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class ResumableSampler(EnlargedSampler):
-    """BasicSR's sampler, which after `plan` leaves out what a resumed run has done and ends at the last iteration."""
+    """BasicSR's sampler (data_sampler.py:6), without what a resumed run has done, up to the last iteration.
 
-    plan_made = False
+    Args:
+        dataset, num_replicas, rank, ratio: BasicSR's.
+        batch_size: samples of this process per iteration.
+        total_iters: iterations of the whole training.
+        start_iter: iteration from which the run is resumed; 0 if it begins.
+        seed: of the training.
 
-    def plan(self, batch_size: int, batches: int, total_iters: int, seed: int = 0) -> None:
-        """Fixes which samples each epoch yields, and by which seeds they are drawn.
+    Attributes:
+        batches (int): iterations per epoch; BasicSR also counts an incomplete last batch, which its loader drops.
 
-        Args:
-            batch_size: samples of this process per iteration.
-            batches: iterations per epoch.
-            total_iters: iterations of the whole training.
-            seed: of the training.
-        """
-        self.batch_size, self.batches, self.total_iters = batch_size, batches, total_iters
-        self.seed = seed % 2**32
-        self.start_iter = start_iter()
-        self.resumed_epoch = max(self.start_iter - 1, 0) // batches
-        self.plan_made = True
+    Raises:
+        RefStarError: the training set is smaller than one batch.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        num_replicas: int,
+        rank: int,
+        ratio: float = 1,
+        *,
+        batch_size: int,
+        total_iters: int,
+        start_iter: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(dataset, num_replicas, rank, ratio)
+        self.batch_size, self.total_iters, self.start_iter, self.seed = (
+            batch_size,
+            total_iters,
+            start_iter,
+            seed % 2**32,
+        )
+        self.batches = self.num_samples // batch_size
+        if self.batches == 0:
+            raise RefStarError(
+                f'datasets:train: {self.num_samples} samples per process are less than a batch of {batch_size}; '
+                'lower batch_size_per_gpu or raise dataset_enlarge_ratio'
+            )
+
+    def epoch_of(self, current_iter: int) -> int:
+        """Returns the epoch that an iteration (from 1) belongs to; 0 for iteration 0."""
+        return max(current_iter - 1, 0) // self.batches
 
     def __iter__(self) -> Iterator[int]:
-        indices = list(super().__iter__())
-        if not self.plan_made:
-            return iter(indices)
         before = self.epoch * self.batches
         start = max(self.start_iter - before, 0) * self.batch_size
         stop = min(self.total_iters - before, self.batches) * self.batch_size
         places = range(self.rank, self.total_size, self.num_replicas)  # in the epoch, over all processes
-        chosen = list(zip(indices, places, strict=True))[start:stop]
-        return (Draw.at(index, self.seed, self.epoch, place) for index, place in chosen)
+        chosen = list(zip(super().__iter__(), places, strict=True))[start:stop]
+        return (SeededIndex.at(index, self.seed, self.epoch, place) for index, place in chosen)
 
 
-def options() -> dict[str, Any]:
-    """Options of the training of this process; empty before they are read."""
-    return _opt
-
-
-def start_iter() -> int:
-    """Iteration that this process has resumed from; 0 if it began."""
-    return _resumed.get('iter', 0)
-
-
-def epoch_of(current_iter: int) -> int:
-    """Epoch that an iteration belongs to."""
-    return max(current_iter - 1, 0) // _batches
-
-
+# --------------------------------------------------------------------- training states
 def saved_states(opt: dict) -> dict[int, Path]:
-    """The training states of a run by iteration."""
-    files = Path(opt['path']['training_states']).glob('*.state')
+    """Returns the training states of a run by iteration."""
+    files = Path(opt['path']['training_states']).glob('*.state') if 'training_states' in opt['path'] else ()
     return {int(file.stem): file for file in files if file.stem.isdigit()}
 
 
-def _keys_of(network: str) -> tuple[str, str]:
-    return f'pretrain_{network}', f'param_key_{network.removeprefix("network_")}'
-
-
 def load_resume_state(opt: dict) -> dict[str, Any] | None:
-    """Replaces BasicSR's function: finds the states under the root path, reads them on any device.
+    """Returns the training state to resume from, or None; sets the networks' paths and the seed accordingly.
+
+    BasicSR's function (basicsr/train.py:58) looks for it in the current folder instead of the root path, and needs
+    CUDA to read it.
 
     Raises:
         RefStarError: the state file is missing, broken, or no training state.
     """
-    global _opt, _resumed
-    _opt, _resumed = opt, {}
-    path = opt['path'].get('resume_state')
+    paths = opt['path']
     if opt['auto_resume']:
         saved = saved_states(opt)
-        path = saved[max(saved)] if saved else None
-        if path is not None:
-            opt['path']['resume_state'] = str(path)
+        paths['resume_state'] = str(saved[max(saved)]) if saved else None
+    path = paths.get('resume_state')
     if path is None:
         return None
     state = load_file(path)
     if not (isinstance(state, dict) and {'epoch', 'iter', 'optimizers', 'schedulers'} <= set(state)):
         raise RefStarError(f'{path} is no training state (a .state file of a BasicSR experiment is expected)')
-    paths = opt['path']
     ignored = {*(paths.get('ignore_resume_networks') or []), *FROZEN_NETWORKS}
-    own = {key: paths[key] for name in ignored for key in _keys_of(name) if key in paths}
+    names = [f'pretrain_{name}' for name in ignored] + [
+        f'param_key_{name.removeprefix("network_")}' for name in ignored
+    ]
+    own = {name: paths[name] for name in names if name in paths}
     paths['ignore_resume_networks'] = sorted(ignored)
     check_resume(opt, state['iter'])
     opt['manual_seed'] = state.get('manual_seed', opt.get('manual_seed'))
     paths.update(own)  # BasicSR reads every network's key 'params_ema' as 'params' from then on
     if get_dist_info()[0] == 0:
         for name in ('models', 'training_states'):
-            for part in Path(opt['path'][name]).glob('.*.part'):  # what the killed run was writing
+            for part in Path(paths[name]).glob('.*.part'):  # what the killed run was writing
                 part.unlink()
-    _resumed = state
     return state
 
 
-def plan_epochs(loaders: tuple, seed: int) -> tuple:
-    """Corrects what BasicSR's `create_train_val_dataloader` returns: number of epochs, samples of each epoch.
+# --------------------------------------------------------------------- which checkpoints are kept
+def prune(opt: dict[str, Any], current_iter: int) -> None:
+    """Deletes older checkpoints, by `logger.keep_last`; to be called once the new one is on disk.
 
-    BasicSR counts an incomplete last batch as an iteration that its loader then drops, so a run could end early, and
-    it starts epochs past the end, which gave the final validation a wrong iteration.
+    A state is deleted before its networks, so a crash leaves no state that cannot be resumed from.
 
     Args:
-        loaders: what BasicSR's function returned.
-        seed: of the training.
-
-    Raises:
-        RefStarError: the training set is smaller than one batch.
+        opt: options of the run.
+        current_iter: iteration of the new checkpoint; those of later iterations (of an earlier run) stay.
     """
-    train_loader, sampler, val_loaders, _, total_iters = loaders
-    batches = len(train_loader)
-    if batches == 0:
-        raise RefStarError(
-            f'datasets.train: {len(sampler)} samples per process are less than a batch of {train_loader.batch_size}; '
-            'lower batch_size_per_gpu or raise dataset_enlarge_ratio'
-        )
-    global _batches
-    _batches = batches
-    sampler.plan(train_loader.batch_size, batches, total_iters, seed)
-    if _resumed:
-        _resumed['epoch'] = sampler.resumed_epoch
-    return train_loader, sampler, val_loaders, math.ceil(total_iters / batches) - 1, total_iters
+    count = (opt.get('logger') or {}).get('keep_last')
+    states = {number: file for number, file in saved_states(opt).items() if number <= current_iter}
+    if not count or len(states) < count:
+        return
+    first = sorted(states)[-count]
+    for number in sorted(states):
+        if number < first:
+            states[number].unlink()
+    for file in sorted(Path(opt['path']['models']).glob('net_*.pth')):
+        number = re.search(r'_(\d+)\.pth$', file.name)
+        if number and int(number[1]) < first:
+            file.unlink()
+
+
+def keep_best(model: BaseModel, dataloader: Any, current_iter: int) -> None:
+    """Saves the networks as `net_*_best.pth` if this validation is the best so far by `logger.keep_best`.
+
+    Args:
+        model: has just validated.
+        dataloader: of the validation set; only the first set of the option file decides.
+        current_iter: iteration of the validation.
+    """
+    metric = (model.opt.get('logger') or {}).get('keep_best')
+    if not metric or get_dist_info()[0] != 0:
+        return
+    dataset = dataloader.dataset.opt['name']
+    if dataset != next(block['name'] for phase, block in model.opt['datasets'].items() if phase.startswith('val')):
+        return
+    results = model.best_metric_results[dataset]
+    name = metric if metric in results else f'right_{metric}'  # models with references: of the right ones
+    best, record = results[name], Path(model.opt['path']['training_states']) / f'{BEST}.state'
+    if best['iter'] != current_iter or not _better(best, metric, record):
+        return
+    model.save(-1, BEST)
+    save_atomically({'metric': metric, 'value': float(best['val']), 'iter': current_iter}, record)
+    get_root_logger().info(f'Best {metric} so far, {best["val"]:.4f}: the networks are kept as net_*_{BEST}.pth.')
+
+
+def _better(best: dict[str, Any], metric: str, record: Path) -> bool:
+    """Returns whether a figure is better than that of the networks on disk, which a resumed run need not know of."""
+    kept = load_file(record) if record.is_file() else {}
+    if kept.get('metric') != metric:
+        return True
+    return best['val'] >= kept['value'] if best['better'] == 'higher' else best['val'] <= kept['value']

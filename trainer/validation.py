@@ -1,14 +1,13 @@
 """Validation and tests by all processes: each takes its share of the photos, the figures are those of the whole set.
 
-BasicSR validates in the first process while the others wait, or run into the timeout of their next message. Here photo
-i is the business of process i modulo their number, none is there twice, and means are made of sums and counts. Chance
-(the noise in GFPGAN's decoder, a degradation) comes from a seed of the photo's own, so that figures depend neither on
-the number of processes nor on what the training has drawn before.
+BasicSR validates in the first process while the others wait, or run into the timeout of their next message. Here
+process r of n takes photos r, r + n, r + 2n ...; means are made of sums and counts. Randomness (the noise in GFPGAN's
+decoder, a degradation) comes from a seed per photo, so that figures depend neither on the number of processes nor on
+what the training has drawn before.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -19,16 +18,38 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, IterableDataset
 
-from .distributed import cpu_group, gathered
-
 KNOWN = ('basicsr', 'gfpgan', 'realesrgan', 'refstar')  # packages whose validations may be given a share
+
+_groups: dict[Any, Any] = {}
+
+
+def cpu_group() -> Any:
+    """Returns a group of all processes on gloo: no process waits for its GPU. All must first call it at one place."""
+    default = distributed.group.WORLD
+    if default not in _groups:
+        _groups.clear()
+        _groups[default] = default if distributed.get_backend() == 'gloo' else distributed.new_group(backend='gloo')
+    return _groups[default]
+
+
+def gathered(value: Any) -> list[Any]:
+    """Returns the values of all processes by rank, in every process; waits for the slowest.
+
+    Args:
+        value: plain values or tensors on the CPU.
+    """
+    if not distributed.is_initialized():
+        return [value]
+    values = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value, group=cpu_group())
+    return values
 
 
 class Share(DataLoader):
-    """A validation set as one of several processes sees it: every n-th photo, one at a time.
+    """The part of a validation set that one process takes: every n-th photo, one at a time.
 
     Attributes:
-        dataset: the whole data set.
+        dataset: the whole dataset.
         is_part (bool): other processes have the rest.
     """
 
@@ -46,17 +67,17 @@ class Share(DataLoader):
 
 
 def seeded(loader: DataLoader, seed: int) -> DataLoader:
-    """A validation set whose photos have seeds of their own; a loader that BasicSR would not make stays as it is."""
+    """Gives every photo of a validation set its own seed; a loader that BasicSR would not make stays as it is."""
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return loader
     return loader if loader.batch_size != 1 or loader.num_workers else Share(loader, seed % 2**32)
 
 
 def in_order(loader: DataLoader, records: list[Any]) -> list[Any]:
-    """What all processes have found, in the order of the data set, in every process.
+    """Returns the records of all processes in the order of the dataset, in every process.
 
     Args:
-        loader: what this process was given to validate.
+        loader: what this process has validated.
         records: one for each of its photos.
     """
     if not (isinstance(loader, Share) and loader.is_part):
@@ -65,13 +86,7 @@ def in_order(loader: DataLoader, records: list[Any]) -> list[Any]:
     return [parts[i % len(parts)][i // len(parts)] for i in range(sum(map(len, parts)))]
 
 
-# --------------------------------------------------------------------- methods of BasicSR's and GFPGAN's models
-def take_part(model_class: type[BaseModel]) -> None:
-    """Lets a model of BasicSR or GFPGAN, which validates in the first process, validate in all of them."""
-    model_class.dist_validation = dist_validation
-    model_class.nondist_validation = reduced(model_class.nondist_validation)
-
-
+# --------------------------------------------------------------------- in place of methods of BasicSR and GFPGAN
 def dist_validation(self: BaseModel, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
     """The original validates in the first process alone, where DDP sends to the others if a network has buffers."""
     with bare_networks(self):
@@ -84,9 +99,9 @@ def dist_validation(self: BaseModel, dataloader: Any, current_iter: Any, tb_logg
 
 
 def may_share(model_class: type[BaseModel]) -> bool:
-    """Whether every `nondist_validation` of a class and its bases can be given a part of the photos.
+    """Returns whether every `nondist_validation` of a class and its bases can be given a part of the photos.
 
-    One that somebody else has written may make figures of its own; it says `shared_validation = True` if it does not.
+    One of another package may compute figures of its own; if it does not, its class says `shared_validation = True`.
     """
     own = [kind for kind in model_class.__mro__ if 'nondist_validation' in vars(kind)]
     return all(kind.__module__.split('.')[0] in KNOWN or vars(kind).get('shared_validation', False) for kind in own)
@@ -103,36 +118,39 @@ def bare_networks(model: BaseModel) -> Iterator[None]:
         vars(model).update(wrapped)
 
 
-def reduced(validate: Callable[..., None]) -> Callable[..., None]:
-    """BasicSR's `nondist_validation` for a share: means over all processes before the best are noted and logged."""
+def validate_share(
+    validate: Callable[..., None], model: BaseModel, loader: Any, current_iter: Any, tb_logger: Any, save_img: bool
+) -> None:
+    """Runs a `nondist_validation`; of a share, means over all processes are made before the best are noted and logged.
 
-    @wraps(validate)
-    def nondist_validation(self: BaseModel, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
-        if not (isinstance(dataloader, Share) and dataloader.is_part):
-            validate(self, dataloader, current_iter, tb_logger, save_img)
-            return
-        own, count, dataset = {}, len(dataloader), dataloader.dataset.opt['name']
-        if count:  # BasicSR divides by the number of photos
-            with _figures_wait(self):
-                validate(self, dataloader, current_iter, tb_logger, save_img)
-            own = {name: value * count for name, value in getattr(self, 'metric_results', {}).items()}
-        parts = gathered((count, own))
-        metrics = self.opt['val'].get('metrics')
-        if metrics is None:
-            return
-        total = sum(count for count, _ in parts)
-        self.metric_results = {name: sum(own.get(name, 0) for _, own in parts) / total for name in metrics}
-        self._initialize_best_metric_results(dataset)
-        for name, value in self.metric_results.items():
-            self._update_best_metric_result(dataset, name, value, current_iter)
-        self._log_validation_metric_values(current_iter, dataset, tb_logger)
-
-    return nondist_validation
+    Args:
+        validate: BasicSR's or GFPGAN's method.
+        model: of that class.
+        loader, current_iter, tb_logger, save_img: its arguments.
+    """
+    if not (isinstance(loader, Share) and loader.is_part):
+        validate(model, loader, current_iter, tb_logger, save_img)
+        return
+    own, count, dataset = {}, len(loader), loader.dataset.opt['name']
+    if count:  # BasicSR divides by the number of photos
+        with _figures_wait(model):
+            validate(model, loader, current_iter, tb_logger, save_img)
+        own = {name: value * count for name, value in getattr(model, 'metric_results', {}).items()}
+    parts = gathered((count, own))
+    metrics = model.opt['val'].get('metrics')
+    if metrics is None:
+        return
+    total = sum(count for count, _ in parts)
+    model.metric_results = {name: sum(own.get(name, 0) for _, own in parts) / total for name in metrics}
+    model._initialize_best_metric_results(dataset)
+    for name, value in model.metric_results.items():
+        model._update_best_metric_result(dataset, name, value, current_iter)
+    model._log_validation_metric_values(current_iter, dataset, tb_logger)
 
 
 @contextmanager
 def _figures_wait(model: BaseModel) -> Iterator[None]:
-    """While open, the means of a share are neither taken for the best ones nor logged."""
+    """While open, the means of a share are neither noted as the best ones nor logged."""
     methods = ('_update_best_metric_result', '_log_validation_metric_values')
     plain = {name: getattr(model, name) for name in methods}
     vars(model).update(dict.fromkeys(methods, lambda *args: None))

@@ -17,15 +17,15 @@ class Expected(str):
     """Describes the values of a type, in metadata of `Annotated`: 'a whole number from 1'."""
 
 
-def _whole(value: Any) -> Any:
+def as_whole(value: Any) -> Any:
     """Turns 5e3, as BasicSR's option files write it, into 5000."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Count = Annotated[int, Field(ge=1), Expected('a whole number from 1')]
 Natural = Annotated[int, Field(ge=0), Expected('a whole number from 0')]
-Iterations = Annotated[int, BeforeValidator(_whole), Field(ge=1), Expected('a whole number from 1')]
-IterationsFrom0 = Annotated[int, BeforeValidator(_whole), Field(ge=0), Expected('a whole number from 0')]
+Iterations = Annotated[int, BeforeValidator(as_whole), Field(ge=1), Expected('a whole number from 1')]
+IterationsFrom0 = Annotated[int, BeforeValidator(as_whole), Field(ge=0), Expected('a whole number from 0')]
 Number = Annotated[float, Expected('a number')]
 Size = Annotated[float, Field(ge=0), Expected('a number from 0')]
 Share = Annotated[float, Field(ge=0, le=1), Expected('a number from 0 to 1')]
@@ -127,7 +127,7 @@ class DatasetOptions(OptionBlock):
     prefetch_mode: Literal['cpu', 'cuda'] | None = Field(None, description='cuda needs pin_memory')
     pin_memory: bool | None = Field(
         None,
-        description='page-locked memory, for faster copies to a GPU (default: of training sets, if there is a GPU)',
+        description='page-locked memory, for faster copies to a GPU (default: of training sets, on a GPU)',
     )
     persistent_workers: bool | None = Field(None, description='keep the loader processes between epochs')
     num_prefetch_queue: Count | None = Field(None, description='batches that `prefetch_mode: cpu` keeps ready')

@@ -121,10 +121,11 @@ def inside(root: Path, name: str, source: str) -> Path:
     return root.joinpath(*pure.parts)
 
 
-def natural(name: str) -> list[tuple[bool, int, str]]:
-    """Return a sort key that puts `2.png` before `10.png`."""
-    parts = [(part.isdecimal() and len(part) <= MAX_NAME, part) for part in DIGITS.split(name)]
-    return [(number, int(part) if number else 0, part) for number, part in parts]
+def natural(name: str) -> list[str | tuple[int, str]]:
+    """Return a sort key that puts `2.png` before `10.png`: text and numbers in turn."""
+    parts = DIGITS.split(name)
+    parts[1::2] = [(int(part) if len(part) <= MAX_NAME else 0, part) for part in parts[1::2]]
+    return parts
 
 
 def images_in(path: str | Path) -> list[Path]:

@@ -7,7 +7,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from .face import Head
+from .head_geometry import Head
 from .paint import Canvas, blend, canvas, gauss
 
 _F = np.float32

@@ -14,7 +14,7 @@ import numpy as np
 from . import hair as hairs
 from . import paint
 from .expression_warp import warp_basis
-from .face import Head
+from .head_geometry import Head
 
 TEXELS_PER_PIXEL = 1.4
 CACHE_BYTES = 320 * 2**20  # of textures kept in memory by a process: some 550 people at 128 pixels

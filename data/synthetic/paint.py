@@ -10,7 +10,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from .face import CHART_HALF, Head
+from .head_geometry import CHART_HALF, Head
 
 _F = np.float32
 IRISES = ((0.25, 0.14, 0.07), (0.42, 0.27, 0.12), (0.30, 0.45, 0.62), (0.33, 0.47, 0.27), (0.45, 0.50, 0.55))

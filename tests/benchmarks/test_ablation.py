@@ -7,7 +7,7 @@ import ablation_networks  # noqa: F401  (registers the baselines)
 import ablation_report
 import pytest
 
-from refstar.trainer.option_schema import check_options
+from refstar.trainer.option_check import check_options
 
 
 @pytest.fixture

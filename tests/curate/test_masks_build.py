@@ -25,7 +25,7 @@ from refstar.curate.pair_sources import SyntheticPairs
 from refstar.data.images import decode
 from refstar.data.pairs import Face
 from refstar.data.refsel_dataset import RefSelDataset
-from refstar.data.synthetic.match import correspond
+from refstar.data.synthetic.photo_match import correspond
 from refstar.tools.masks_build import OPTIONS, main
 
 PAIRS, SIZE, ITERATIONS = 2 * PART + 4, 48, 6

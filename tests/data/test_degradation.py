@@ -5,14 +5,11 @@ import random
 
 import numpy as np
 import pytest
-import torch
 from basicsr.data import degradations
 from scipy.stats import binomtest, chisquare, ks_2samp, kstest
 
-from refstar.data.blur import anisotropic_kernel
 from refstar.data.degradation import PRESETS, Degradation, jpeg
 from refstar.utils.errors import RefStarError
-from refstar.utils.image_files import to_tensor
 
 # peers' option files at 512 pixels: sigma, down, noise, JPEG
 PUBLISHED = {
@@ -135,26 +132,11 @@ def test_draws_are_those_of_basicsr(drawn, monkeypatch):
     assert ks_2samp(found['quality'][found['quality'] < quality[1]], qualities).pvalue > CHANCE
 
 
-def test_a_tensor_of_8_bit_values_is_that_of_the_same_floats():
-    img = np.random.default_rng(0).integers(0, 256, (33, 40, 3), dtype=np.uint8)
-    found = to_tensor(img)
-    assert found.shape == (3, 33, 40) and found.is_contiguous() and found.dtype == torch.float32
-    assert torch.equal(found, to_tensor(img / np.float32(255)))
-    assert torch.equal(found, torch.from_numpy(img / np.float32(255) * 2 - 1).permute(2, 0, 1))
-
-
 def test_channel_order_survives_jpeg():
     red = np.zeros((16, 16, 3), np.float32)
     red[..., 0] = 1
     out = jpeg(red, 95)
     assert out[..., 0].min() > 0.9 * 255 and out[..., 1:].max() < 0.1 * 255
-
-
-def test_kernel_is_normalised_and_turned():
-    kernel = anisotropic_kernel(21, 4.0, 1.0, 0.0)
-    assert np.isclose(kernel.sum(), 1, atol=1e-5)
-    assert kernel[10, 14] > kernel[14, 10]
-    assert np.isfinite(anisotropic_kernel(5, 0.0, 1.0, 0.3)).all()
 
 
 @pytest.mark.parametrize(

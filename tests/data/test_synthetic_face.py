@@ -1,8 +1,5 @@
 """Synthetic people: exact correspondence, honest masks, determinism, and the sample dictionary."""
 
-import importlib
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,13 +9,12 @@ import torch.nn.functional as F
 
 import refstar  # noqa: F401
 from refstar import RefStarError
-from refstar.data import compiler
 from refstar.data.synthetic import expression_warp as warps
-from refstar.data.synthetic import face as geometry
+from refstar.data.synthetic import head_geometry as geometry
 from refstar.data.synthetic import identity as people
-from refstar.data.synthetic import match
+from refstar.data.synthetic import photo_match as match
 from refstar.data.synthetic.identity import person
-from refstar.data.synthetic.photo import draw_shot, take_photo
+from refstar.data.synthetic.render_photo import draw_shot, take_photo
 from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
 
 SIZE = 128
@@ -68,18 +64,18 @@ def chart(photo: match.Photo, x: np.ndarray, y: np.ndarray, radius: float) -> np
 
 
 def moved(grid: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """A grid of displacements (cells * cells, 2) at canonical points: (2, ...)."""
+    """A grid of displacements (cells, cells, 2) at canonical points: (2, ...)."""
     cells, low, high = warps.WARP_CELLS, warps.WARP_LOW, warps.WARP_HIGH
     places = [(x - a) / (b - a) * (cells - 1) for x, a, b in zip((u, v), low, high, strict=True)]
     flow = np.stack([(2 * place + 1) / cells - 1 for place in places]).astype(np.float32)
-    return warped(np.ascontiguousarray(grid.T).reshape(2, cells, cells), flow)
+    return warped(np.ascontiguousarray(grid.transpose(2, 0, 1)), flow)
 
 
 @pytest.mark.parametrize('size', [SIZE, 65])
 def test_maps_of_a_photo_follow_the_formulas(size):
     """What a pixel shows, against the formulas in double precision; displacements are worked out at half the size."""
     photo = take_photo(person(0, 2, size), replace(shots(2)[0], yaw=0.3, pitch=-0.2, roll=0.1, mouth=0.8), size)
-    pixels = geometry.pixel_grid(size)
+    pixels = geometry.screen_grid(size, size)
     hair = photo.layer == geometry.HAIR
     assert hair.sum() > 0.02 * size**2
     off = np.hypot(*(chart(photo, *pixels, photo.head.hair_radius) - (photo.u, photo.v)))[hair] * size / 2
@@ -114,7 +110,7 @@ def test_flow_there_and_back_is_the_identity():
     back, _, seen = match.correspond(ref, gt)
     trusted = selected & (warped(seen[None].astype(np.float32), there)[0] > 0.999)
     home = warped(back, there)
-    x, y = geometry.pixel_grid(SIZE)
+    x, y = geometry.screen_grid(SIZE, SIZE)
     off = np.hypot(home[0] - x, home[1] - y)[trusted] * SIZE / 2
     assert trusted.mean() > 0.05
     assert np.quantile(off, 0.95) < 0.3
@@ -123,7 +119,7 @@ def test_flow_there_and_back_is_the_identity():
 def test_a_photo_corresponds_to_itself():
     photo = take_photo(person(0, 1, SIZE), shots(1, 1, glasses=False)[0], SIZE)
     flow, visible, selected = match.correspond(photo, photo)
-    off = np.abs(flow - geometry.pixel_grid(SIZE)) * SIZE / 2
+    off = np.abs(flow - geometry.screen_grid(SIZE, SIZE)) * SIZE / 2
     assert visible.mean() > 0.2
     assert (visible == selected).all()
     assert off.mean() < 0.01
@@ -282,32 +278,13 @@ def test_samples_depend_on_seed_and_index_alone():
 
 
 def test_a_fresh_process_makes_the_same_sample():
-    """A spawned worker has the data set by pickle and the compiled loops from disk."""
+    """A spawned worker has the data set by pickle ."""
     data = dataset()
     loader = torch.utils.data.DataLoader(
         torch.utils.data.Subset(data, [5]), num_workers=1, multiprocessing_context='spawn'
     )
     for key, value in next(iter(loader)).items():
         assert not isinstance(value, torch.Tensor) or torch.equal(value[0], data[5][key]), key
-
-
-def test_numba_is_imported_when_photos_are_taken_and_not_before():
-    code = 'import sys, refstar.data.synthetic_face_dataset; sys.exit("numba" in sys.modules)'
-    subprocess.run([sys.executable, '-c', code], check=True)
-
-
-def test_missing_numba_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'numba', None)
-    monkeypatch.delitem(sys.modules, compiler.__name__)
-    with pytest.raises(RefStarError, match='pip install numba'):
-        importlib.import_module(compiler.__name__)
-
-
-def test_loops_work_without_a_folder_to_keep_them():
-    twice = eval('lambda x: x + x')  # has no file, hence no folder beside it
-    with pytest.raises(RuntimeError, match='cannot cache'):
-        compiler.numba.njit(cache=True)(twice)
-    assert compiler.loop(twice)(2) == 4
 
 
 def test_people_follow_their_number_not_the_split():

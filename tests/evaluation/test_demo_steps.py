@@ -7,8 +7,8 @@ import yaml
 from helpers.shrink import replace_files
 
 from refstar.evaluation.demo_steps import plan, set_option
+from refstar.trainer.option_check import check_options
 from refstar.trainer.option_file import load_options
-from refstar.trainer.option_schema import check_options
 from refstar.utils.errors import RefStarError
 
 

@@ -6,7 +6,7 @@ import pytest
 from helpers.training_logs import arms, psnr, write_log
 
 from refstar.evaluation.training_curves import TOTAL, draw, smooth, validations
-from refstar.trainer.training_log import read_run
+from refstar.utils.training_log import read_run
 
 
 @pytest.mark.parametrize(

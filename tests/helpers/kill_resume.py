@@ -23,8 +23,8 @@ import torch
 import yaml
 from helpers import forked
 from helpers.forked import ended
+from helpers.recipes import OPTIONS, plain
 from helpers.shrink import replace_files, shrink
-from test_shipped_options import OPTIONS, plain
 
 from refstar.tools.train import main as train
 from refstar.trainer.option_file import load_options

@@ -16,8 +16,8 @@ from refstar import (
     PersonLoss,
     SelectionLoss,
 )
-from refstar.data.degradation import Draw
-from refstar.data.degradation_batch import degrade
+from refstar.data.degradation import DegradationDraw
+from refstar.data.device_degradation import degrade
 from refstar.identity_arch import PREPARE
 from refstar.losses.correspondence_loss import nearest_keys, shrink_flow
 from refstar.losses.masked import masked_mean, only
@@ -105,7 +105,7 @@ def test_person_pairs_do_not_wait() -> None:
 
 
 def test_batch_degradation_does_not_wait() -> None:
-    draw = Draw(2.0, 1.0, 0.3, 9, 12, 10, 0.05, 50)
+    draw = DegradationDraw(2.0, 1.0, 0.3, 9, 12, 10, 0.05, 50)
     with Waits() as waits:
         assert degrade(torch.ones(2, 3, 32, 32, device='meta'), [draw, draw]).shape == (2, 3, 32, 32)
     assert waits.count == 0

@@ -7,8 +7,8 @@ import torch
 from basicsr.archs import build_network
 from basicsr.data import build_dataset
 from basicsr.models import build_model
+from helpers.recipes import OPTIONS, parsed
 from helpers.shrink import replace_files, shrink
-from test_shipped_options import OPTIONS, parsed
 from torch.utils.data import DataLoader, default_collate
 
 from refstar import RefStarError
@@ -133,8 +133,7 @@ def test_several_gpus_need_torchrun(tmp_path, monkeypatch):
         build_model(opt)
 
 
-def test_resuming_leaves_frozen_networks_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(resume, '_resumed', {})  # put back afterwards
+def test_resuming_leaves_frozen_networks_alone(tmp_path):
     state = {'epoch': 0, 'iter': 4, 'optimizers': [], 'schedulers': []}
     torch.save(state, tmp_path / '4.state')
     path = {

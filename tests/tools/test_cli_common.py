@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import runs
+from helpers import forked, runs
 
 from refstar.tools.cli_common import message_of
+from refstar.tools.train import main as train
 from refstar.utils.errors import RefStarError
 
 NAME = 'sr_tiny'
@@ -62,23 +63,24 @@ def test_wrong_input_is_one_line_and_changes_nothing(
     assert runs.files_under(trained) == before
 
 
-def test_failed_first_run_leaves_no_folder(trained: Path) -> None:
+def test_a_failed_first_run_leaves_no_folder(trained: Path) -> None:
     before = runs.files_under(trained)
     forced = ['name=fresh', 'path:pretrain_network_g=another.pth', 'logger:use_tb_logger=true']
     assert 'another.pth' in runs.user_error(runs.train('-opt', 'x.yml', '--force_yml', *forced, cwd=trained))
     assert runs.files_under(trained) == before and not (trained / 'experiments/fresh').exists()
 
 
-def test_finished_run_is_archived_by_the_next_one(trained: Path, tmp_path: Path) -> None:
+def test_a_finished_run_is_archived_by_the_next_one(trained: Path, tmp_path: Path) -> None:
     folder = tmp_path / 'copy'
     shutil.copytree(trained, folder)
-    runs.succeeded(runs.train('-opt', 'x.yml', '--force_yml', 'train:total_iter=2', cwd=folder))
+    arguments = ['-opt', 'x.yml', '--force_yml', 'train:total_iter=2']
+    assert forked.ended(forked.start(folder, lambda: train(arguments))) == 0
     archived = list(folder.glob(f'experiments/{NAME}_archived_*'))
     assert len(archived) == 1 and (archived[0] / 'models/net_g_6.pth').is_file()
     assert not (folder / f'experiments/{NAME}/models/net_g_6.pth').exists()
 
 
-def test_final_validation_has_the_right_iteration(trained: Path) -> None:
+def test_the_final_validation_has_the_right_iteration(trained: Path) -> None:
     log = next((trained / f'experiments/{NAME}').glob('*.log')).read_text()
     assert '@ 7 iter' in log and '@ 8 iter' not in log and 'iter:       7' in log
 
@@ -108,10 +110,6 @@ def test_basicsr_test_runs_through_the_console_script(trained: Path) -> None:
     log = runs.succeeded(runs.python('-c', command, 'test', '-opt', 'test.yml', cwd=trained))
     assert '# psnr:' in log
     assert len(list((trained / 'results/sr_test/visualization/faces').glob('*.png'))) == 4
-    before = runs.files_under(trained)
-    wrong = ['test', '-opt', 'test.yml', '--force_yml', 'path:pretrain_network_g=another.pth']
-    assert 'another.pth' in runs.user_error(runs.python('-c', command, *wrong, cwd=trained))
-    assert runs.files_under(trained) == before
 
 
 class _Broken(torch.utils.data.Dataset):

@@ -1,7 +1,6 @@
 """Two processes under torchrun, on one node and on two, and under Slurm; on gloo, without a GPU."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,66 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from basicsr.models.base_model import BaseModel
 from helpers import forked, kill_resume, runs
+from helpers.recipes import OPTIONS, plain
 from helpers.shrink import replace_files, shrink
-from test_shipped_options import OPTIONS, plain
-
-from refstar.tools.train import main as train
-from refstar.trainer.distributed import place_in_slurm
-from refstar.trainer.option_file import load_options
-from refstar.utils.errors import RefStarError
-
-GRADIENTS = """
-import torch
 from torch import distributed, nn
-import refstar
+
 from refstar.models.parallel import average_gradients, share_weights
-
-distributed.init_process_group('gloo')
-rank = distributed.get_rank()
-torch.manual_seed(rank)
-net = nn.ModuleDict({'used': nn.Linear(3, 2), 'by_one': nn.Linear(2, 2), 'unused': nn.Linear(2, 2)})
-net['frozen'] = nn.Linear(2, 2).requires_grad_(False)
-share_weights(net)
-x = torch.full((4, 3), float(rank + 1))
-loss = net['used'](x).sum() + net['used'](2 * x).sum()  # two passes, one backward
-if rank:
-    loss = loss + net['by_one'](torch.ones(1, 2)).sum()
-loss.backward()
-average_gradients(net.parameters())
-torch.testing.assert_close(net['used'].weight.grad, torch.full((2, 3), 4 * 3 * 1.5))
-torch.testing.assert_close(net['by_one'].bias.grad, torch.full((2,), 0.5))
-assert not net['unused'].weight.grad.any() and net['frozen'].weight.grad is None
-both = [torch.empty(2, 3) for _ in range(2)]
-distributed.all_gather(both, net['used'].weight.data)
-assert torch.equal(*both)
-distributed.barrier()
-distributed.destroy_process_group()
-print(f'rank {rank} is right')
-"""
-
-
-def _torchrun(*args: object, cwd: Path) -> str:
-    launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', 2, '-m', 'refstar.tools.train']
-    return runs.succeeded(runs.python(*launch, '-opt', 'x.yml', '--launcher', 'pytorch', *args, cwd=cwd))
-
-
-def test_two_processes_train_and_resume(tmp_path: Path) -> None:
-    runs.write_images(tmp_path / 'datasets/gt', 8)
-    runs.write_images(tmp_path / 'datasets/lq', 8)
-    shutil.copy(runs.FIXTURES / 'sr_tiny.yml', tmp_path / 'x.yml')
-    log = _torchrun('--force_yml', 'train:total_iter=3', cwd=tmp_path)
-    assert 'World size (gpu number): 2' in log and 'DistributedDataParallel' in log and '@ 3 iter' in log
-    models = tmp_path / 'experiments/sr_tiny/models'
-    first = torch.load(models / 'net_g_latest.pth', weights_only=True)['params']
-    assert not any(key.startswith('module.') for key in first)
-    log = _torchrun('--auto_resume', '--force_yml', 'train:total_iter=4', cwd=tmp_path)
-    assert 'Resuming training from' in log and 'iter: 2.' in log and (models / 'net_g_4.pth').is_file()
-    assert not list(tmp_path.glob('experiments/*_archived_*'))
-    second = torch.load(models / 'net_g_latest.pth', weights_only=True)['params']
-    assert any((first[key] != second[key]).any() for key in first)
+from refstar.tools.train import main as train
+from refstar.trainer.option_file import load_options
 
 
 def die_together(iteration: int) -> None:
@@ -117,18 +65,38 @@ def test_two_killed_processes_end_with_the_weights_of_undisturbed_ones(model: st
     assert len(states) == 2 and not kill_resume.same(*states)
 
 
+def average_over_two_passes() -> None:
+    """Averages gradients of a network that two passes use, of which one process uses a part alone."""
+    distributed.init_process_group('gloo')
+    rank = distributed.get_rank()
+    torch.manual_seed(rank)
+    net = nn.ModuleDict({'used': nn.Linear(3, 2), 'by_one': nn.Linear(2, 2), 'unused': nn.Linear(2, 2)})
+    net['frozen'] = nn.Linear(2, 2).requires_grad_(False)
+    share_weights(net)
+    x = torch.full((4, 3), float(rank + 1))
+    loss = net['used'](x).sum() + net['used'](2 * x).sum()
+    if rank:
+        loss = loss + net['by_one'](torch.ones(1, 2)).sum()
+    loss.backward()
+    average_gradients(net.parameters())
+    torch.testing.assert_close(net['used'].weight.grad, torch.full((2, 3), 4 * 3 * 1.5))
+    torch.testing.assert_close(net['by_one'].bias.grad, torch.full((2,), 0.5))
+    assert not net['unused'].weight.grad.any() and net['frozen'].weight.grad is None
+    both = [torch.empty(2, 3) for _ in range(2)]
+    distributed.all_gather(both, net['used'].weight.data)
+    assert torch.equal(*both)
+    distributed.destroy_process_group()
+
+
 def test_gradients_are_averaged_over_several_passes(tmp_path: Path) -> None:
-    (tmp_path / 'x.py').write_text(GRADIENTS)
-    launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', 2, 'x.py']
-    log = runs.succeeded(runs.python(*launch, cwd=tmp_path))
-    assert 'rank 0 is right' in log and 'rank 1 is right' in log
+    forked.ranks(2, tmp_path, average_over_two_passes)
 
 
 def test_two_processes_train_refstar_with_every_loss(tmp_path: Path) -> None:
     options = shrink(replace_files(load_options(OPTIONS / 'train/refstar_gfpgan_512.yml'), tmp_path / 'files'))
     options['train'].update(cycle_checkpoint=True, freeze=['refsel.lq_encoder'])
-    (tmp_path / 'x.yml').write_text(yaml.safe_dump(plain(options), sort_keys=False))
-    log = _torchrun(cwd=tmp_path)
+    runs.write_options(tmp_path / 'x.yml', plain(options))
+    log = forked.ranks(2, tmp_path, lambda: train(['-opt', 'x.yml', '--launcher', 'pytorch']))[0]
     assert 'World size (gpu number): 2' in log
     for term in ('l_pixel', 'l_pyramid', 'l_cycle', 'l_g_gan', 'l_d_r1', 'l_identity_gt', 'l_sel_bce'):
         assert f' {term}' in log, term
@@ -175,7 +143,7 @@ def test_two_nodes_train_as_one(on_one_node: Path, tmp_path: Path) -> None:
     assert kill_resume.differences(on_one_node, folder / 'experiments/sr_tiny', 2) == []
 
 
-def test_slurm_trains_as_torchrun(on_one_node: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_trains_as_torchrun(on_one_node: Path, tmp_path: Path) -> None:
     folder = user_folder(tmp_path, backend='nccl', port=forked.free_port())
     scontrol = folder / 'bin/scontrol'
     scontrol.parent.mkdir()
@@ -185,15 +153,3 @@ def test_slurm_trains_as_torchrun(on_one_node: Path, tmp_path: Path, monkeypatch
     tasks = [{**job, 'SLURM_PROCID': task, 'SLURM_LOCALID': task} for task in range(2)]
     forked.together(folder, lambda: train([*SHORT, 'slurm']), tasks)
     assert kill_resume.differences(on_one_node, folder / 'experiments/sr_tiny', 2) == []
-
-    monkeypatch.setenv('PATH', job['PATH'])
-    task = {name: str(value) for name, value in tasks[1].items()}
-    alone = {'MASTER_ADDR': '127.0.0.1', 'RANK': '1', 'WORLD_SIZE': '2', 'LOCAL_RANK': '1'}
-    assert place_in_slurm(task) == {**alone, 'MASTER_PORT': '29500'}
-    assert place_in_slurm({**task, 'SLURM_JOB_ID': '123456'}, 5)['MASTER_PORT'] == '5'
-    ports = {place_in_slurm({**task, 'SLURM_JOB_ID': job})['MASTER_PORT'] for job in ('123456', '123457')}
-    assert ports == {'13456', '13457'}
-    with pytest.raises(RefStarError, match='not started by srun'):
-        place_in_slurm({})
-    with pytest.raises(RefStarError, match='which nodes elsewhere are'):
-        place_in_slurm({**task, 'SLURM_NODELIST': 'elsewhere'})

@@ -1,24 +1,22 @@
 """Every option file that is shipped: its keys are known, and everything that it names runs together for one step."""
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from basicsr.data import build_dataset
 from basicsr.models import build_model
 from basicsr.utils import make_exp_dirs
 from helpers.networks import narrow_codeformer
+from helpers.recipes import OPTIONS, parsed
 from helpers.shrink import SAMPLES, SIZE, blocks, replace_files, shrink
 from torch.utils.data import default_collate
 
-from refstar.trainer.option_file import load_options, parse_options
-from refstar.trainer.option_schema import check_options
+from refstar.trainer.option_check import check_options
+from refstar.trainer.option_file import load_options
 
-OPTIONS = Path(__file__).parents[2] / 'options'
 BATCH = 8  # enough that one of them has a reference whose truth is known
 # Files of `options` that are not for `basicsr train` or `basicsr test`.
 TABLES = {'demo/experiment.yml'}
@@ -39,22 +37,6 @@ def small_codeformer() -> Iterator[None]:
 
 def is_training(opt: dict) -> bool:
     return 'train' in opt['datasets']
-
-
-def plain(value):
-    """Without OrderedDict, for the YAML writer."""
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    return [plain(v) for v in value] if isinstance(value, list) else value
-
-
-def parsed(opt: dict, tmp_path: Path, monkeypatch) -> dict:
-    """The options as BasicSR's pipelines get them."""
-    file = tmp_path / 'small.yml'
-    file.write_text(yaml.safe_dump(plain(opt), sort_keys=False))
-    monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(file)])
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
-    return parse_options(str(tmp_path), is_train=is_training(opt))[0]
 
 
 def test_something_is_shipped():

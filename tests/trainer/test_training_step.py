@@ -1,26 +1,26 @@
-"""The switches of a training step: mixed precision, accumulation, clipping, steps left out, layout, compilation."""
+"""A training step: mixed precision, accumulation, clipping, skipped steps, memory format, compilation."""
 
 import copy
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import test_existing_models
 import torch
-from basicsr.data import build_dataset
 from basicsr.models import build_model
-from basicsr.utils.registry import ARCH_REGISTRY
+from basicsr.models.sr_model import SRModel
+from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
+from helpers import networks
 from helpers.networks import images
-from helpers.shrink import replace_files, shrink
+from helpers.recipes import built, existing_options, shipped
 from helpers.waits import Waits
-from test_shipped_options import OPTIONS, parsed
 from torch import nn
 from torch.utils.data import default_collate
 
 from refstar.stylegan2_discriminator_clean_arch import ScaledConv
-from refstar.trainer.option_file import load_options
-from refstar.trainer.step import split
+from refstar.trainer.network_setup import prepare_networks
+from refstar.trainer.training_step import split, step_of
 from refstar.utils.checkpoint import load_file
 from refstar.utils.errors import RefStarError
 
@@ -45,13 +45,14 @@ class Discriminator(nn.Sequential):
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     for arch in (Generator, Discriminator):
         monkeypatch.setitem(ARCH_REGISTRY._obj_map, arch.__name__, arch)
+    monkeypatch.setitem(MODEL_REGISTRY._obj_map, 'OwnModel', OwnModel)
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Any:
     """A function that builds one of BasicSR's own models with keys of the block `train`."""
 
-    def built(model: str = 'SRModel', norm: bool = False, **train: Any) -> Any:
+    def make_model(model: str = 'SRModel', norm: bool = False, **train: Any) -> Any:
         torch.manual_seed(0)
         adversarial = {'gan_opt': {'type': 'GANLoss', 'gan_type': 'wgan_softplus'}, 'optim_d': dict(SGD)}
         opt = {
@@ -68,7 +69,7 @@ def make(tmp_path: Path) -> Any:
         common = {'num_gpu': 0, 'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1, 'manual_seed': 0}
         return build_model({**opt, **common})
 
-    return built
+    return make_model
 
 
 def batch(size: int = 2, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -83,7 +84,7 @@ def set_scale(model: Any, scale: float) -> None:
 
 def steps(model: Any, *batches: dict[str, torch.Tensor]) -> None:
     for data in batches:
-        iteration = getattr(model, 'current_iter', 0) + 1
+        model.iterations = iteration = getattr(model, 'iterations', 0) + 1
         model.update_learning_rate(iteration)
         model.feed_data(data)
         model.optimize_parameters(iteration)
@@ -101,20 +102,11 @@ def assert_close(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], **toler
         torch.testing.assert_close(a[key], b[key], msg=lambda text, key=key: f'{key}: {text}', **tolerance)
 
 
-def shipped(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **train: Any) -> tuple[Any, Any]:
-    """A shipped recipe, made small: its model and its data set."""
-    opt = shrink(replace_files(load_options(OPTIONS / 'train' / name), tmp_path / 'files'))
-    opt['train'].update(train)
-    opt = parsed(opt, tmp_path, monkeypatch)
-    torch.manual_seed(0)
-    return build_model(opt), build_dataset(opt['datasets']['train'])
-
-
 def existing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **train: Any) -> tuple[Any, Any]:
-    """An existing model with references, and its data set."""
-    opt = test_existing_models.options(name)
+    """Returns an existing model with references, and its training set."""
+    opt = existing_options(name)
     opt['train'].update(train)
-    model, data = test_existing_models.built(opt, tmp_path, monkeypatch)
+    model, data = built(opt, tmp_path, monkeypatch)
     return model, data['train']
 
 
@@ -160,28 +152,27 @@ def test_clipping_is_to_the_norm_that_is_logged(make: Any) -> None:
 
 
 # --------------------------------------------------------------------- mixed precision
-@pytest.mark.parametrize('amp', ['bf16', 'fp16'])
 @pytest.mark.parametrize('name', ['SRModel', 'SRGANModel'])
-def test_mixed_precision_trains_like_float32(make: Any, name: str, amp: str) -> None:
-    mixed, plain = make(name, amp=amp), make(name)
-    if amp == 'fp16':
-        set_scale(mixed, 64.0)
+def test_bf16_trains_a_stock_model_like_float32(make: Any, name: str) -> None:
+    mixed, plain = make(name, amp='bf16'), make(name)
     seen = []
     mixed.net_g[0].register_forward_hook(lambda m, inputs, out: seen.append(out.dtype))
     before = weights(plain)
     steps(mixed, batch()), steps(plain, batch())
-    assert seen[0] == {'bf16': torch.bfloat16, 'fp16': torch.float16}[amp]
+    assert seen[0] == torch.bfloat16 and mixed.output.dtype == torch.float32
     assert all(p.dtype == torch.float32 for p in mixed.net_g.parameters())
     for key, value in weights(plain).items():
         moved, wanted = weights(mixed)[key] - before[key], value - before[key]
         assert (moved - wanted).norm() < 0.15 * wanted.norm(), key
-    assert torch.Tensor.backward.__module__ == 'torch._tensor'  # as it was
-    assert torch.autograd.grad.__module__ == 'torch.autograd'
 
 
-@pytest.mark.parametrize(('name', 'amp'), [('RefGFPGANModel', 'bf16'), ('RefSRGANModel', 'fp16')])
-def test_mixed_precision_of_existing_models(name: str, amp: str, tmp_path: Path, monkeypatch: Any) -> None:
-    model, data = existing(name, tmp_path, monkeypatch, amp=amp, accumulate=2)
+def test_fp16_is_refused_for_models_that_call_backward_themselves(make: Any) -> None:
+    with pytest.raises(RefStarError, match=r'train:amp: SRModel runs loss\.backward\(\) itself.*use bf16'):
+        make(amp='fp16')
+
+
+def test_bf16_trains_an_existing_model_with_references(tmp_path: Path, monkeypatch: Any) -> None:
+    model, data = existing('RefGFPGANModel', tmp_path, monkeypatch, amp='bf16', accumulate=2)
     before = weights(model)
     steps(model, *[default_collate([data[i] for i in range(4)])] * 2)
     assert all(math.isfinite(value) for value in model.get_current_log().values())
@@ -218,26 +209,55 @@ def test_mixed_precision_of_our_recipe_keeps_positions_in_float32(tmp_path: Path
     assert all(math.isfinite(value) for value in model.get_current_log().values())
 
 
-def test_the_loss_scale_is_saved_and_restored(make: Any, tmp_path: Path) -> None:
-    model = make(amp='fp16')
-    set_scale(model, 128.0)
-    steps(model, batch())
-    model.save_training_state(0, 1)
-    state = load_file(tmp_path / '1.state')
-    assert state['step']['scaler']['scale'] == 128
-    other = make(amp='fp16')
-    other.resume_training(state)
+class OwnModel(SRModel):
+    """A model that runs its losses through the step, as the models of this project do."""
+
+    runs_training_step = True
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        step = step_of(self)
+        self.optimizer_g.zero_grad()
+        with step.autocast():
+            self.output = self.net_g(self.lq)
+            loss = self.cri_pix(self.output, self.gt)
+        step.backward(loss)
+        self.optimizer_g.step()
+        self.log_dict = self.reduce_loss_dict({'l_pix': loss})
+
+
+def test_fp16_scales_the_loss_and_saves_the_scale(make: Any, tmp_path: Path) -> None:
+    mixed, plain = make('OwnModel', amp='fp16'), make('OwnModel')
+    set_scale(mixed, 128.0)
+    before = weights(plain)
+    steps(mixed, batch()), steps(plain, batch())
+    assert mixed.output.dtype == torch.float16
+    for key, value in weights(plain).items():
+        moved, wanted = weights(mixed)[key] - before[key], value - before[key]
+        assert (moved - wanted).norm() <= 0.02 * wanted.norm(), key
+    mixed.save_training_state(0, 1)
+    other = make('OwnModel', amp='fp16')
+    other.resume_training(load_file(tmp_path / '1.state'))
     assert other.training_step.scaler.get_scale() == 128
 
 
-# --------------------------------------------------------------------- steps left out
+def test_a_scale_that_is_too_high_is_lowered(make: Any) -> None:
+    model = make('OwnModel', amp='fp16', nonfinite_limit=1)
+    set_scale(model, 2.0**40)
+    before = weights(model)['net_g.0.weight']
+    steps(model, batch())
+    assert step_of(model).log_skipped() is None
+    assert torch.equal(weights(model)['net_g.0.weight'], before)
+    assert model.training_step.scaler.get_scale() == 2.0**39
+
+
+# --------------------------------------------------------------------- skipped steps
 @pytest.mark.parametrize('optimizer', ['Adam', 'RMSprop'])
-def test_a_step_that_is_not_finite_is_left_out_and_the_loss_is_named(
+def test_a_step_that_is_not_finite_is_skipped_and_named(
     make: Any, optimizer: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = make(norm=True, optim_g={'type': optimizer, 'lr': 1e-3}, ema_decay=0.5)
     steps(model, batch())
-    model.get_current_log()
+    step_of(model).log_skipped()
     before, moments = weights(model), copy.deepcopy(model.optimizer_g.state_dict())
     steps(model, {key: value * math.nan for key, value in batch().items()})
     assert_close(
@@ -250,37 +270,18 @@ def test_a_step_that_is_not_finite_is_left_out_and_the_loss_is_named(
         assert torch.equal(model.optimizer_g.state_dict()['state'][0][key], value), key
     assert not caplog.text
     assert math.isnan(model.get_current_log()['l_pix'])
-    assert '1 steps left out since the last line: l_pix not finite' in caplog.text
+    assert step_of(model).log_skipped() is None
+    assert '1 steps skipped since the last line: l_pix not finite' in caplog.text
     steps(model, batch())
     assert any((weights(model)[key] != before[key]).any() for key in before)
 
 
-def test_after_too_many_the_training_stops_with_a_checkpoint_of_before(
-    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from refstar.trainer import resume
-
-    monkeypatch.setattr(resume, '_batches', 100)
-    model, broken = make(nonfinite_limit=3), {**batch(), 'gt': batch()['gt'] * math.inf}
+def test_too_many_skipped_steps_are_a_reason_to_stop(make: Any) -> None:
+    model, broken = make(nonfinite_limit=3), {**batch(), 'gt': batch()['gt'] * math.nan}
     steps(model, batch(), broken, broken)
-    model.get_current_log()
-    before = weights(model)
+    assert step_of(model).log_skipped() is None
     steps(model, broken)
-    with pytest.raises(RefStarError, match=r'last 3 steps were left out .*l_pix not finite.*Iteration 4 is saved'):
-        model.get_current_log()
-    saved = load_file(tmp_path / 'net_g_4.pth')['params']
-    assert all(torch.equal(saved[key], before[f'net_g.{key}']) for key in saved)
-    assert load_file(tmp_path / '4.state')['iter'] == 4
-
-
-def test_a_scale_that_is_too_high_only_sinks(make: Any) -> None:
-    model = make(amp='fp16', nonfinite_limit=1)
-    set_scale(model, 2.0**40)
-    before = weights(model)['net_g.0.weight']
-    steps(model, batch())
-    model.get_current_log()
-    assert torch.equal(weights(model)['net_g.0.weight'], before)
-    assert model.training_step.scaler.get_scale() == 2.0**39
+    assert step_of(model).log_skipped().startswith('the last 3 steps were skipped (train:nonfinite_limit is 3): l_pix')
 
 
 # --------------------------------------------------------------------- the host does not wait
@@ -304,14 +305,14 @@ def test_the_host_waits_only_when_the_log_is_printed(tmp_path: Path, monkeypatch
 
 
 # --------------------------------------------------------------------- optimizers, EMA, layout, compilation
-def test_the_fused_form_is_the_default_and_both_forms_can_be_asked_for(make: Any) -> None:
+def test_optimizers_are_fused_unless_the_options_say_otherwise(make: Any) -> None:
     assert make(optim_g={'type': 'AdamW', 'lr': 1e-3}).optimizer_g.param_groups[0]['fused']
     other = make(optim_g={'type': 'AdamW', 'lr': 1e-3, 'foreach': True}).optimizer_g
     assert other.param_groups[0]['foreach'] and not other.param_groups[0]['fused']
     steps(make(optim_g={'type': 'NAdam', 'lr': 1e-3}), batch())
 
 
-def test_an_older_state_is_resumed_with_the_optimizer_of_the_recipe(make: Any) -> None:
+def test_a_resumed_optimizer_keeps_the_form_of_the_recipe(make: Any) -> None:
     old = make(optim_g={'type': 'Adam', 'lr': 1e-3, 'foreach': True})
     steps(old, batch())
     state = {'optimizers': [old.optimizer_g.state_dict()], 'schedulers': [old.schedulers[0].state_dict()]}
@@ -336,7 +337,7 @@ def test_ema_has_the_buffers_of_the_network(make: Any) -> None:
     assert model.net_g[1].running_mean.any()
 
 
-def test_channels_last_leaves_keys_and_results_as_they_are(make: Any) -> None:
+def test_channels_last_leaves_results_as_they_are(make: Any) -> None:
     model, plain = make('SRGANModel', channels_last=True), make('SRGANModel')
     for net in (model.net_g, model.net_d, model.net_g_ema):
         assert net[0].weight.is_contiguous(memory_format=torch.channels_last) and not net[0].weight.is_contiguous()
@@ -360,15 +361,29 @@ def test_compiled_networks_keep_their_keys_and_their_results(make: Any) -> None:
     assert_close(weights(compiled), weights(plain), rtol=0, atol=0)
 
 
-def test_a_module_of_a_network_can_be_compiled_and_r1_forbids_the_discriminator(
-    tmp_path: Path, monkeypatch: Any
-) -> None:
-    kwargs = {'compile_kwargs': {'backend': 'eager'}}
-    model, data = existing('RefGFPGANModel', tmp_path, monkeypatch, compile=['g.ref_encoder'], **kwargs)
-    steps(model, default_collate([data[i] for i in range(2)]))
-    assert model.net_g._compiled_call_impl is None and model.net_g.ref_encoder._compiled_call_impl is not None
+def test_a_discriminator_with_r1_is_not_compiled(tmp_path: Path, monkeypatch: Any) -> None:
     with pytest.raises(RefStarError, match=r'write compile: \[g\]'):
-        existing('RefGFPGANModel', tmp_path, monkeypatch, compile=True, **kwargs)
+        existing('RefGFPGANModel', tmp_path, monkeypatch, compile=True, compile_kwargs={'backend': 'eager'})
+
+
+def compiled(name: str) -> SimpleNamespace:
+    """Returns a model whose network was prepared with this module compiled."""
+    opt = {'train': {'compile': [name], 'compile_kwargs': {'backend': 'eager'}}}
+    model = SimpleNamespace(net_g=networks.make('RRDBNet'), opt=opt, get_bare_model=lambda net: net)
+    prepare_networks(model)
+    return model
+
+
+def test_modules_that_get_references_by_hooks_are_not_compiled() -> None:
+    tap = next(iter(networks.make('RRDBNet').taps))
+    for name in ('g.backbone', f'g.backbone.{tap}'):
+        with pytest.raises(RefStarError, match=f'train:compile: {name} gets its references by hooks'):
+            compiled(name)
+
+
+@pytest.mark.parametrize('name', ['g.refsel', 'g.backbone.conv_last'])
+def test_a_module_of_a_network_can_be_compiled(name: str) -> None:
+    assert compiled(name).net_g.get_submodule(name.removeprefix('g.'))._compiled_call_impl is not None
 
 
 def test_tf32_is_set(make: Any) -> None:

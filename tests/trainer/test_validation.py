@@ -14,9 +14,9 @@ from basicsr.models import build_model
 from basicsr.models.sr_model import SRModel
 from helpers import forked, runs
 from helpers.networks import BACKBONES, SIZE
+from helpers.recipes import existing_options as existing
+from helpers.recipes import plain
 from helpers.shrink import write_picture
-from test_existing_models import options as existing
-from test_shipped_options import plain
 
 from refstar.tools.test import main as run_test
 from refstar.trainer import validation
@@ -135,9 +135,7 @@ class Mine(SRModel):
         self._log_validation_metric_values('test', dataloader.dataset.opt['name'], None)
 
 
-def test_a_validation_of_ones_own_runs_in_the_first_process_unless_it_says_otherwise(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_validation_is_shared_only_if_it_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from basicsr.utils.registry import MODEL_REGISTRY
 
     monkeypatch.setitem(MODEL_REGISTRY._obj_map, 'Mine', Mine)
@@ -147,7 +145,7 @@ def test_a_validation_of_ones_own_runs_in_the_first_process_unless_it_says_other
     assert test_one_set(opt, 2, folder) == [{'photos': {'photos': 2}}, {'photos': {'photos': 2}}]
 
 
-def test_photos_have_chance_of_their_own() -> None:
+def test_every_photo_has_its_own_seed() -> None:
     loader = torch.utils.data.DataLoader(torch.arange(5))
     alone, second = validation.seeded(loader, 7), validation.Share(loader, 7, 1, 2)
     drawn = [(int(x), float(torch.rand(()))) for x in alone]

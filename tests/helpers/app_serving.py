@@ -1,0 +1,92 @@
+"""Helpers of the tests of `refstar app`: small networks, synthetic people, the page served by this process."""
+
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from helpers.restoring import SIZE, Detector, face_at, hue_checker, network
+from PIL import Image
+
+from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
+from refstar.restore.faces import RestoreSettings
+from refstar.restore.photo import restore_photo
+from refstar.restore.restorer import Restorer
+from refstar.utils.image_files import Picture
+
+ONE, TWO, FIVE = 96, 128, 200  # widths of photos with as many faces
+FACES = {
+    ONE: [face_at(30, 20, 40)],
+    TWO: [face_at(8, 16, 40), face_at(72, 16, 36)],
+    FIVE: [face_at(40 * i + 2, 8, 38 - i) for i in range(5)],
+    SIZE: [face_at(0, 0, SIZE)],
+}
+
+
+def small_restorer(checked: bool = True, detected: bool = True) -> Restorer:
+    """A network with random weights that finds faces by the width of a photo and people by their hue."""
+    checker, detector = hue_checker() if checked else None, Detector(FACES) if detected else None
+    return Restorer(network(), identity_checker=checker, detector=detector)
+
+
+def synthetic_people() -> tuple[Restorer, np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """The network that ships; two people side by side on a bad photo, and good photos of each."""
+    from refstar.utils.released_weights import SHIPPED
+
+    restorer = Restorer.from_pretrained(SHIPPED)
+    size = restorer.size
+    degradation = {'preset': 'ffhq_ref_severe', 'downsample_range': [24, 32]}
+    options = {'gt_size': size, 'identities': 2, 'first_identity': 900, 'num_refs': 4, 'seed': 1, 'phase': 'val'}
+    people = SyntheticFaceDataset(options | {'degradation': degradation})
+
+    def pixels(img) -> np.ndarray:
+        return ((img.permute(1, 2, 0).numpy() + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+
+    photo = np.hstack([pixels(people[i]['lq']) for i in range(2)])
+    restorer.detector = restorer.reader.detector = Detector(
+        {2 * size: [face_at(0, 0, size), face_at(size, 0, size)], size: [face_at(0, 0, size)]}
+    )
+    return restorer, photo, [pixels(ref) for ref in people[0]['refs'][:3]], [pixels(people[1]['refs'][0])]
+
+
+def file_of(img: np.ndarray, form: str = 'PNG') -> bytes:
+    """A picture as the content of a file."""
+    file = io.BytesIO()
+    Image.fromarray(img).save(file, form)
+    return file.getvalue()
+
+
+def pixels_of(data: bytes) -> np.ndarray:
+    """The picture in a file."""
+    return np.array(Image.open(io.BytesIO(data)))
+
+
+def restored(photo: np.ndarray, references: list[np.ndarray], **settings: object) -> np.ndarray:
+    """What `refstar restore` makes of it."""
+    restorer = small_restorer()
+    return restore_photo(restorer, Picture(photo), restorer.people(references), RestoreSettings(**settings)).picture.rgb
+
+
+@contextmanager
+def served(restorer: Restorer, *args: str) -> Iterator[str]:
+    """Serve the page by a thread of this process, as the command does; its address.
+
+    Args:
+        restorer: opened networks.
+        *args: of the command.
+    """
+    from refstar.tools.app import AppPage, parser
+    from refstar.tools.serve_page import launch
+
+    limits = parser().parse_args(list(args))
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.environ['GRADIO_TEMP_DIR'] = folder
+        page = AppPage(restorer, limits, 'net.safetensors').build()
+        url = launch(page, '127.0.0.1', 0, None, max_file_size=int(limits.max_upload * 2**20))
+        try:
+            yield url
+        finally:
+            page.close(verbose=False)
+            del os.environ['GRADIO_TEMP_DIR']

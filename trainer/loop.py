@@ -1,0 +1,243 @@
+"""The training loop.
+
+It takes the place of BasicSR's (basicsr/train.py:82), with its order of calls, folders, files and log. What it
+adds: resuming within an epoch, ending in order after a signal, skipped steps, pictures for TensorBoard.
+"""
+
+import logging
+import math
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr import train as basicsr_train
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher
+from basicsr.utils import AvgTimer, get_env_info, get_root_logger, get_time_str, make_exp_dirs, mkdir_and_rename
+from basicsr.utils.options import copy_opt_file, dict2str
+from torch.utils.data import DataLoader
+
+from refstar.utils.errors import RefStarError
+
+from . import interruption, resume
+from .option_file import parse_options
+from .progress import ASIDE, DATA, Clock, MessageLogger, draw
+from .training_step import step_of
+
+
+def train_loader(opt: dict[str, Any], start_iter: int = 0) -> DataLoader:
+    """Returns the loader of the training set; its sampler is a :class:`~resume.ResumableSampler`.
+
+    Args:
+        opt: options of the training.
+        start_iter: iteration from which the run is resumed; 0 if it begins.
+    """
+    block = opt['datasets']['train']
+    dataset = build_dataset(block)
+    batch = block['batch_size_per_gpu'] * (opt['train'].get('accumulate') or 1)
+    sampler = resume.ResumableSampler(
+        dataset,
+        opt['world_size'],
+        opt['rank'],
+        block.get('dataset_enlarge_ratio', 1),
+        batch_size=batch if opt['dist'] else batch * max(opt['num_gpu'], 1),
+        total_iters=int(opt['train']['total_iter']),
+        start_iter=start_iter,
+        seed=opt['manual_seed'],
+    )
+    block = {'pin_memory': torch.cuda.is_available(), **block, 'batch_size_per_gpu': batch}
+    loader = build_dataloader(
+        resume.SeededDataset(dataset), block, opt['num_gpu'], opt['dist'], sampler, opt['manual_seed']
+    )
+    loader.worker_init_fn = resume.ignore_signals
+    loader.generator = torch.Generator()  # otherwise a loader draws from the training's random state
+    return loader
+
+
+def val_loaders(opt: dict[str, Any]) -> list[DataLoader]:
+    """Returns the loaders of the validation sets, in the order of the option file."""
+    loaders = []
+    for phase, block in opt['datasets'].items():
+        if phase.split('_')[0] == 'val':
+            dataset = build_dataset(block)
+            loaders.append(build_dataloader(dataset, block, opt['num_gpu'], opt['dist'], None, opt['manual_seed']))
+            get_root_logger().info(f'Number of val images/folders in {block["name"]}: {len(dataset)}')
+    return loaders
+
+
+def train_pipeline(root_path: str) -> None:
+    """Trains by the option file of the command line.
+
+    Args:
+        root_path: folder of `experiments/` and `tb_logger/`.
+
+    Raises:
+        RefStarError: wrong input, full disk, out of memory, too many skipped steps.
+        SystemExit: a signal; code 128 + its number.
+    """
+    opt: dict[str, Any] = {}
+    with interruption.ends_in_order(opt, interruption.wait_for_the_iteration):
+        opt_file = read_options(opt, root_path)
+        torch.backends.cudnn.benchmark = True
+        state = resume.load_resume_state(opt)
+        logger = _open_run(opt, opt_file, is_new=state is None)
+        tb_logger = basicsr_train.init_tb_loggers(opt)
+        Training(opt, state, tb_logger, logger).run()
+        if tb_logger:
+            tb_logger.close()
+
+
+def read_options(opt: dict[str, Any], root_path: str) -> str:
+    """Fills `opt`; returns the path of the option file."""
+    found, args = parse_options(root_path, is_train=True)
+    opt.update(found, root_path=root_path)
+    return args.opt
+
+
+def _open_run(opt: dict[str, Any], opt_file: str, is_new: bool) -> logging.Logger:
+    """Makes the folders of a run; returns its logger, which may not be used before."""
+    if is_new:
+        make_exp_dirs(opt)
+        if opt['logger'].get('use_tb_logger') and 'debug' not in opt['name'] and opt['rank'] == 0:
+            mkdir_and_rename(os.path.join(opt['root_path'], 'tb_logger', opt['name']))
+    copy_opt_file(opt_file, opt['path']['experiments_root'])
+    log_file = Path(opt['path']['log']) / f'train_{opt["name"]}_{get_time_str()}.log'
+    logger = get_root_logger('basicsr', logging.INFO, str(log_file))
+    logger.info(get_env_info())
+    logger.info(dict2str(opt))
+    return logger
+
+
+class Training:
+    """One training.
+
+    Args:
+        opt: options.
+        state: training state to resume from, or None.
+        tb_logger: TensorBoard writer, or None.
+        logger: of the run.
+    """
+
+    def __init__(self, opt: dict[str, Any], state: dict[str, Any] | None, tb_logger: Any, logger: logging.Logger):
+        self.opt, self.tb_logger, self.logger = opt, tb_logger, logger
+        self.start_iter = state['iter'] if state else 0
+        self.total_iters = int(opt['train']['total_iter'])
+        self.loader = train_loader(opt, self.start_iter)
+        self.sampler = self.loader.sampler
+        self.val_loaders = val_loaders(opt)
+        logger.info(
+            f'Training statistics:\n\tNumber of train images: {len(self.loader.dataset)}'
+            f'\n\tBatch size per gpu: {opt["datasets"]["train"]["batch_size_per_gpu"]}'
+            f'\n\tWorld size (gpu number): {opt["world_size"]}'
+            f'\n\tRequire iter number per epoch: {self.sampler.batches}'
+            f'\n\tTotal epochs: {math.ceil(self.total_iters / self.sampler.batches)}; iters: {self.total_iters}.'
+        )
+        self.model = basicsr_train.build_model(opt)
+        if state:
+            self.model.resume_training(state)
+            epoch = self.sampler.epoch_of(self.start_iter)
+            logger.info(f'Resuming training from epoch: {epoch}, iter: {self.start_iter}.')
+        self.clock = Clock(waits=False)
+        self.messages = MessageLogger(opt, self.start_iter, tb_logger, self.clock)
+        self.data_timer, self.iter_timer = AvgTimer(), AvgTimer()
+
+    def run(self) -> None:
+        """Trains to the last iteration, saves, validates."""
+        first = self.sampler.epoch_of(self.start_iter)
+        self.logger.info(f'Start training from epoch: {first}, iter: {self.start_iter}')
+        cuda = self.opt['datasets']['train'].get('prefetch_mode') == 'cuda'
+        prefetcher = CUDAPrefetcher(self.loader, self.opt) if cuda else CPUPrefetcher(self.loader)
+        start_time, current_iter = time.time(), self.start_iter
+        for epoch in range(first, math.ceil(self.total_iters / self.sampler.batches)):
+            self.sampler.set_epoch(epoch)
+            with self.clock.part(DATA):
+                prefetcher.reset()
+                data = prefetcher.next()
+            while data is not None:
+                self.data_timer.record()
+                self.stop_if_asked(current_iter)
+                current_iter += 1
+                self.iteration(epoch, current_iter, data)
+                self.data_timer.start()
+                self.iter_timer.start()
+                with self.clock.part(DATA):
+                    data = prefetcher.next()
+        self.logger.info(f'End of training. Time consumed: {timedelta(seconds=int(time.time() - start_time))}')
+        self.logger.info('Save the latest model.')
+        self.model.save(epoch=-1, current_iter=-1)
+        self.validate(current_iter)
+
+    def iteration(self, epoch: int, current_iter: int, data: Any) -> None:
+        """Runs one step, and what is due after it: the log, a checkpoint, a validation."""
+        model, opt = self.model, self.opt
+        model.update_learning_rate(current_iter, warmup_iter=opt['train'].get('warmup_iter', -1))
+        model.feed_data(data)
+        model.optimize_parameters(current_iter)
+        self.iter_timer.record()
+        if current_iter == 1:
+            self.messages.reset_start_time()
+        every = opt['logger'].get('image_freq')
+        if every and self.tb_logger is not None and current_iter % every == 0 and hasattr(model, 'picture'):
+            self.draw(current_iter)
+        if current_iter % opt['logger']['print_freq'] == 0:
+            self.log(epoch, current_iter)
+        if current_iter % opt['logger']['save_checkpoint_freq'] == 0:
+            self.logger.info('Saving models and training states.')
+            with self.clock.part(ASIDE):
+                model.save(epoch, current_iter)
+        if opt.get('val') is not None and current_iter % opt['val']['val_freq'] == 0:
+            self.validate(current_iter)
+
+    def log(self, epoch: int, current_iter: int) -> None:
+        """Prints the line of an iteration.
+
+        Raises:
+            RefStarError: too many steps in a row were skipped; a checkpoint is saved.
+        """
+        reason = step_of(self.model).log_skipped()
+        if reason is not None:
+            self.model.save(epoch, current_iter)
+            raise RefStarError(
+                f'{reason}. The weights from before are saved. Lower the learning rate or the weight of that loss. '
+                f'{interruption.how_to_resume(self.opt)}'
+            )
+        times = {'time': self.iter_timer.get_avg_time(), 'data_time': self.data_timer.get_avg_time()}
+        rates = self.model.get_current_learning_rate()
+        losses = self.model.get_current_log()
+        self.messages({'epoch': epoch, 'iter': current_iter, 'lrs': rates, **times, **losses})
+
+    def draw(self, current_iter: int) -> None:
+        """Draws the batch for TensorBoard; the random states stay as they are."""
+        with self.clock.part(ASIDE):
+            states = resume.random_states()
+            draw(self.tb_logger, 'training', self.model.picture(), current_iter)
+            resume.set_random_states(states)
+
+    def validate(self, current_iter: int) -> None:
+        """Validates on every set."""
+        if self.opt.get('val') is None:
+            return
+        with self.clock.part(ASIDE):
+            for loader in self.val_loaders:
+                self.model.validation(loader, current_iter, self.tb_logger, self.opt['val']['save_img'])
+
+    def stop_if_asked(self, done: int) -> None:
+        """Between two iterations: saves and ends the process if a signal has arrived.
+
+        Args:
+            done: number of the last complete iteration.
+
+        Raises:
+            SystemExit: code 128 + number of the signal.
+        """
+        number = interruption.stop_requested()
+        if not number:
+            return
+        if done > self.start_iter:
+            self.model.save(self.sampler.epoch_of(done), done)
+        if self.opt['rank'] == 0:
+            interruption.announce_stop(number, done, self.opt)
+        raise SystemExit(128 + number)

@@ -1,0 +1,298 @@
+"""Patches of BasicSR 1.4.2 and GFPGAN 1.3.8, applied when this module is imported (:mod:`import_hook`).
+
+Each names the line that it patches and says what is wrong there. A function in place of one of BasicSR has its name and
+signature. No module of this project that imports BasicSR is imported here: it could still be half imported.
+"""
+
+import copy
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from functools import wraps
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from basicsr import models
+from basicsr import test as test_module
+from basicsr import train as train_module
+from basicsr.data import degradations
+from basicsr.models import realesrgan_model, realesrnet_model
+from basicsr.models.base_model import BaseModel
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import dist_util, options
+from basicsr.utils.registry import Registry
+
+from refstar.utils.errors import RefStarError
+from refstar.utils.yaml_files import OptionLoader
+
+from . import import_hook
+
+# Methods of :mod:`base_model`.
+BASE_MODEL = (
+    'get_optimizer',
+    'model_to_device',
+    'save_network',
+    'save_training_state',
+    'resume_training',
+    'load_network',
+    'model_ema',
+    'reduce_loss_dict',
+    'get_current_log',
+    'validation',
+)
+
+
+def _ours(module: str, name: str) -> Callable[..., Any]:
+    """Returns a function that calls one of this project, imported at the first call."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return getattr(import_module(f'refstar.trainer.{module}'), name)(*args, **kwargs)
+
+    call.__name__, call.__module__ = name, f'refstar.trainer.{module}'
+    return call
+
+
+# --------------------------------------------------------------------- registries, options, pipelines
+def _patch_registries() -> None:
+    """basicsr/utils/registry.py:62-80: finds no plugins. The first look-up imports those of this project."""
+    for name in ('get', '__contains__', '__iter__', 'keys'):
+        setattr(Registry, name, _after_registration(vars(Registry)[name]))
+
+
+def _after_registration(look_up: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(look_up)
+    def run(self: Registry, *args: Any, **kwargs: Any) -> Any:
+        import_hook.register_all()
+        return look_up(self, *args, **kwargs)
+
+    return run
+
+
+def _patch_options() -> None:
+    """basicsr/utils/options.py:10, 82, 95: the loader builds any Python object; `--force_yml` runs `exec`, `eval`."""
+    representer = options.ordered_yaml()[1]
+    options.ordered_yaml = lambda: (OptionLoader, representer)
+    for module in (options, train_module, test_module):
+        module.parse_options = _ours('option_file', 'parse_options')
+
+
+def _patch_pipelines() -> None:
+    """basicsr/train.py:82: the training loop is this project's; basicsr/test.py:11: a pickle with code is one line."""
+    train_module.load_resume_state = _ours('resume', 'load_resume_state')
+    train_module.train_pipeline = _ours('loop', 'train_pipeline')
+    test_pipeline, build_model = test_module.test_pipeline, models.build_model
+
+    @wraps(test_pipeline)
+    def tested(root_path: str) -> None:
+        with import_module('refstar.trainer.interruption').refused_pickles():
+            test_pipeline(root_path)
+
+    @wraps(build_model)
+    def built(opt: dict[str, Any]) -> BaseModel:
+        """models/__init__.py:18: a model whose training step is BasicSR's own, without the options of this project."""
+        model = build_model(opt)
+        if model.is_train:
+            import_module('refstar.trainer.training_step').take_over(model)
+        return model
+
+    test_module.test_pipeline = tested
+    models.build_model = train_module.build_model = test_module.build_model = built
+
+
+def init_dist(launcher: str, backend: str = 'nccl', port: int | None = None, **kwargs: Any) -> None:
+    """dist_util.py:11: divides by the number of GPUs (0 on a CPU machine), and nccl needs CUDA; then gloo is taken.
+
+    Args:
+        launcher: 'pytorch' (environment of torchrun) or 'slurm' (its environment is translated).
+        backend, port, kwargs: `dist_params` of the option file.
+    """
+    if torch.multiprocessing.get_start_method(allow_none=True) is None:
+        torch.multiprocessing.set_start_method('spawn')
+    env = os.environ
+    if launcher == 'slurm':
+        env.update(slurm_environment(env, port))
+    elif 'RANK' not in env:
+        raise RefStarError(
+            '--launcher pytorch: start with torchrun, e.g. torchrun --nproc_per_node 2 -m refstar.tools.train'
+        )
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(env.get('LOCAL_RANK', env['RANK'])) % torch.cuda.device_count())
+    else:
+        backend = 'gloo'
+    torch.distributed.init_process_group(backend=backend, **kwargs)
+
+
+def slurm_environment(env: Mapping[str, str], port: int | None = None) -> dict[str, str]:
+    """Returns the variables that torchrun would set, from those that `srun` sets for a task.
+
+    Args:
+        env: environment variables.
+        port: of the first process. None: MASTER_PORT, else one made of the job's number, as two jobs may share a node.
+
+    Raises:
+        RefStarError: not started by srun, or `scontrol` does not name the first node.
+    """
+    nodes = env.get('SLURM_STEP_NODELIST') or env.get('SLURM_NODELIST')
+    if not (nodes and {'SLURM_PROCID', 'SLURM_LOCALID', 'SLURM_NTASKS'} <= set(env)):
+        raise RefStarError(
+            '--launcher slurm: not started by srun; inside a job: srun basicsr train -opt X.yml --launcher slurm'
+        )
+    try:
+        found = subprocess.run(['scontrol', 'show', 'hostname', nodes], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise RefStarError(f'--launcher slurm: scontrol does not say which nodes {nodes} are: {error}') from error
+    job = int(env.get('SLURM_JOB_ID') or 0)
+    return {
+        'MASTER_ADDR': found.stdout.split()[0],
+        'MASTER_PORT': str(port or env.get('MASTER_PORT') or (10000 + job % 20000 if job else 29500)),
+        'RANK': env['SLURM_PROCID'],
+        'WORLD_SIZE': env['SLURM_NTASKS'],
+        'LOCAL_RANK': env['SLURM_LOCALID'],
+    }
+
+
+# --------------------------------------------------------------------- data
+def add_jpg_compression(img: np.ndarray, quality: float = 90) -> np.ndarray:
+    """degradations.py:645: OpenCV >= 4.5.4 refuses a float as JPEG quality and warns about float images.
+
+    Args:
+        img: shape (h, w, c), BGR, [0, 1], float32.
+        quality: 0 (worst) to 100.
+
+    Returns:
+        The image after compression, in the same form.
+    """
+    image = (np.clip(img, 0, 1) * 255).round().astype(np.uint8)
+    _, encoded = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
+    return cv2.imdecode(encoded, cv2.IMREAD_COLOR).astype(np.float32) / 255
+
+
+def _allow_numpy_scalars() -> None:
+    """gfpgan/data/ffhq_degradation_dataset.py:53 reads numpy scalars by `torch.load`, which torch >= 2.6 refuses."""
+    scalar = np._core.multiarray.scalar
+    reconstruct = np._core.multiarray._reconstruct
+    torch.serialization.add_safe_globals(
+        [
+            np.dtype,
+            np.ndarray,
+            *(type(np.dtype(kind)) for kind in ('float32', 'float64', 'int32', 'int64', 'uint8')),
+            scalar,
+            (scalar, 'numpy.core.multiarray.scalar'),
+            reconstruct,
+            (reconstruct, 'numpy.core.multiarray._reconstruct'),
+        ]
+    )
+
+
+# --------------------------------------------------------------------- models
+def share_validation(model_class: type[BaseModel]) -> None:
+    """sr_model.py:158, gfpgan_model.py:466: the first process validates alone; here all do (:mod:`validation`)."""
+    validate = model_class.nondist_validation
+
+    @wraps(validate)
+    def nondist_validation(self: BaseModel, *args: Any) -> None:
+        import_module('refstar.trainer.validation').validate_share(validate, self, *args)
+
+    model_class.dist_validation = _ours('validation', 'dist_validation')
+    model_class.nondist_validation = nondist_validation
+
+
+def patch_realesrgan(module: ModuleType, model_class: type[BaseModel]) -> None:
+    """realesrgan_model.py:27, 43, realesrnet_model.py:26, 42: `.cuda()` also on the CPU."""
+
+    def stays(kind: type) -> type:
+        return type(kind.__name__, (kind,), {'cuda': lambda self: self})
+
+    module.DiffJPEG, module.USMSharp = stays(module.DiffJPEG), stays(module.USMSharp)
+    original_init, enqueue = model_class.__init__, model_class._dequeue_and_enqueue
+
+    @wraps(original_init)
+    def init(self: BaseModel, opt: dict[str, Any]) -> None:
+        original_init(self, opt)
+        self.jpeger.to(self.device)
+        self.usm_sharpener.to(self.device)
+
+    @wraps(enqueue)
+    def _dequeue_and_enqueue(self: BaseModel) -> None:
+        if not hasattr(self, 'queue_lr'):
+            if self.queue_size % len(self.lq):
+                raise RefStarError(f'queue_size: {self.queue_size} is no multiple of the batch size {len(self.lq)}')
+            self.queue_lr = self.lq.new_zeros(self.queue_size, *self.lq.shape[1:])
+            self.queue_gt = self.gt.new_zeros(self.queue_size, *self.gt.shape[1:])
+            self.queue_ptr = 0
+        enqueue(self)
+
+    model_class.__init__, model_class._dequeue_and_enqueue = init, _dequeue_and_enqueue
+
+
+def patch_gfpgan() -> None:
+    """ffhq_degradation_dataset.py:74: mirrors its list of eyes and mouths along with a photo, and leaves it so."""
+    from gfpgan.data.ffhq_degradation_dataset import FFHQDegradationDataset
+    from gfpgan.models.gfpgan_model import GFPGANModel
+
+    original = FFHQDegradationDataset.get_component_coordinates
+
+    @wraps(original)
+    def get_component_coordinates(self: Any, index: int, status: list[bool]) -> list[torch.Tensor]:
+        kept, name = self.components_list, f'{index:08d}'
+        self.components_list = {name: copy.deepcopy(kept[name])}
+        try:
+            return original(self, index, status)
+        finally:
+            self.components_list = kept
+
+    FFHQDegradationDataset.get_component_coordinates = get_component_coordinates
+    share_validation(GFPGANModel)
+
+
+# --------------------------------------------------------------------- operators of StyleGAN2 without a compiler
+def _patch_operators() -> None:
+    """ops/fused_act/fused_act.py:89, ops/upfirdn2d/upfirdn2d.py:150: need compiled CUDA code.
+
+    The plain forms are made of differentiable torch functions, so that R1 works. A compiled extension still serves
+    CUDA tensors.
+    """
+    # By name: a function of each package hides the module of the same name.
+    fused = import_module('basicsr.ops.fused_act.fused_act')
+    upfirdn = import_module('basicsr.ops.upfirdn2d.upfirdn2d')
+    compiled_act, compiled_fir = fused.FusedLeakyReLUFunction, upfirdn.UpFirDn2d
+
+    class FusedLeakyReLUFunction:
+        @staticmethod
+        def apply(x: torch.Tensor, bias: torch.Tensor, negative_slope: float, scale: float) -> torch.Tensor:
+            if x.is_cuda and hasattr(fused, 'fused_act_ext'):
+                return compiled_act.apply(x, bias, negative_slope, scale)
+            return F.leaky_relu(x + bias.view(1, -1, *[1] * (x.ndim - 2)), negative_slope) * scale
+
+    class UpFirDn2d:
+        @staticmethod
+        def apply(x: torch.Tensor, kernel: torch.Tensor, up: tuple, down: tuple, pad: tuple) -> torch.Tensor:
+            if x.is_cuda and hasattr(upfirdn, 'upfirdn2d_ext'):
+                return compiled_fir.apply(x, kernel, up, down, pad)
+            return upfirdn.upfirdn2d_native(x, kernel, *up, *down, *pad)
+
+    fused.FusedLeakyReLUFunction, upfirdn.UpFirDn2d = FusedLeakyReLUFunction, UpFirDn2d
+
+
+def apply() -> None:
+    """Applies every patch of basicsr."""
+    _patch_registries()
+    _patch_options()
+    _patch_pipelines()
+    dist_util.init_dist = options.init_dist = init_dist
+    degradations.add_jpg_compression = add_jpg_compression
+    _allow_numpy_scalars()
+    for name in BASE_MODEL:
+        setattr(BaseModel, name, _ours('base_model', name))
+    share_validation(SRModel)
+    patch_realesrgan(realesrgan_model, realesrgan_model.RealESRGANModel)
+    patch_realesrgan(realesrnet_model, realesrnet_model.RealESRNetModel)
+    _patch_operators()
+
+
+apply()

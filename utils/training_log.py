@@ -1,0 +1,113 @@
+"""Reading of BasicSR's training logs: losses and validations, also of resumed runs."""
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from refstar.utils.errors import RefStarError
+
+_ITERATION = re.compile(r', iter:\s*([\d,]+), lr:\(')
+_TERM = re.compile(r'(\w+): (-?\d\.\d+e[+-]\d+)(?=\s|$)')
+_OPTION = re.compile(r'^\s*(val_freq|total_iter): (\d+)')
+_START = re.compile(r'INFO: Start training from epoch: \d+, iter: (\d+)')
+_VALIDATION = re.compile(r'INFO: Validation (.+)')
+_METRIC = re.compile(r'\t # (\w+): (\S+)')
+_END = 'INFO: End of training.'
+
+
+@dataclass(frozen=True)
+class LoggedIteration:
+    """One logged iteration.
+
+    Attributes:
+        iteration (int): counted from 1.
+        terms (dict[str, float]): logged values by name, in the order of the log.
+    """
+
+    iteration: int
+    terms: dict[str, float]
+
+    @property
+    def loss(self) -> float:
+        """Sum of net_g's losses: every ``l_*`` but the discriminator's own."""
+        return sum(v for k, v in self.terms.items() if k.startswith('l_') and k.split('_')[1] != 'd')
+
+
+@dataclass
+class History:
+    """Everything that a training logged.
+
+    Attributes:
+        entries (dict[int, LoggedIteration]): by iteration.
+        metrics (dict[tuple[str, str], dict[int, float]]): (data set, metric) -> figure by iteration.
+    """
+
+    entries: dict[int, LoggedIteration] = field(default_factory=dict)
+    metrics: dict[tuple[str, str], dict[int, float]] = field(default_factory=dict)
+
+    def drop_after(self, iteration: int) -> None:
+        """Drop what a killed run logged after the checkpoint from which it was resumed."""
+        self.entries = {i: entry for i, entry in self.entries.items() if i <= iteration}
+        self.metrics = {
+            key: {i: v for i, v in values.items() if i <= iteration} for key, values in self.metrics.items()
+        }
+
+
+def parse_line(line: str) -> LoggedIteration | None:
+    """Return the logged iteration in a line of a log, or None if the line holds none."""
+    found = _ITERATION.search(line)
+    if not found:
+        return None
+    terms = _TERM.findall(line[found.end() :])
+    return LoggedIteration(int(found[1].replace(',', '')), {name: float(value) for name, value in terms})
+
+
+def read_run(folder: Path) -> History:
+    """Read all logs of a run; where a resumed run repeats iterations, the later log counts.
+
+    Args:
+        folder (Path): `experiments/<name>`, with BasicSR's `train_<name>_<time>.log`.
+
+    Raises:
+        RefStarError: there is no such folder, no log in it, or nothing was logged yet.
+    """
+    if not folder.is_dir():
+        raise RefStarError(f'{folder}: no such folder; the folder of a run is expected (experiments/NAME)')
+    logs = sorted(folder.glob('train_*.log'), key=lambda path: path.stem[-len('20260101_120000') :])
+    if not logs:
+        raise RefStarError(f'{folder}: no train_*.log in it; the folder of a run is expected (experiments/NAME)')
+    history = History()
+    for log in logs:
+        _add(history, log.read_text(encoding='utf-8', errors='replace').splitlines())
+    if not history.entries:
+        raise RefStarError(f'{folder}: its logs hold no iteration yet (logger:print_freq says how often one is logged)')
+    return history
+
+
+def _add(history: History, lines: list[str]) -> None:
+    """Add a log.
+
+    BasicSR does not log the iteration of a validation. It follows from val_freq and the last logged iteration.
+    """
+    options: dict[str, int] = {}
+    start = last = iteration = 0
+    dataset, ended = '', False
+    validated: dict[str, int] = {}
+    for line in lines:
+        if found := _OPTION.match(line):
+            options.setdefault(found[1], int(found[2]))
+        elif found := _START.search(line):
+            start = last = int(found[1])
+            history.drop_after(start)
+        elif entry := parse_line(line):
+            history.entries[entry.iteration], last = entry, entry.iteration
+        elif _END in line:
+            ended = True
+        elif found := _VALIDATION.search(line):
+            dataset, every = found[1], options.get('val_freq', 1)
+            later = (validated.get(dataset, start) // every + 1) * every
+            iteration = options.get('total_iter', last) if ended else max(math.ceil(last / every) * every, later)
+            validated[dataset] = iteration
+        elif dataset and (found := _METRIC.match(line)):
+            history.metrics.setdefault((dataset, found[1]), {})[iteration] = float(found[2])
