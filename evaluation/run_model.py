@@ -18,7 +18,7 @@ from basicsr.utils import imwrite, mkdir_and_rename, tensor2img
 from torch import Tensor
 from tqdm import tqdm
 
-from refstar.models import load_and_freeze
+from refstar.models.arms import selected_arms, test_settings
 from refstar.models.reference_mixin import ARMS, ReferenceMixin
 from refstar.models.refstar_model import RefSTARModel
 from refstar.trainer.option_check import check_options
@@ -79,7 +79,7 @@ def run_model(opt: dict[str, Any], arms: Sequence[str], out: Path) -> Iterator[M
     for _, block in sorted(opt['datasets'].items()):
         dataset = build_dataset(block)
         loader = build_dataloader(dataset, block, num_gpu=opt['num_gpu'], dist=False, sampler=None, seed=0)
-        wanted = load_and_freeze.arms_of(model, ARMS, dataset[0])
+        wanted = selected_arms(model, ARMS, dataset[0])
         folder = out / block['name']
         mkdir_and_rename(str(folder))  # an earlier run is kept as <folder>_archived_<time>
         people = {}
@@ -118,7 +118,7 @@ def restorer(model: BaseModel) -> Callable[[str], np.ndarray]:
         model.net_eval.eval()
         return lambda arm: tensor2img(model.test_arm(arm)['result'], min_max=(-1, 1))
     if isinstance(model, ReferenceMixin):
-        model.call = load_and_freeze.test_options(model)
+        model.call = test_settings(model)
 
         def restore(arm: str) -> np.ndarray:
             model.arm = arm

@@ -1,4 +1,4 @@
-"""Identity scores: cosines between face embeddings. Report the network's name, and use one that was not trained with.
+"""Identity scores: cosines between face embeddings. Name the network with every figure; use one not trained with.
 
 ID-GT measures whether the output is the right person, ID-Ref whether it looks like the references. An ID-Ref far above
 that of two photos of one person is copying.

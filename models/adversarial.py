@@ -1,4 +1,4 @@
-"""The discriminator's side of a training, and how much the generator listens to it."""
+"""Adversarial training: options, loss of the discriminator, weight of the adversarial loss."""
 
 from typing import Any
 
@@ -26,8 +26,11 @@ class AdversarialOptions(OptionBlock):
     net_d_start: IterationsFrom0 = Field(0, description='first iteration of the adversarial loss')
 
 
-def balance(image_loss: Tensor, gan_loss: Tensor, image: Tensor) -> Tensor:
-    """Ratio of gradients' norms at the output, at most 1. After VQGAN, which takes them at a late layer's weights."""
+def gradient_ratio(image_loss: Tensor, gan_loss: Tensor, image: Tensor) -> Tensor:
+    """Divide the gradients' norms at the output, image loss over adversarial loss; at most 1.
+
+    After VQGAN, which takes them at a late layer's weights.
+    """
     with torch.autocast(image.device.type, enabled=False):
         norms = [torch.autograd.grad(loss, image, retain_graph=True)[0].norm() for loss in (image_loss, gan_loss)]
     return (norms[0] / norms[1].clamp_min(1e-12)).clamp_max(1).detach()
@@ -36,7 +39,7 @@ def balance(image_loss: Tensor, gan_loss: Tensor, image: Tensor) -> Tensor:
 def discriminator_terms(
     net_d: nn.Module, criterion: nn.Module, fake: Tensor, gt: Tensor, opt: dict[str, Any], current_iter: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss of net_d, with R1 every so many iterations.
+    """Compute the loss of net_d, with R1 every so many iterations.
 
     Args:
         net_d, criterion (nn.Module): discriminator and adversarial loss.

@@ -11,13 +11,13 @@ from refstar.utils.errors import RefStarError
 
 
 def same_person(data: dict[str, Tensor]) -> Tensor:
-    """(b, n) bool: valid references that are not known to show somebody else."""
+    """Find the valid references that are not known to show another person: (b, n) bool."""
     known_wrong = data['mask_known'] & (data['ref_mask'].flatten(2).amax(2) == 0)
     return data['ref_valid'] & ~known_wrong
 
 
 def person_pairs(refsel: nn.Module, verdict: Verdict, data: dict[str, Any]) -> tuple[Tensor, ...]:
-    """Every degraded photo of a batch with every reference of the batch: most of them strangers.
+    """Pair every degraded photo of a batch with every reference of the batch; most show another person.
 
     Returns:
         tuple: arguments of :class:`~refstar.losses.person_loss.PersonLoss`, with b * n references for each photo.
@@ -25,16 +25,16 @@ def person_pairs(refsel: nn.Module, verdict: Verdict, data: dict[str, Any]) -> t
     b, n = data['ref_valid'].shape
     logits = refsel.person.same_person_logits(verdict.embedding, verdict.refs.flatten(0, 1).expand(b, -1, -1))
     names = data['identity']
-    alike = send(np.array([[a == other for other in names for _ in range(n)] for a in names]), logits.device)
-    same = alike & same_person(data).flatten()
+    equal = send(np.array([[a == other for other in names for _ in range(n)] for a in names]), logits.device)
+    same = equal & same_person(data).flatten()
     valid = data['ref_valid'].flatten().expand(b, -1)
     return logits, same, valid, verdict.embedding, refsel.person.encoder(data['gt'])
 
 
-def supervise(
+def reference_losses(
     refsel: nn.Module, criteria: nn.ModuleDict, aux: dict[str, Any], data: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Named terms of ``selection``, ``correspondence`` and ``person`` losses, as far as they are configured.
+    """Compute the named terms of ``selection``, ``correspondence`` and ``person`` losses that are configured.
 
     Args:
         refsel (nn.Module): the :class:`RefSel` that made ``aux``.

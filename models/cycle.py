@@ -1,17 +1,31 @@
-"""The degradation of the cycle pass, on the training device."""
+"""Options of the cycle pass, and its degradation on the training device."""
 
 import random
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
+from refstar.trainer.run_options import Loss
+from refstar.utils.option_block import Iterations, IterationsFrom0, Numbers, OptionBlock
 
-def degrade(x: Tensor, down: tuple[float, float] | list[float], noise: float = 0.05) -> Tensor:
-    """Area down-sampling by a random factor, Gaussian noise, bilinear up-sampling.
 
-    Lighter than the data set's degradation on purpose: the cycle asks whether reference content arrived, not whether
-    JPEG is undone.
+class CycleOptions(OptionBlock):
+    """Keys of the block `train`."""
+
+    cycle_opt: Loss | None = Field(None, description='loss of the cycle pass')
+    cycle_every: Iterations = Field(1, description='the cycle pass runs every so many iterations')
+    cycle_start: IterationsFrom0 = Field(0, description='first iteration with the cycle pass')
+    cycle_down: Numbers = Field([4, 8], description='range of the down-sampling factor that degrades the reference')
+    cycle_checkpoint: bool = Field(False, description='recompute the activations of the cycle pass to save memory')
+
+
+def degrade_reference(x: Tensor, down: tuple[float, float] | list[float], noise: float = 0.05) -> Tensor:
+    """Degrade images: area down-sampling by a random factor, Gaussian noise, bilinear up-sampling.
+
+    It is lighter than the dataset's degradation: the cycle tests whether reference content arrived, not whether JPEG is
+    undone.
 
     Args:
         x (Tensor): clean images, shape (b, 3, H, W), RGB in [-1, 1].

@@ -1,4 +1,4 @@
-"""BasicSR's and GFPGAN's models with references. Their training loops are theirs."""
+"""Models of BasicSR and GFPGAN with references; their training loops stay as they are."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ class RefGFPGANModel(ReferenceMixin, GFPGANModel):
     value_range = (-1, 1)
 
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Component discriminators need to know where eyes and mouth are."""
+        """Feed a batch; component discriminators need the places of eyes and mouth in it."""
         trains = self.is_train and not getattr(self, 'is_validating', False)
         if trains and self.use_facial_disc and 'loc_left_eye' not in data:
             raise RefStarError(

@@ -1,4 +1,4 @@
-"""What the backbones return, under one set of names."""
+"""Outputs of the backbones under one set of names."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass
 class Output:
-    """A backbone's output.
+    """Output of a backbone.
 
     Attributes:
         image (Tensor | None): (b, 3, H, W); None if only codes were asked for (CodeFormer's ``code_only``).
@@ -24,7 +24,7 @@ class Output:
 
 
 def read_output(out: Any) -> Output:
-    """Sorts what a backbone returned.
+    """Name the parts of a backbone's output.
 
     Args:
         out: an image; or a tuple (image, list of images or anything) as GFPGAN and RestoreFormer return it, (image,

@@ -1,14 +1,14 @@
-"""Pictures for people: strips of captioned panels, masks drawn over a reference. All uint8 HWC BGR."""
+"""Pictures of results: strips of captioned panels, masks drawn over a reference. All uint8 HWC BGR."""
 
 import cv2
 import numpy as np
 
-CAPTION = 18  # pixels
-SHORTEST = 160  # panels smaller than this are enlarged by a whole factor
+CAPTION = 18  # height, pixels
+MIN_PANEL = 160  # pixels; smaller panels are enlarged by a whole factor
 
 
 def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Tints what a mask selects green and darkens the rest.
+    """Tint what a mask selects green and darken the rest.
 
     Args:
         image (ndarray): (H, W, 3) uint8 BGR.
@@ -20,11 +20,11 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def flow_colours(flow: np.ndarray, used: np.ndarray, full: float = 0.1) -> np.ndarray:
-    """Colours of a correspondence: hue is the direction to where the reference shows a point, saturation the distance.
+    """Draw a correspondence: hue is the direction to the point in the reference, saturation the distance.
 
     Args:
         flow (ndarray): positions in the reference for every pixel, (2, H, W), (x, y) in [-1, 1].
-        used (ndarray): (H, W) in [0, 1], how much is taken from there: nothing is dark.
+        used (ndarray): (H, W) in [0, 1], how much is taken from there; 0 is dark.
         full (float): distance of full saturation, in image sides.
     """
     h, w = used.shape
@@ -36,8 +36,8 @@ def flow_colours(flow: np.ndarray, used: np.ndarray, full: float = 0.1) -> np.nd
 
 
 def strip(panels: list[tuple[str, np.ndarray]]) -> np.ndarray:
-    """Puts captioned panels of one size side by side."""
-    scale = max(1, -(-SHORTEST // panels[0][1].shape[0]))
+    """Put captioned panels of one size side by side."""
+    scale = max(1, -(-MIN_PANEL // panels[0][1].shape[0]))
     columns = []
     for caption, image in panels:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)

@@ -1,4 +1,4 @@
-"""What every model with references shares: feeding data, named losses, the arms of an evaluation, pictures, figures.
+"""Base of the models with references: feeding data, named losses, arms of an evaluation, pictures, figures.
 
 The training loop, the optimizers, EMA and checkpoints are BasicSR's ``SRModel``.
 """
@@ -28,7 +28,8 @@ from refstar.trainer.validation import in_order
 from refstar.utils.errors import RefStarError
 from refstar.utils.option_block import Count, OptionBlock
 
-from . import load_and_freeze, parallel
+from . import load_and_freeze, replica_gradients
+from .arms import selected_arms
 from .pictures import flow_colours, strip
 
 
@@ -50,7 +51,7 @@ class ReferenceModel(SRModel):
             selection_opt: Loss | None = Field(None, description='loss of the selection masks')
             correspondence_opt: Loss | None = Field(None, description='loss of the correspondence')
             person_opt: Loss | None = Field(
-                None, description='loss of the decision who is another person; needs a person block in RefSel'
+                None, description='loss of the person check; needs a person block in RefSel'
             )
 
         class Val(load_and_freeze.PartOptions.Val):
@@ -80,7 +81,7 @@ class ReferenceModel(SRModel):
             load_and_freeze.load_parts(self, self.net_g)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        """The plain network in every process, see :mod:`~refstar.models.parallel`."""
+        """Put the plain network on the device of every process, see :mod:`~refstar.models.replica_gradients`."""
         if self.opt['num_gpu'] > 1 and not self.opt['dist']:
             raise RefStarError(
                 f'{self.opt["num_gpu"]} GPUs in one process: start with torchrun --nproc_per_node '
@@ -88,7 +89,7 @@ class ReferenceModel(SRModel):
             )
         net = net.to(self.device)
         if self.opt['dist']:
-            parallel.share_weights(net)
+            replica_gradients.share_weights(net)
         return net
 
     def init_training_settings(self) -> None:
@@ -110,13 +111,13 @@ class ReferenceModel(SRModel):
         if self.ema_decay <= 0:
             return
         self.net_g_ema = build_network(self.opt['network_g']).to(self.device).eval()
-        self.net_g_ema.load_state_dict(self.net_g.state_dict())  # what a file may not hold is alike at least
+        self.net_g_ema.load_state_dict(self.net_g.state_dict())  # a file may not hold all of it
         load_path = self.opt['path'].get('pretrain_network_g')
         if load_path:
             self.load_network(self.net_g_ema, load_path, self.opt['path'].get('strict_load_g', True), 'params_ema')
 
     def setup_optimizers(self) -> None:
-        """Adam and the like over what is not frozen (BasicSR writes one warning for every frozen parameter)."""
+        """Build the optimizer of the weights that are not frozen (BasicSR warns once for every frozen parameter)."""
         opt = dict(self.opt['train']['optim_g'])
         trained = [p for p in self.net_g.parameters() if p.requires_grad]
         get_root_logger().info(f'{sum(p.numel() for p in trained):,d} parameters of net_g are trained.')
@@ -125,32 +126,33 @@ class ReferenceModel(SRModel):
 
     # ----------------------------------------------------------------- a step
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Keeps the batch: every tensor goes to the device (keys: see ``docs/training.md``)."""
+        """Send every tensor of a batch to the device and keep the batch (keys: see ``docs/training.md``)."""
         data = add_degraded(data, self.device)
-        self.use({k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in data.items()})
+        tensors = {k: v.to(self.device, non_blocking=True) for k, v in data.items() if isinstance(v, Tensor)}
+        self.set_batch({**data, **tensors})
 
-    def use(self, data: dict[str, Any]) -> None:
-        """Makes a batch that is on the device the current one."""
+    def set_batch(self, data: dict[str, Any]) -> None:
+        """Set the current batch, which is on the device."""
         self.data = data
         self.lq, self.gt = data['lq'], data.get('gt')
 
-    def step(self, terms: dict[str, Tensor]) -> None:
-        """Sums named losses, updates net_g and its EMA, logs every term."""
+    def update_generator(self, terms: dict[str, Tensor]) -> None:
+        """Sum named losses, update net_g and its EMA."""
         self.optimizer_g.zero_grad()
-        self.backward(sum(terms.values()), self.net_g)
+        self.compute_gradients(sum(terms.values()), self.net_g)
         self.optimizer_g.step()
         if self.ema_decay > 0:
             self.model_ema(self.ema_decay)
 
-    def backward(self, loss: Tensor, net: nn.Module) -> None:
-        """Gradients of a network, the same in every process once the last batch of a step is there."""
+    def compute_gradients(self, loss: Tensor, net: nn.Module) -> None:
+        """Compute the gradients of a network; after the last batch of a step they are averaged over processes."""
         step_of(self).backward(loss)
         if self.opt['dist'] and step_of(self).last:
-            parallel.average_gradients(net.parameters())
+            replica_gradients.average_gradients(net.parameters())
 
     @staticmethod
     def named(prefix: str, terms: dict[str, Tensor] | Tensor) -> dict[str, Tensor]:
-        """Prefixes the terms of a loss with ``l_<prefix>``, BasicSR's convention for logged losses."""
+        """Prefix the terms of a loss with ``l_<prefix>``, BasicSR's convention for logged losses."""
         if isinstance(terms, Tensor):
             return {f'l_{prefix}': terms}
         return {f'l_{prefix}_{name}': value for name, value in terms.items()}
@@ -158,23 +160,23 @@ class ReferenceModel(SRModel):
     # ----------------------------------------------------------------- evaluation
     @property
     def net_eval(self) -> nn.Module:
-        """The network to evaluate: EMA if there is one."""
+        """Return the network to evaluate: the EMA if there is one."""
         return getattr(self, 'net_g_ema', None) or self.get_bare_model(self.net_g)
 
     def test_arm(self, arm: str) -> dict[str, Tensor]:
-        """Runs one arm on the batch of one; returns at least ``result`` (1, c, H, W)."""
+        """Run one arm on the batch of one; return at least ``result`` (1, c, H, W)."""
         raise NotImplementedError
 
     def metric_inputs(self, arm: str, out: dict[str, Tensor]) -> dict[str, Any]:
-        """What metrics may ask for by argument name: img, img2 (uint8 HWC BGR), mask, ref, ..."""
+        """Return the arguments of metrics by name: img, img2 (uint8 HWC BGR), mask, refs, ..."""
         raise NotImplementedError
 
     def panels(self, outs: dict[str, dict[str, Tensor]]) -> list[tuple[str, Any]]:
-        """Captioned pictures of one sample, for the strip."""
+        """Return captioned pictures of one sample, for the strip."""
         raise NotImplementedError
 
-    def explained(self, outs: dict[str, dict[str, Tensor]]) -> np.ndarray:
-        """The strip of one sample, and beside it what was taken from where; uint8 HWC BGR."""
+    def explain(self, outs: dict[str, dict[str, Tensor]]) -> np.ndarray:
+        """Draw the strip of one sample and its correspondence; uint8 HWC BGR."""
         row, out = self.panels(outs), outs.get('right')
         if out is not None:
             colours = flow_colours(out['flow'][0].float().cpu().numpy(), out['alpha'][0, 0].float().cpu().numpy())
@@ -183,22 +185,22 @@ class ReferenceModel(SRModel):
 
     @torch.no_grad()
     def picture(self) -> np.ndarray:
-        """The first sample of the training batch that has a reference, as :meth:`explained`."""
+        """Draw the first sample of the training batch that has a reference, as :meth:`explain`."""
         whole, training = self.data, self.net_eval.training
         first = int(self.data['ref_valid'].any(1).int().argmax())
         self.net_eval.eval()
         try:
-            self.use({key: value[first : first + 1] for key, value in whole.items()})
+            self.set_batch({key: value[first : first + 1] for key, value in whole.items()})
             arms = [arm for arm in self.arms if arm != 'wrong' or 'wrong_refs' in whole]
-            return self.explained({arm: self.test_arm(arm) for arm in arms})
+            return self.explain({arm: self.test_arm(arm) for arm in arms})
         finally:
-            self.use(whole)
+            self.set_batch(whole)
             self.net_eval.train(training)
 
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
-        """Runs every arm on every sample; averages, logs and writes figures and pictures."""
+        """Run every arm on every sample; average, log and write figures and pictures."""
         dataset, val = dataloader.dataset.opt['name'], self.opt['val']
-        arms = load_and_freeze.arms_of(self, self.arms, dataloader.dataset[0])
+        arms = selected_arms(self, self.arms, dataloader.dataset[0])
         metrics, records = val.get('metrics') or {}, []
         training = self.net_eval.training
         self.net_eval.eval()
@@ -217,13 +219,13 @@ class ReferenceModel(SRModel):
             if save_img:
                 self.save_pictures(dataset, name, current_iter, outs)
             if tb_logger and len(records) <= (val.get('tb_images') or 0):
-                draw(tb_logger, f'{dataset}/{name}', self.explained(outs), current_iter)
+                draw(tb_logger, f'{dataset}/{name}', self.explain(outs), current_iter)
         self.net_eval.train(training)
         rows = [row for rows in in_order(dataloader, records) for row in rows]
-        self.report(dataset, arms, list(metrics), rows, current_iter, tb_logger)
+        self.log_figures(dataset, arms, list(metrics), rows, current_iter, tb_logger)
 
     def save_pictures(self, dataset: str, name: str, current_iter: Any, outs: dict[str, dict[str, Tensor]]) -> None:
-        """BasicSR's places: ``visualization/<image>/`` in training, ``visualization/<dataset>/`` in a test."""
+        """Save to BasicSR's places: ``visualization/<image>/`` in training, ``visualization/<dataset>/`` in a test."""
         root, picture = self.opt['path']['visualization'], strip(self.panels(outs))
         if self.opt['is_train']:
             imwrite(picture, osp.join(root, name, f'{name}_{current_iter}.png'))
@@ -233,8 +235,8 @@ class ReferenceModel(SRModel):
         imwrite(tensor2img(first, min_max=(-1, 1)), osp.join(root, dataset, f'{name}_{suffix}.png'))
         imwrite(picture, osp.join(root, f'{dataset}_arms', f'{name}.png'))
 
-    def report(self, dataset, arms, metrics, rows, current_iter, tb_logger) -> None:
-        """Means per arm to the log, TensorBoard and files; in every process, of the images of all."""
+    def log_figures(self, dataset, arms, metrics, rows, current_iter, tb_logger) -> None:
+        """Log the means per arm over the images of all processes; the first process writes them to files."""
         means = {arm: {m: mean([r[m] for r in rows if r['arm'] == arm]) for m in metrics} for arm in arms}
         self.metric_results = OrderedDict(
             (f'{arm}_{m}', v) for arm in arms for m, v in means[arm].items() if v is not None
@@ -248,7 +250,7 @@ class ReferenceModel(SRModel):
             self.write_figures(dataset, means, metrics, rows, current_iter)
 
     def write_figures(self, dataset, means, metrics, rows, current_iter) -> None:
-        """``metrics_<dataset>.json`` (means) and ``metrics_<dataset>.csv`` (every image)."""
+        """Write ``metrics_<dataset>.json`` (means) and ``metrics_<dataset>.csv`` (every image)."""
         stem = osp.join(self.opt['path']['log'], f'metrics_{dataset}')
         count = len({r['image'] for r in rows})
         with open(f'{stem}.json', 'w') as f:
@@ -271,7 +273,7 @@ class ReferenceModel(SRModel):
 
 
 def check_pictures(opt: dict[str, Any]) -> None:
-    """Refuses options for pictures where there is no TensorBoard to draw for.
+    """Check that options for pictures come with TensorBoard.
 
     Raises:
         RefStarError: names the key.
@@ -282,7 +284,7 @@ def check_pictures(opt: dict[str, Any]) -> None:
 
 
 def measure(inputs: dict[str, Any], opt: dict[str, Any]) -> float:
-    """Calls a registered metric with those of ``inputs`` that it names."""
+    """Call a registered metric with those of ``inputs`` that it names."""
     opt = {k: v for k, v in opt.items() if k != 'better'}
     metric = METRIC_REGISTRY.get(opt.pop('type'))
     wanted = inspect.signature(metric).parameters
@@ -290,6 +292,6 @@ def measure(inputs: dict[str, Any], opt: dict[str, Any]) -> float:
 
 
 def mean(values: list[float]) -> float | None:
-    """Arithmetic mean of what could be measured (not NaN); None if nothing could."""
+    """Average what could be measured (not NaN); None if nothing could."""
     values = [v for v in values if not math.isnan(v)]
     return sum(values) / len(values) if values else None

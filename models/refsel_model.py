@@ -10,17 +10,17 @@ from refstar.layers import resize
 from refstar.trainer.training_step import step_of
 from refstar.utils.errors import RefStarError
 
-from .auxiliary_losses import supervise
+from .auxiliary_losses import reference_losses
 from .pictures import overlay
 from .reference_model import ReferenceModel
 
 
 @MODEL_REGISTRY.register()
 class RefSelModel(ReferenceModel):
-    """Trains and tests ``RefSel`` (``network_g``) on samples with known masks.
+    """Train and test ``RefSel`` (``network_g``) on samples with known masks.
 
     Losses (option blocks of ``train``): ``selection_opt`` (needed), ``correspondence_opt``, ``person_opt``.
-    Arms: right (references of the person) and wrong (references of somebody else, whose true mask is empty).
+    Arms: right (references of the person) and wrong (references of another person, whose true mask is empty).
     """
 
     arms = ('right', 'wrong')
@@ -29,8 +29,8 @@ class RefSelModel(ReferenceModel):
         data = self.data
         with step_of(self).autocast():
             _, aux = self.net_g(self.lq, data['refs'], data['ref_valid'], return_aux=True)
-            terms = supervise(self.net_g, self.criteria, aux, data)
-        self.step(terms)
+            terms = reference_losses(self.net_g, self.criteria, aux, data)
+        self.update_generator(terms)
         self.log_dict = self.reduce_loss_dict(terms)
 
     def test_arm(self, arm: str) -> dict[str, Tensor]:
@@ -40,7 +40,7 @@ class RefSelModel(ReferenceModel):
         return {'result': mask[:, 0] * 2 - 1, 'flow': flow, 'alpha': aux['carried'][:, 0]}
 
     def truth(self, arm: str) -> Tensor | None:
-        """(H, W) true selection of the first reference; None where it is not known."""
+        """Return the true selection of the first reference, (H, W); None where it is not known."""
         if 'ref_mask' not in self.data:
             return None
         mask = self.data['ref_mask'][0, 0, 0]

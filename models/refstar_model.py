@@ -18,11 +18,12 @@ from refstar.layers import resize
 from refstar.trainer.run_options import Loss, Network
 from refstar.trainer.training_step import step_of
 from refstar.utils.errors import RefStarError
-from refstar.utils.option_block import Block, Iterations, IterationsFrom0, Numbers
+from refstar.utils.option_block import Block, IterationsFrom0
 
-from . import adversarial, load_and_freeze
-from .auxiliary_losses import same_person, supervise
-from .cycle import degrade
+from . import adversarial
+from .arms import StrengthOptions, test_settings, training_strength
+from .auxiliary_losses import reference_losses, same_person
+from .cycle import CycleOptions, degrade_reference
 from .outputs import Output, read_output
 from .pictures import overlay
 from .reference_model import ReferenceModel
@@ -32,7 +33,7 @@ IMAGE_LOSSES = ('pixel_opt', 'pyramid_opt', 'lpips_opt', 'perceptual_opt')
 
 @MODEL_REGISTRY.register()
 class RefSTARModel(ReferenceModel):
-    """Trains and tests ``RefSTAR`` (``network_g``) on any backbone.
+    """Train and test ``RefSTAR`` (``network_g``) on any backbone.
 
     Losses (option blocks of ``train``, each may be absent): ``pixel_opt``, ``pyramid_opt``, ``perceptual_opt``,
     ``lpips_opt``, ``identity_opt``, ``gan_opt`` with ``network_d``, ``code_opt`` with ``network_vqgan``, ``cycle_opt``,
@@ -41,7 +42,7 @@ class RefSTARModel(ReferenceModel):
 
     arms = ('right', 'none', 'wrong')
 
-    class Options(ReferenceModel.Options, load_and_freeze.StrengthOptions):
+    class Options(ReferenceModel.Options, StrengthOptions):
         """Keys of option files, see :mod:`refstar.trainer.option_check`."""
 
         network_d: Network | None = Field(None, description='its discriminator: `type` and its arguments')
@@ -49,9 +50,7 @@ class RefSTARModel(ReferenceModel):
             None, description='the VQGAN whose codes are to be predicted, never trained: `type` and its arguments'
         )
 
-        class Train(
-            ReferenceModel.Options.Train, load_and_freeze.StrengthOptions.Train, adversarial.AdversarialOptions
-        ):
+        class Train(ReferenceModel.Options.Train, StrengthOptions.Train, adversarial.AdversarialOptions, CycleOptions):
             """Losses and when they run."""
 
             pixel_opt: Loss | None = Field(None, description='loss between output and GT')
@@ -62,23 +61,14 @@ class RefSTARModel(ReferenceModel):
             code_opt: Loss | None = Field(
                 None, description='loss of the predicted codes (CodeFormer); needs network_vqgan'
             )
-            cycle_opt: Loss | None = Field(None, description='loss of the cycle pass')
             backbone_kwargs: Block | None = Field(
                 None, description='keyword arguments of the backbone in training, e.g. {return_rgb: true}'
             )
             pyramid_until: IterationsFrom0 | None = Field(
                 None, description='last iteration of the pyramid loss (default: all)'
             )
-            cycle_every: Iterations = Field(1, description='the cycle pass runs every so many iterations')
-            cycle_start: IterationsFrom0 = Field(0, description='first iteration with the cycle pass')
-            cycle_down: Numbers = Field(
-                [4, 8], description='range of the down-sampling factor that degrades the reference'
-            )
-            cycle_checkpoint: bool = Field(
-                False, description='recompute the activations of the cycle pass to save memory'
-            )
 
-        class Val(ReferenceModel.Options.Val, load_and_freeze.StrengthOptions.Val):
+        class Val(ReferenceModel.Options.Val, StrengthOptions.Val):
             """Arguments of tests."""
 
             backbone_kwargs: Block | None = Field(
@@ -90,7 +80,7 @@ class RefSTARModel(ReferenceModel):
         if opt['is_train']:
             check_recipe(opt)
         super().__init__(opt)
-        check_settings(**load_and_freeze.test_options(self), where='val:')
+        check_settings(**test_settings(self), where='val:')
         if tuple(getattr(self.net_g, 'value_range', ())) != (-1, 1):
             raise RefStarError('RefSTARModel: network_g must be a RefSTAR with value_range: [-1, 1] (the default)')
 
@@ -122,18 +112,19 @@ class RefSTARModel(ReferenceModel):
     def optimize_parameters(self, current_iter: int) -> None:
         with step_of(self).autocast():
             terms = self.generator_terms(current_iter)
-        self.step(terms)
-        if self.adversarial(current_iter):
+        self.update_generator(terms)
+        if self.is_adversarial(current_iter):
             terms |= self.discriminator_step(current_iter)
         self.log_dict = self.reduce_loss_dict(OrderedDict(terms))
 
-    def adversarial(self, current_iter: int) -> bool:
+    def is_adversarial(self, current_iter: int) -> bool:
+        """Return whether the discriminator takes part in this iteration."""
         return self.net_d is not None and current_iter > self.opt['train'].get('net_d_start', 0)
 
     def generator_terms(self, current_iter: int) -> dict[str, Tensor]:
-        """One forward pass (and the cycle pass) and all losses of net_g by name."""
+        """Run the forward pass (and the cycle pass) and return all losses of net_g by name."""
         data, opt, cri = self.data, self.opt['train'], self.criteria
-        strength = load_and_freeze.training_strength(self, current_iter)
+        strength = training_strength(self, current_iter)
         kwargs = {'strength': strength, **(opt.get('backbone_kwargs') or {})}
         out, aux = self.net_g(self.lq, data['refs'], data['ref_valid'], return_aux=True, **kwargs)
         out = read_output(out)
@@ -151,19 +142,19 @@ class RefSTARModel(ReferenceModel):
                 terms |= self.named('code_hard', cri['code'](hard.logits, hard.feature, *codes))
         if 'identity' in cri:
             terms |= self.named('identity', cri['identity'](out.image, self.gt, data['refs'], same_person(data)))
-        terms |= supervise(self.net_g.refsel, cri, aux, data)
+        terms |= reference_losses(self.net_g.refsel, cri, aux, data)
         due = current_iter >= opt.get('cycle_start', 0) and current_iter % opt.get('cycle_every', 1) == 0
         if 'cycle' in cri and due:
             terms |= self.named('cycle', self.cycle(out.image, aux, strength))
-        if self.adversarial(current_iter):
+        if self.is_adversarial(current_iter):
             self.net_d.requires_grad_(False)
             loss = cri['gan'](self.net_d(out.image), True, is_disc=False)
             share = opt.get('gan_adaptive', 0)
-            terms['l_g_gan'] = share * adversarial.balance(image_loss, loss, out.image) * loss if share else loss
+            terms['l_g_gan'] = share * adversarial.gradient_ratio(image_loss, loss, out.image) * loss if share else loss
         return terms
 
     def image_terms(self, out: Output, current_iter: int) -> dict[str, Tensor]:
-        """Losses between what was restored and the ground truth."""
+        """Compute the losses between the restored image and the ground truth."""
         cri, opt, terms = self.criteria, self.opt['train'], {}
         for name in ('pixel', 'lpips'):
             if name in cri:
@@ -180,15 +171,15 @@ class RefSTARModel(ReferenceModel):
 
     @torch.no_grad()
     def true_codes(self) -> tuple[Tensor, Tensor]:
-        """Codes (b, h*w) of the ground truth, and their vectors (b, c, h, w)."""
+        """Encode the ground truth: codes (b, h*w) and their vectors (b, c, h, w)."""
         quantised, _, found = self.net_vqgan.quantize(self.net_vqgan.encoder(self.gt))
         return found['min_encoding_indices'].view(len(self.gt), -1), quantised
 
     def cycle(self, image: Tensor, aux: dict[str, Any], strength: float) -> dict[str, Tensor]:
-        """Restores the degraded reference with our output as its reference; asks for the selected regions back."""
+        """Restore the degraded reference with our output as its reference; compare the selected regions."""
         opt = self.opt['train']
         ref, valid = self.data['refs'][:, 0], self.data['ref_valid'][:, :1]
-        degraded, kwargs = degrade(ref, opt.get('cycle_down', [4, 8])), opt.get('backbone_kwargs') or {}
+        degraded, kwargs = degrade_reference(ref, opt.get('cycle_down', [4, 8])), opt.get('backbone_kwargs') or {}
 
         def restore(output: Tensor) -> Tensor:
             return read_output(self.net_g(degraded, output[:, None], valid, strength=strength, **kwargs)).image
@@ -199,14 +190,14 @@ class RefSTARModel(ReferenceModel):
         return self.criteria['cycle'](back, ref, mask)
 
     def discriminator_step(self, current_iter: int) -> dict[str, Tensor]:
-        """Updates net_d; R1 is lazy."""
+        """Update net_d; R1 is lazy."""
         self.net_d.requires_grad_(True)
         self.optimizer_d.zero_grad()
         with step_of(self).autocast():
             loss, terms = adversarial.discriminator_terms(
                 self.net_d, self.criteria['gan'], self.output, self.gt, self.opt['train'], current_iter
             )
-        self.backward(loss, self.net_d)
+        self.compute_gradients(loss, self.net_d)
         self.optimizer_d.step()
         return terms
 
@@ -217,14 +208,14 @@ class RefSTARModel(ReferenceModel):
 
     # ----------------------------------------------------------------- evaluation
     def test_arm(self, arm: str) -> dict[str, Tensor]:
-        """right: the person's references; none: the bare backbone; wrong: references of somebody else."""
+        """Run one arm. right: the person's references; none: the bare backbone; wrong: references of another person."""
         refs, valid = {'right': ('refs', 'ref_valid'), 'wrong': ('wrong_refs', 'wrong_valid')}.get(arm, (None, None))
         out, aux = self.net_eval(
             self.lq,
             refs and self.data[refs],
             valid and self.data[valid],
             return_aux=True,
-            **load_and_freeze.test_options(self),
+            **test_settings(self),
             **(self.opt.get('val') or {}).get('backbone_kwargs') or {},
         )
         image = read_output(out).image
@@ -234,7 +225,7 @@ class RefSTARModel(ReferenceModel):
         return {'result': image, 'mask': aux['mask'], 'alpha': aux['alpha'], 'flow': flow}
 
     def region(self) -> Any:
-        """(H, W) in {0, 1}, the same in every arm: the union of the true selections; unknown: the face oval."""
+        """Return the region of metrics, (H, W) in {0, 1}: the union of the true selections, or the face oval."""
         if 'gt_mask' in self.data:
             return self.data['gt_mask'][0].amax(0)[0].cpu().numpy()
         return face_oval(self.gt.shape[-1])
@@ -258,7 +249,7 @@ class RefSTARModel(ReferenceModel):
 
 
 def check_recipe(opt: dict[str, Any]) -> None:
-    """Refuses losses that would have nothing to work on.
+    """Check that every loss has what it needs.
 
     Raises:
         RefStarError: names the key and what it needs.

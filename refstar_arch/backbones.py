@@ -5,7 +5,8 @@ A backbone is a row of two tables: registered name -> function of its built modu
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -153,3 +154,21 @@ def measure_context_taps(net: nn.Module, taps: list[str], size: int) -> list[tup
         else:
             raise RefStarError(f'context_taps: the output of {tap!r} has no form that can be conditioned ({shape})')
     return found
+
+
+@contextmanager
+def replaced_outputs(net: nn.Module, functions: dict[str, Callable[[Any], Any]]) -> Iterator[None]:
+    """Replace the outputs of modules by functions of them while the context is open.
+
+    Args:
+        net (nn.Module): the backbone.
+        functions (dict): module path -> function of the module's output.
+    """
+    modules, handles = dict(net.named_modules()), []
+    for name, change in functions.items():
+        handles.append(modules[name].register_forward_hook(lambda m, inputs, out, change=change: change(out)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

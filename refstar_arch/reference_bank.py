@@ -3,12 +3,13 @@
 Axis letters: b batch, n references, c channels, h w feature size, H W image size.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from refstar.utils.checkpoint import save_atomically
 from refstar.utils.errors import RefStarError
@@ -120,3 +121,11 @@ class ReferenceBank:
         if set(state) != {field.name for field in fields(cls)}:
             raise RefStarError(f'{path}: is a broken reference bank; make it again from the photos')
         return cls(**state)
+
+
+def fingerprint_of(description: str, encoders: Iterable[nn.Module]) -> str:
+    """Hash a description and the weights of encoders: 16 hexadecimal digits."""
+    digest = hashlib.sha256(description.encode())
+    for p in (p for encoder in encoders for p in encoder.parameters()):
+        digest.update(p.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,14 +1,12 @@
 """RefSTAR: any registered backbone, with references.
 
-The steps of a forward pass are methods: :meth:`RefSTAR.mask_references`, :meth:`RefSTAR.select_and_match`,
-:meth:`RefSTAR.gather_features`, :meth:`RefSTAR.injecting`.
+The steps of a forward pass are methods: ``mask_references``, ``select_and_match``, ``gather_features``, and
+``tap_functions``, which :func:`~refstar.backbones.replaced_outputs` injects into the backbone.
 
 Axis letters: b batch, n references, c channels, h w feature size, H W image size.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -19,13 +17,13 @@ from torch import Tensor, nn
 
 from refstar.utils.errors import RefStarError
 
-from .backbones import default_taps, measure_context_taps, measure_taps
+from .backbones import default_taps, measure_context_taps, measure_taps, replaced_outputs
 from .composite_context_arch import CompositeContext, ContextAttention
 from .identity_arch import IdentityEncoder
 from .input_checks import check_photos, check_references, check_settings
 from .layers import from_range, resize_refs, split_refs
 from .multi_reference import guided
-from .reference_bank import EncodedReferences, ReferenceBank
+from .reference_bank import EncodedReferences, ReferenceBank, fingerprint_of
 from .refsel_arch import RefSel
 from .transfer import ReferenceEncoder, Transfer, warp_features
 
@@ -101,27 +99,24 @@ class RefSTAR(nn.Module):
             layouts = measure_context_taps(self.backbone, self.context_taps, size)
             self.inject = nn.ModuleList([ContextAttention(c, self.context.dim, axes) for c, axes in layouts])
         self._fingerprint: str | None = None
-        self.register_load_state_dict_post_hook(_forget_fingerprint)
+        self.register_load_state_dict_post_hook(RefSTAR._forget_fingerprint)
 
     # ----------------------------------------------------------------- references
     def train(self, mode: bool = True) -> 'RefSTAR':
         """Set the mode; the fingerprint is computed again."""
-        self._fingerprint = None
+        self._forget_fingerprint()
         return super().train(mode)
 
-    def fingerprint(self) -> str:
-        """Identify what makes a bank: image size, taps, and weights of the reference encoders; 16 hexadecimal digits.
+    def _forget_fingerprint(self, keys: Any = None) -> None:
+        self._fingerprint = None
 
-        In evaluation mode it is cached until weights are loaded or the mode is set.
-        """
+    def fingerprint(self) -> str:
+        """Identify what makes a bank; in evaluation mode cached until weights are loaded or the mode is set."""
         if self._fingerprint is None or self.training:
             encoders = [self.refsel.ref_encoder, self.ref_encoder, *([] if self.context is None else [self.context])]
             frozen = [*encoders[2:], *([] if self.refsel.person is None else [self.refsel.person])]
             files = [m.sha256 for part in frozen for m in part.modules() if isinstance(m, IdentityEncoder)]
-            digest = hashlib.sha256(f'{self.size} {self.refsel.size} {self.taps} {files}'.encode())
-            for p in (p for encoder in encoders for p in encoder.parameters()):
-                digest.update(p.detach().float().cpu().numpy().tobytes())
-            self._fingerprint = digest.hexdigest()[:16]
+            self._fingerprint = fingerprint_of(f'{self.size} {self.refsel.size} {self.taps} {files}', encoders)
         return self._fingerprint
 
     def normalise(self, x: Tensor) -> Tensor:
@@ -195,12 +190,7 @@ class RefSTAR(nn.Module):
         return {**aux, 'weight': weight, 'alpha': alpha}
 
     def gather_features(self, encoded: Iterable[dict[int, Tensor]], aux: dict[str, Any]) -> dict[int, Tensor]:
-        """Warp the features of all references into LQ coordinates and sum them: {resolution r: (b, c, r, r)}.
-
-        Args:
-            encoded (Iterable): results of :meth:`encode_taps`, in one or more parts along n.
-            aux (dict): of :meth:`select_and_match`.
-        """
+        """Warp features of :meth:`encode_taps`, in parts along n, into LQ coordinates; sum them: {r: (b, c, r, r)}."""
         gathered, start = dict.fromkeys(self.taps.values(), 0), 0
         for part in encoded:
             refs = slice(start, start + next(iter(part.values())).shape[1])
@@ -235,43 +225,20 @@ class RefSTAR(nn.Module):
         taps = zip(self.context_taps, self.inject, strict=True)
         return {tap: partial(attention, tokens=summary, gate=gate) for tap, attention in taps}
 
-    @contextmanager
-    def injecting(self, functions: dict[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
-        """Replace the outputs of modules of the backbone by functions of them while the context is open.
-
-        Args:
-            functions (dict): module path -> function of the module's output.
-        """
-        modules, handles = dict(self.backbone.named_modules()), []
-        for name, change in functions.items():
-            handles.append(modules[name].register_forward_hook(lambda m, inputs, out, change=change: change(out)))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
     def restore(
         self, lq: Tensor, references: EncodedReferences, strength: float | Tensor, **backbone_kwargs: Any
     ) -> tuple[Any, dict[str, Any]]:
-        """Restore faces with encoded references: match, gather, inject.
-
-        Args:
-            lq (Tensor): degraded face, shape (b, 3, H, W), RGB in ``value_range``.
-            references (EncodedReferences): of the same b people.
-            strength (float | Tensor): 0 to 1; a tensor has shape (b,).
-            **backbone_kwargs: passed to the backbone.
+        """Restore faces (b, 3, H, W) with encoded references of b people; other arguments as of :meth:`forward`.
 
         Returns:
             tuple: what the backbone returns, and the dict of :meth:`select_and_match`.
         """
-        if isinstance(strength, Tensor):
-            strength = strength[:, None, None, None]
+        strength = strength[:, None, None, None] if isinstance(strength, Tensor) else strength
         aux = self.select_and_match(self.normalise(lq), references.match, references.valid, references.mask)
         features = self.gather_features(references.taps, aux)
         functions = self.tap_functions(features, aux, strength)
         functions |= self.context_functions(references.context, aux, strength)
-        with self.injecting(functions):
+        with replaced_outputs(self.backbone, functions):
             return self.backbone(lq, **backbone_kwargs), aux
 
     def forward(
@@ -296,10 +263,10 @@ class RefSTAR(nn.Module):
             strength (float | Tensor): 0 (backbone) to 1; a tensor has shape (b,). Default: 1.
             bank (ReferenceBank | None): encoded references in place of ``refs``, made by a network with these weights.
             return_aux (bool): also return the dict of :meth:`select_and_match`, or None. Default: False.
-            chunk (int | None): how many references are encoded at a time, to bound the memory. None: all. Without
-                effect with a bank, which holds them encoded, and with 'guidance', which takes one at a time.
-            combine (str): 'concat': several references meet inside the network. 'guidance': each restores alone, and
-                the mean change is added, see :mod:`~refstar.multi_reference`. Default: 'concat'.
+            chunk (int | None): how many references are encoded at a time, to bound the memory; None: all. No effect
+                with a bank or 'guidance'.
+            combine (str): 'concat': references meet inside the network. 'guidance': each restores alone and the mean
+                change is added, see :mod:`~refstar.multi_reference`. Default: 'concat'.
             guidance_scale (float): factor on that mean. Default: 1.
             **backbone_kwargs: passed to the backbone.
 
@@ -310,7 +277,7 @@ class RefSTAR(nn.Module):
             RefStarError: an argument has no meaning or another shape, or the bank was made by another network.
         """
         check_settings(strength, chunk, combine, guidance_scale)
-        if bank is not None and (refs is not None or ref_valid is not None or mask is not None):
+        if bank is not None and any(given is not None for given in (refs, ref_valid, mask)):
             raise RefStarError('a reference bank holds references, their validity and masks: give it or them, not both')
         if refs is None and bank is None:
             out = self.backbone(lq, **backbone_kwargs)
@@ -331,7 +298,3 @@ class RefSTAR(nn.Module):
         else:
             out, aux = self.restore(lq, references, strength, **backbone_kwargs)
         return (out, aux) if return_aux else out
-
-
-def _forget_fingerprint(net: RefSTAR, keys: Any) -> None:
-    net._fingerprint = None

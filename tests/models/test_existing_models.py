@@ -1,5 +1,4 @@
-"""Existing BasicSR models with references: their own loops train, validate in three arms, and without any reference do
-what they did before."""
+"""Existing BasicSR models with references: their own loops train and validate in three arms."""
 
 import copy
 import json
@@ -39,7 +38,7 @@ def test_trains_and_validates_in_three_arms(name, tmp_path, monkeypatch):
     assert data['val'].opt['name'] == 'strangers'
 
 
-def test_the_call_gets_what_the_network_is_given_by_hand(tmp_path, monkeypatch):
+def test_call_gets_the_references_of_the_batch(tmp_path, monkeypatch):
     model, data = built(existing_options('RefSRModel'), tmp_path, monkeypatch)
     model.feed_data(default_collate([data['train'][i] for i in range(2)]))
     model.call = {'strength': 0.5}
@@ -64,7 +63,7 @@ def test_strength_warms_up(tmp_path, monkeypatch):
     assert model.call == {'strength': 0.3}
 
 
-def test_a_model_of_ones_own_takes_one_line(tmp_path, monkeypatch):
+def test_own_model_takes_one_class(tmp_path, monkeypatch):
     class Mine(SRModel):
         """A user's model: a loop of its own."""
 
@@ -82,17 +81,17 @@ def test_a_model_of_ones_own_takes_one_line(tmp_path, monkeypatch):
     assert not torch.equal(model.seen, model.net_g.backbone(model.lq))
 
 
-def test_what_does_not_fit_is_said(tmp_path, monkeypatch):
+def test_missing_references_and_range_are_named(tmp_path, monkeypatch):
     opt = existing_options('RefSRModel')
     opt['network_g'].pop('value_range')
     with pytest.raises(RefStarError, match=r'value_range: \[0, 1\]'):
         built(opt, tmp_path, monkeypatch)
     model, _ = built(existing_options('RefSRModel'), tmp_path, monkeypatch)
-    with pytest.raises(RefStarError, match='the data set gives no refs'):
+    with pytest.raises(RefStarError, match='the dataset gives no refs'):
         model.feed_data({'lq': torch.zeros(1, 3, SIZE, SIZE)})
 
 
-def test_component_discriminators_need_to_know_where_the_eyes_are(tmp_path, monkeypatch):
+def test_component_discriminators_need_places(tmp_path, monkeypatch):
     opt = existing_options('RefGFPGANModel')
     for part in ('left_eye', 'right_eye', 'mouth'):
         opt[f'network_d_{part}'] = {'type': 'FacialComponentDiscriminator'}

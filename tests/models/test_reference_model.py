@@ -49,7 +49,7 @@ def test_parts_are_loaded_from_their_own_files(name, tmp_path, monkeypatch):
         assert equal(made.refsel.state_dict(), refsel)
 
 
-def test_a_whole_checkpoint_wins_over_parts(tmp_path, monkeypatch):
+def test_whole_checkpoint_wins_over_parts(tmp_path, monkeypatch):
     opt = options('test_refstar.yml', tmp_path, monkeypatch)
     whole = saved(copy.deepcopy(opt['network_g']), tmp_path / 'whole.pth', 1)
     saved(opt['network_g']['backbone'], tmp_path / 'backbone.pth', 2)
@@ -58,7 +58,7 @@ def test_a_whole_checkpoint_wins_over_parts(tmp_path, monkeypatch):
     assert equal(build_model(opt).net_g.state_dict(), whole)
 
 
-def test_the_log_says_that_parts_are_not_read(tmp_path, monkeypatch, caplog):
+def test_log_names_parts_that_are_not_read(tmp_path, monkeypatch, caplog):
     opt = options('test_refstar.yml', tmp_path, monkeypatch)
     saved(copy.deepcopy(opt['network_g']), tmp_path / 'whole.pth', 1)
     opt['path'].update(pretrain_network_g=str(tmp_path / 'whole.pth'), pretrain_network_refsel='elsewhere.pth')
@@ -67,7 +67,7 @@ def test_the_log_says_that_parts_are_not_read(tmp_path, monkeypatch, caplog):
     assert 'pretrain_network_refsel is not read' in caplog.text
 
 
-def test_the_ema_of_new_parts_is_that_of_the_network(tmp_path, monkeypatch):
+def test_ema_of_new_parts_equals_the_network(tmp_path, monkeypatch):
     """An older checkpoint, without the composite context, into a network with one."""
     opt = options('refstar.yml', tmp_path, monkeypatch)
     saved(copy.deepcopy(opt['network_g']), tmp_path / 'old.pth', 1)
@@ -88,7 +88,7 @@ def test_the_ema_of_new_parts_is_that_of_the_network(tmp_path, monkeypatch):
         ('network_g', 'value_range', [0, 1], r'value_range: \[-1, 1\]'),
     ],
 )
-def test_what_cannot_work_is_said(block, key, value, message, tmp_path, monkeypatch):
+def test_impossible_recipes_are_named(block, key, value, message, tmp_path, monkeypatch):
     opt = options('refstar.yml', tmp_path, monkeypatch)
     opt['train']['selection_opt'] = {'type': 'SelectionLoss'}
     opt[block][key] = value
@@ -99,21 +99,21 @@ def test_what_cannot_work_is_said(block, key, value, message, tmp_path, monkeypa
         model.optimize_parameters(1)
 
 
-def test_an_image_is_needed():
+def test_code_only_refuses_image_losses():
     train = {'backbone_kwargs': {'code_only': True}, 'pixel_opt': {'type': 'L1Loss'}}
     with pytest.raises(RefStarError, match='train:pixel_opt needs an image'):
         check_recipe({'train': train})
 
 
 @pytest.mark.parametrize(('key', 'value'), [('combine', 'sum'), ('strength', 1.5), ('chunk', 0)])
-def test_settings_of_a_validation_are_checked_at_the_start(key, value, tmp_path, monkeypatch):
+def test_validation_settings_are_checked_at_the_start(key, value, tmp_path, monkeypatch):
     opt = options('test_refstar.yml', tmp_path, monkeypatch)
     opt['val'][key] = value
     with pytest.raises(RefStarError, match=f'val:{key} is {value!r}'):
         build_model(opt)
 
 
-def test_unknown_or_impossible_arms_are_said(tmp_path, monkeypatch):
+def test_unknown_arms_are_named(tmp_path, monkeypatch):
     opt = options('test_refstar.yml', tmp_path, monkeypatch)
     model, dataset = build_model(opt), build_dataset(opt['datasets']['test_1'])
     model.opt['val']['arms'] = ['rigth']

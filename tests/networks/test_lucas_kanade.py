@@ -38,14 +38,6 @@ def test_nothing_to_compare_means_no_step():
     assert torch.equal(lucas_kanade.steps(flat, flat, grid), torch.zeros(2, 4, 16, 16))
 
 
-def test_steps_are_measured_in_cells_of_the_grid():
-    photo = texture(1)
-    other, _ = moved(photo, (1.0, 0.0))
-    seen, shown = (lucas_kanade.contrast(x) for x in (photo, other))
-    coarse, fine = (lucas_kanade.steps(seen, shown, identity_grid(n, n, photo))[:, 2].mean() for n in (16, 32))
-    assert fine == pytest.approx(2 * float(coarse), rel=0.1)
-
-
 def test_the_correspondence_can_do_without():
     torch.manual_seed(0)
     photo, refs = texture(2), texture(3)[:, None]

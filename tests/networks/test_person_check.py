@@ -5,7 +5,7 @@ import torch
 from helpers.networks import BACKBONES, SIZE, images, run
 
 from refstar import PersonLoss, RefSel, RefSTAR
-from refstar.models.auxiliary_losses import person_pairs, supervise
+from refstar.models.auxiliary_losses import person_pairs, reference_losses
 from refstar.person_check import both
 
 
@@ -54,7 +54,7 @@ def test_student_learns_and_encoder_does_not(refsel, term):
     frozen = [p.clone() for p in refsel.person.encoder.net.parameters()]
     losses = []
     for _ in range(12):
-        terms = supervise(refsel, criteria, refsel(lq, refs, return_aux=True)[1], data)
+        terms = reference_losses(refsel, criteria, refsel(lq, refs, return_aux=True)[1], data)
         losses.append(terms[term].item())
         optimizer.zero_grad()
         terms[term].backward()

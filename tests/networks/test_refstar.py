@@ -1,6 +1,5 @@
 """RefSTAR as one composition over backbones: the promises to its users, on networks with random weights."""
 
-import copy
 import doctest
 from dataclasses import replace
 
@@ -272,19 +271,6 @@ def test_restoration_cannot_close_the_gate(small):
     assert aux['alpha'].grad is None
     head = [p.grad for p in small.refsel.head.parameters()]
     assert all(g is None or not g.any() for g in head)
-
-
-def test_deepcopy_and_state_dict_in_a_file(net, tmp_path):
-    lq, refs = images(1, seed=1), images(1, 1, seed=2)
-    out, twin = run(net, lq, refs), copy.deepcopy(net)
-    assert torch.equal(run(twin, lq, refs), out)
-    for x in twin.state_dict().values():
-        x.mul_(0.5) if x.is_floating_point() else None
-    assert not torch.equal(run(twin, lq, refs), out)
-    assert torch.equal(run(net, lq, refs), out)
-    torch.save(net.state_dict(), tmp_path / 'net.pth')
-    twin.load_state_dict(torch.load(tmp_path / 'net.pth', weights_only=True))
-    assert torch.equal(run(twin, lq, refs), out)
 
 
 def test_auxiliary_shapes(small):

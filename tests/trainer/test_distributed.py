@@ -15,7 +15,7 @@ from helpers.recipes import OPTIONS, plain
 from helpers.shrink import replace_files, shrink
 from torch import distributed, nn
 
-from refstar.models.parallel import average_gradients, share_weights
+from refstar.models.replica_gradients import average_gradients, share_weights
 from refstar.tools.train import main as train
 from refstar.trainer.option_file import load_options
 

@@ -1,24 +1,24 @@
-"""Several processes, one set of weights, without ``DistributedDataParallel``.
+"""Equal weights and averaged gradients in several processes, without ``DistributedDataParallel``.
 
 A step here passes through a network two or three times (cycle, codes, discriminator) before one backward pass, and not
-every pass uses every parameter. DDP allows that only in part. So every process has the plain network: the weights are
-made alike once, the gradients averaged after each backward pass.
+every pass uses every parameter. DDP allows that only in part. So every process has the plain network. Weights are
+broadcast once; gradients are averaged after each backward pass.
 """
 
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import distributed, nn
 
 
 def share_weights(net: nn.Module) -> None:
-    """Gives every process the parameters and buffers of the first one."""
+    """Broadcast the parameters and buffers of the first process."""
     for tensor in [*net.parameters(), *net.buffers()]:
         distributed.broadcast(tensor.data, 0)
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replaces every gradient by its mean over the processes; one message. An unused parameter counts as 0.
+    """Replace every gradient by its mean over the processes, in one message. An unused parameter counts as 0.
 
     Args:
         parameters: the same ones, in the same order, in every process.
@@ -31,9 +31,5 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
         flat = torch.cat([p.grad.flatten() for p in trained])
         distributed.all_reduce(flat)
         flat /= distributed.get_world_size()
-        _scatter(flat, trained)
-
-
-def _scatter(flat: Tensor, parameters: list[nn.Parameter]) -> None:
-    for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        p.grad.copy_(part.view_as(p))
+        for p, part in zip(trained, flat.split([p.numel() for p in trained]), strict=True):
+            p.grad.copy_(part.view_as(p))

@@ -1,0 +1,67 @@
+"""Arms of an evaluation (right, none, wrong references), and the strength of references in training and tests."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from basicsr.models.base_model import BaseModel
+from pydantic import Field
+
+from refstar.utils.errors import RefStarError, nearest
+from refstar.utils.option_block import IterationsFrom0, OptionBlock
+
+
+class StrengthOptions(OptionBlock):
+    """Keys of the models whose network has a strength."""
+
+    class Train(OptionBlock):
+        """Warm-up."""
+
+        strength_warmup: IterationsFrom0 = Field(
+            0, description='iterations over which strength grows from 0 to 1; 0: 1 from the start'
+        )
+
+    class Val(OptionBlock):
+        """Arguments of `RefSTAR.forward` in tests; their values are checked by the model."""
+
+        strength: Any = Field(1, description='strength in tests')
+        combine: Any = Field('concat', description="how several references meet in tests: 'concat' or 'guidance'")
+        guidance_scale: Any = Field(1, description='factor on the mean change in guidance')
+        chunk: Any = Field(None, description='how many references are encoded at a time in tests (default: all)')
+
+
+def selected_arms(model: BaseModel, arms: Iterable[str], sample: dict[str, Any]) -> list[str]:
+    """Select the arms named by ``val.arms``, in the order of ``arms``.
+
+    Args:
+        arms: all arms of the model.
+        sample (dict): a sample of the dataset.
+
+    Raises:
+        RefStarError: unknown arm, or the dataset has no references for it.
+    """
+    arms = list(arms)
+    wanted = model.opt['val'].get('arms') or arms
+    for arm in wanted:
+        if arm not in arms:
+            raise RefStarError(f'val:arms: unknown arm {arm!r}{nearest(arm, arms)}')
+    missing = {'right': 'refs', 'wrong': 'wrong_refs'}
+    for arm in wanted:
+        if arm in missing and missing[arm] not in sample:
+            raise RefStarError(f'val:arms: the data set has no {missing[arm]} for the arm {arm!r}; leave it out')
+    return [arm for arm in arms if arm in wanted]
+
+
+def training_strength(model: BaseModel, current_iter: int) -> float:
+    """Compute the strength at this iteration, in [0, 1]."""
+    return min(1.0, current_iter / max(1, model.opt['train'].get('strength_warmup', 0)))
+
+
+def test_settings(model: BaseModel) -> dict[str, Any]:
+    """Collect the arguments of ``RefSTAR.forward`` for tests."""
+    val = model.opt.get('val') or {}
+    return {
+        'strength': val.get('strength', 1.0),
+        'combine': val.get('combine', 'concat'),
+        'guidance_scale': val.get('guidance_scale', 1.0),
+        'chunk': val.get('chunk'),
+    }
