@@ -103,7 +103,7 @@ def _split_arguments(p: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `refstar data`; return the exit code."""
-    args = parser().parse_args(argv)
+    args = parser().parse_args((sys.argv[1:] if argv is None else argv) or ['--help'])
     problems = 0
 
     def run() -> None:
