@@ -66,13 +66,8 @@ class Ledger:
 class Run:
     """A step as a process of its own, whose output goes to ``<out>/logs/<step>.log``.
 
-    Args:
-        step: what to run.
-        command: makes the command line; the process must hold the lock, so that a step that outlives a killed demo is
-            not started twice.
-        out: output folder.
-        ledger: gets the time spent.
-        threads: for the computations of the process.
+    The process must hold the lock file that ``command`` gets, so that a step that outlives a killed demo is not started
+    twice. The ledger gets the time spent.
 
     Raises:
         RefStarError: the step runs already.

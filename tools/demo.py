@@ -16,8 +16,8 @@ LENGTHS = ('demo', 'experiment')
 # The process of a step: holds the lock that is its first argument while it runs `refstar` with the others.
 STEP = """
 import sys, filelock
-from refstar.tools.cli import main
 with filelock.FileLock(sys.argv[1], timeout=15):
+    from refstar.tools.cli import main
     sys.exit(main(sys.argv[2:]))
 """
 
