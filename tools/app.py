@@ -130,9 +130,10 @@ class AppPage:
 
         from refstar.restore.face_masks import REGIONS
 
-        self.gr, seconds = gr, int(self.limits.minutes * 60)
+        self.gr, seconds = gr, max(1, int(self.limits.minutes * 60))
         edits, fidelity = self.restorer.supports(use=('eyes',)), self.restorer.supports(fidelity=0.5)
-        with gr.Blocks(title='RefSTAR', analytics_enabled=False, delete_cache=(60, seconds), fill_width=True) as page:
+        cache = min(60, seconds), seconds  # seconds between looks; age of files that are deleted
+        with gr.Blocks(title='RefSTAR', analytics_enabled=False, delete_cache=cache, fill_width=True) as page:
             self.tab = gr.State(time_to_live=seconds, delete_callback=self.ended.append)
             with gr.Row():
                 with gr.Column(scale=2, min_width=300):
@@ -227,17 +228,16 @@ class AppPage:
     def take_photo(self, tab: Tab, path: str | None) -> None:
         if path is None:
             return
+        tab.session.take_photo(Path(path).read_bytes(), Path(path).name)
         tab.chosen = tab.brush = None
-        data, name = _take_file(path)
-        tab.session.take_photo(data, name)
         if sum(session.nbytes() for session in self.sessions) > self.limits.max_memory * 2**30:
             tab.session.photo = None
             raise RefStarError('there is no room for another photo; try again in some minutes, or take a smaller one')
 
     def take_references(self, tab: Tab, paths: list[str] | None, others: bool = False) -> None:
-        tab.chosen = None if others else tab.chosen
+        tab.chosen = tab.chosen if others else None
         paths, most = paths or [], self.limits.max_refs
-        photos = {path: (Path(path).name, lambda path=path: _take_file(path)[0]) for path in paths[:most]}
+        photos = {path: (Path(path).name, Path(path).read_bytes) for path in paths[:most]}
         tab.session.take_references(photos, others)
         if len(paths) > most:
             raise RefStarError(f'at most {most} photos are taken here; {Path(paths[most]).name} and later ones are not')
@@ -251,22 +251,23 @@ class AppPage:
     def pick_face(self, tab: Tab, at: Sequence[int]) -> None:
         session = tab.session
         x, y = np.array(at) / self._preview_scale(tab)
-        inside = [i for i, face in enumerate(session.found) if face is not None and _contains(face.box, x, y)]
+        boxes = [face.box for face in session.found if face is not None]
+        inside = [i for i, box in enumerate(boxes) if box[0] <= x <= box[2] and box[1] <= y <= box[3]]
         if inside and inside[0] != session.face:
             session.face, tab.chosen, tab.brush = inside[0], None, None
 
     def pick_reference(self, tab: Tab, index: int) -> None:
-        tab.brush = [face.name for faces in tab.session.references.values() for face in faces][index]
+        tab.brush = tab.session.reference_faces()[index].name
 
     def pick_arm(self, tab: Tab, index: int) -> None:
         tab.arm = self._arms(tab)[index][0]
 
     def paint(self, tab: Tab, drawn: dict | None = None) -> None:
         shown = tab.session.shown.get(tab.session.face)
-        if shown is None or tab.brush not in _used(shown):
+        if shown is None or tab.brush not in shown.used:
             raise RefStarError('click a reference that is used first; then paint its mask')
-        mask = self._mask(shown, tab.brush)
-        tab.session.paint(tab.brush, None if drawn is None else painted_mask(drawn, mask).astype(np.float32) / 255)
+        mask = None if drawn is None else painted_mask(drawn, shown.mask_of(tab.brush)).astype(np.float32) / 255
+        tab.session.paint(tab.brush, mask)
 
     # ----------------------------------------------------------------- what the user gets
     def answer(
@@ -280,6 +281,9 @@ class AppPage:
         while self.ended:
             self._close(self.ended.pop())
         if tab is None:
+            if change not in (self.take_photo, self.take_references, self.take_others):
+                self.gr.Warning('There is no photo. A tab that is not used is forgotten after a while: give it again.')
+                change, given = (lambda tab: None), ()
             tab = Tab(PhotoSession(self.restorer, self.limits.max_pixels))
             self.sessions.add(tab.session)
         try:
@@ -288,18 +292,9 @@ class AppPage:
             self.gr.Warning(str(error))
         session = tab.session
         if session.photo is None:
-            if not given:
-                self.gr.Warning(
-                    'There is no photo. A tab is forgotten when it was not used for a while: give it again.'
-                )
             return self._empty(tab)
-        chosen = RestoreSettings(
-            strength=strength,
-            fidelity=fidelity if self.fidelity else None,
-            colour=colour,
-            use=tuple(use),
-            keep=tuple(keep),
-        )
+        w = fidelity if self.fidelity else None
+        chosen = RestoreSettings(strength, w, colour=colour, use=tuple(use), keep=tuple(keep))
         try:
             session.restore(chosen, tab.chosen)
         except RefStarError as error:
@@ -320,12 +315,13 @@ class AppPage:
         path.write_bytes(content(tab.session))
         return str(path)
 
-    def _close(self, tab: Tab) -> None:
-        tab.session.close()
-        shutil.rmtree(tab.folder, ignore_errors=True)
+    def _close(self, tab: Tab | None) -> None:
+        if tab is not None:
+            tab.session.close()
+            shutil.rmtree(tab.folder, ignore_errors=True)
 
     def _empty(self, tab: Tab) -> dict:
-        faces = [face for faces in tab.session.references.values() for face in faces]
+        faces = tab.session.reference_faces()
         references = self.gr.Gallery([(face.crop, face.name) for face in faces], visible=bool(faces))
         nothing = {self.slider: None, self.arms: None, self.editor: None, self.verdict: FIRST_STEPS}
         return {self.tab: tab, self.photo: self.gr.Image(visible=False), self.references: references, **nothing}
@@ -333,13 +329,11 @@ class AppPage:
     def _page(self, tab: Tab) -> dict:
         gr, session = self.gr, tab.session
         shown = session.shown[session.face]
-        faces, used = [face for faces in session.references.values() for face in faces], _used(shown)
+        faces, used = session.reference_faces(), shown.used
         if tab.brush not in used:
             tab.brush = used[0] if used else None
         arms = self._arms(tab)
-        label, after = next(
-            ((ARMS[name], img) for name, img in arms if name == tab.arm), (ARMS[arms[-1][0]], arms[-1][1])
-        )
+        name, after = next((arm for arm in arms if arm[0] == tab.arm), arms[-1])
         brush = next((face for face in faces if face.name == tab.brush), None)
         return {
             self.tab: tab,
@@ -350,9 +344,9 @@ class AppPage:
                 value=used,
                 visible=bool(faces),
             ),
-            self.slider: gr.ImageSlider((arms[0][1], after), label=f'Before | {label.lower()}'),
+            self.slider: gr.ImageSlider((arms[0][1], after), label=f'Before | {ARMS[name].lower()}'),
             self.arms: [(img, ARMS[name]) for name, img in arms],
-            self.editor: None if brush is None else mask_layer(brush.crop, self._mask(shown, brush.name)),
+            self.editor: None if brush is None else mask_layer(brush.crop, shown.mask_of(brush.name)),
             self.verdict: self._verdict(shown),
         }
 
@@ -364,9 +358,6 @@ class AppPage:
         if 'with' in shown.arms:
             arms.append(('attribution', attribution_map(shown.best.image, shown.best.attribution)))
         return arms
-
-    def _mask(self, shown: Any, name: str) -> np.ndarray:
-        return np.rint(shown.best.mask[_used(shown).index(name)] * 255).astype(np.uint8)
 
     def _verdict(self, shown: Any) -> str:
         from refstar.restore.restore_report import legend
@@ -393,25 +384,6 @@ class AppPage:
                 colour = (16, 185, 129) if number == session.face else (255, 255, 255)
                 cv2.rectangle(img, (left, top), (right, bottom), colour, max(1, max(img.shape) // 200))
         return img
-
-
-def _take_file(path: str) -> tuple[bytes, str]:
-    """Content and name of an uploaded file, which is deleted."""
-    file = Path(path)
-    try:
-        data = file.read_bytes()
-    except OSError:
-        raise RefStarError(f'{file.name}: is not there any more; give it again') from None
-    file.unlink()
-    return data, file.name
-
-
-def _contains(box: np.ndarray, x: float, y: float) -> bool:
-    return box[0] <= x <= box[2] and box[1] <= y <= box[3]
-
-
-def _used(shown: Any) -> list[str]:
-    return [choice.reference.name for choice in shown.arms['with'].chosen] if 'with' in shown.arms else []
 
 
 if __name__ == '__main__':

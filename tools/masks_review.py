@@ -74,6 +74,7 @@ class Filters:
 
     def names(self, review: MaskReview) -> list[str]:
         """Return the ids that pass."""
+        low, high = self.low or 0.0, 1.0 if self.high is None else self.high  # an emptied box gives None
         found = []
         for name, triplet in review.collection.triplets.items():
             confidence, state = triplet.confidence, review.provenance(name)
@@ -81,7 +82,7 @@ class Filters:
                 continue
             if state in STATES and state not in self.states:
                 continue
-            if self.low <= (self.low if confidence is None else confidence) <= self.high:
+            if low <= (low if confidence is None else confidence) <= high:
                 found.append((confidence if confidence is not None else 0.5, name))
         if self.order != ORDER[0]:
             found.sort(key=lambda one: one[0], reverse=self.order == ORDER[2])
@@ -219,11 +220,8 @@ class ReviewPage:
         return self._show(tab, neighbour(names, names, tab.seen and tab.seen.name, step), chosen)
 
     def _has_strokes(self, tab: Tab, drawn: dict | None) -> bool:
-        if (
-            tab.seen is None
-            or tab.seen.mask is None
-            or np.array_equal(painted_mask(drawn, tab.seen.mask), tab.seen.mask)
-        ):
+        mask = None if tab.seen is None else tab.seen.mask
+        if mask is None or np.array_equal(painted_mask(drawn, mask), mask):
             return False
         self.gr.Warning('Your strokes are not saved: A accepts the mask with them, X drops them.')
         return True
@@ -245,13 +243,12 @@ class ReviewPage:
         texts = [f'{key} {value}' for key, value in details.items() if value not in ('', None)]
         about = f'<b id="name">{escape(name)}</b> <span id="state">{escape(seen.provenance)}</span> '
         about += f'<span id="counts">{progress}</span>, <span id="place">{place}</span><br>{escape(", ".join(texts))}'
-        pictures = [self._picture(name, part) for part in ('gt', 'ref')]
+        photo, reference = (self._picture(name, part) for part in ('gt', 'ref'))
         if seen.problem:
             self.gr.Warning(f'{seen.problem}; this pair can only be rejected.')
-        if seen.mask is None or pictures[1] is None:
-            return [tab, about, None if None in pictures else tuple(pictures), None]
-        drawn = mask_layer(pictures[1], seen.mask)
-        return [tab, about, None if None in pictures else tuple(pictures), drawn]
+        both = None if photo is None or reference is None else (photo, reference)
+        drawn = None if seen.mask is None or reference is None else mask_layer(reference, seen.mask)
+        return [tab, about, both, drawn]
 
     def _picture(self, name: str, part: str) -> Image.Image | None:
         try:
@@ -284,9 +281,8 @@ def review_masks(args: argparse.Namespace) -> None:
     token = checked_token(args)
     review = MaskReview(args.root)
     try:
-        serve(
-            lambda: ReviewPage(review).build(), args, token, review.notes, js=KEYBOARD.replace('KEYS', json.dumps(KEYS))
-        )
+        keyboard = KEYBOARD.replace('KEYS', json.dumps(KEYS))
+        serve(ReviewPage(review).build, args, token, review.notes, js=keyboard)
     finally:
         review.close()
     done = ', '.join(f'{number} {state}' for state, number in sorted(review.counts().items())) or 'none'

@@ -82,6 +82,7 @@ def served(restorer: Restorer, *args: str) -> Iterator[str]:
 
     limits = parser().parse_args(list(args))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        before = os.environ.get('GRADIO_TEMP_DIR', folder)
         os.environ['GRADIO_TEMP_DIR'] = folder
         page = AppPage(restorer, limits, 'net.safetensors').build()
         url = launch(page, '127.0.0.1', 0, None, max_file_size=int(limits.max_upload * 2**20))
@@ -89,4 +90,4 @@ def served(restorer: Restorer, *args: str) -> Iterator[str]:
             yield url
         finally:
             page.close(verbose=False)
-            del os.environ['GRADIO_TEMP_DIR']
+            os.environ['GRADIO_TEMP_DIR'] = before
