@@ -206,9 +206,9 @@ class ReferenceModel(SRModel):
         """Write ``metrics_<dataset>.json`` (means) and ``metrics_<dataset>.csv`` (every image)."""
         stem = osp.join(self.opt['path']['log'], f'metrics_{dataset}')
         count = len({r['image'] for r in rows})
-        with open(f'{stem}.json', 'w') as f:
+        with open(f'{stem}.json', 'w', encoding='utf-8') as f:
             json.dump({'dataset': dataset, 'iter': current_iter, 'images': count, 'arms': means}, f, indent=2)
-        with open(f'{stem}.csv', 'w', newline='') as f:
+        with open(f'{stem}.csv', 'w', newline='', encoding='utf-8') as f:
             writer = csv.DictWriter(f, ['image', 'arm', *metrics])
             writer.writeheader()
             writer.writerows(rows)
