@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from refstar.data.degradation import Degradation
-from refstar.data.samples import sample_rng
+from refstar.data.photo_dataset import sample_rng
 from refstar.utils.errors import RefStarError
 from refstar.utils.text_files import write_text
 

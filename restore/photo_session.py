@@ -41,6 +41,15 @@ class ShownFace:
         """The face as it goes into the photo."""
         return self.arms.get('with', self.arms['without'])
 
+    @property
+    def used(self) -> list[str]:
+        """Names of the references in use, the most useful first."""
+        return [choice.reference.name for choice in self.best.chosen]
+
+    def mask_of(self, name: str) -> np.ndarray:
+        """Return what was used of a reference, (S, S) uint8."""
+        return np.rint(self.best.mask[self.used.index(name)] * 255).astype(np.uint8)
+
 
 @dataclass(eq=False)
 class PhotoSession:
@@ -77,6 +86,10 @@ class PhotoSession:
     def nbytes(self) -> int:
         """Return the bytes of the photo."""
         return 0 if self.photo is None else self.photo.rgb.nbytes
+
+    def reference_faces(self) -> list[Reference]:
+        """Return every face on the photos of the person."""
+        return [face for faces in self.references.values() for face in faces]
 
     # ----------------------------------------------------------------- what the user gives
     def take_photo(self, data: bytes, name: str) -> None:
@@ -144,7 +157,7 @@ class PhotoSession:
         if (self.face, name) in self.painted:
             self.restorer.forget([self.painted.pop((self.face, name))])
         if mask is not None:
-            reference = next(ref for refs in self.references.values() for ref in refs if ref.name == name)
+            reference = next(ref for ref in self.reference_faces() if ref.name == name)
             self.painted[self.face, name] = replace(reference, mask=mask, encoded=None)
 
     def close(self) -> None:
@@ -221,7 +234,7 @@ class PhotoSession:
         otherwise = 'not chosen' if by_hand else 'not the person of this face'
         used = {choice.reference.name: choice for choice in face.chosen} if face else {}
         whys = {}
-        for ref in (ref for refs in self.references.values() for ref in refs):
+        for ref in self.reference_faces():
             if ref.name in used:
                 terms = ', '.join(f'{key} {value:.2f}' for key, value in used[ref.name].terms.items())
                 whys[ref.name] = f'fits by {used[ref.name].score:.2f} ({terms})'

@@ -277,7 +277,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_named(
 
 
 def test_too_many_skipped_steps_are_a_reason_to_stop(make: Any) -> None:
-    model, broken = make(nonfinite_limit=3), {**batch(), 'gt': batch()['gt'] * math.nan}
+    model, broken = make(nonfinite_limit=3), {**batch(), 'gt': batch()['gt'] * math.inf}
     steps(model, batch(), broken, broken)
     assert step_of(model).log_skipped() is None
     steps(model, broken)
