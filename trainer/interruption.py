@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pickle import UnpicklingError
 from traceback import walk_tb
@@ -28,14 +28,14 @@ _received = 0  # number of the signal that asked this process to stop
 
 
 @contextmanager
-def signals_to(receive: Callable[[int, Any], None]) -> Iterator[None]:
-    """While open, SIGINT and SIGTERM call a function; only the main thread may set handlers."""
+def signals_wait() -> Iterator[None]:
+    """While open, SIGINT and SIGTERM wait for the end of an iteration; only the main thread may set handlers."""
     global _received
     _received = 0
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = [signal.signal(number, receive) for number in SIGNALS]
+    before = [signal.signal(number, _wait) for number in SIGNALS]
     try:
         yield
     finally:
@@ -43,18 +43,13 @@ def signals_to(receive: Callable[[int, Any], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def wait_for_the_iteration(number: int, frame: Any) -> None:
+def _wait(number: int, frame: Any) -> None:
     """Handles a signal: stops after this iteration; a second Ctrl-C stops at once."""
     global _received
     if _received and number == signal.SIGINT and not distributed.is_initialized():  # torchrun sends several
         raise KeyboardInterrupt
     _received = number
     print(f'{signal.Signals(number).name}: saving after this iteration.', file=sys.stderr, flush=True)
-
-
-def end_at_once(number: int, frame: Any) -> None:
-    """Handles a signal: ends the process."""
-    raise SystemExit(128 + number)
 
 
 def stop_requested() -> int:
@@ -118,18 +113,17 @@ def quiet_full_disk() -> Iterator[None]:
 
 
 @contextmanager
-def ends_in_order(opt: dict[str, Any], handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """While open, signals go to a handler, and errors that a user can do something about become one line.
+def ends_in_order(opt: dict[str, Any]) -> Iterator[None]:
+    """While open, signals wait for the end of an iteration, and errors that a user can act on become one line.
 
     Args:
         opt: options of the run; may be filled later.
-        handler: `wait_for_the_iteration` or `end_at_once`.
 
     Raises:
         RefStarError: full disk, out of memory, a pickle that would run code.
     """
     try:
-        with signals_to(handler), quiet_full_disk(), refused_pickles():
+        with signals_wait(), quiet_full_disk(), refused_pickles():
             yield
     except (OSError, MemoryError, RuntimeError, WriteError) as error:
         message = explanation(error, opt)

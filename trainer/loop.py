@@ -24,7 +24,7 @@ from refstar.utils.errors import RefStarError
 
 from . import interruption, resume
 from .option_file import parse_options
-from .progress import ASIDE, DATA, Clock, MessageLogger, draw
+from .progress import MessageLogger
 from .training_step import step_of
 
 
@@ -79,7 +79,7 @@ def train_pipeline(root_path: str) -> None:
         SystemExit: a signal; code 128 + its number.
     """
     opt: dict[str, Any] = {}
-    with interruption.ends_in_order(opt, interruption.wait_for_the_iteration):
+    with interruption.ends_in_order(opt):
         opt_file = read_options(opt, root_path)
         torch.backends.cudnn.benchmark = True
         state = resume.load_resume_state(opt)
@@ -140,8 +140,7 @@ class Training:
             self.model.resume_training(state)
             epoch = self.sampler.epoch_of(self.start_iter)
             logger.info(f'Resuming training from epoch: {epoch}, iter: {self.start_iter}.')
-        self.clock = Clock(waits=False)
-        self.messages = MessageLogger(opt, self.start_iter, tb_logger, self.clock)
+        self.messages = MessageLogger(opt, self.start_iter, tb_logger)
         self.data_timer, self.iter_timer = AvgTimer(), AvgTimer()
 
     def run(self) -> None:
@@ -153,7 +152,7 @@ class Training:
         start_time, current_iter = time.time(), self.start_iter
         for epoch in range(first, math.ceil(self.total_iters / self.sampler.batches)):
             self.sampler.set_epoch(epoch)
-            with self.clock.part(DATA):
+            with self.messages.waits_for_data():
                 prefetcher.reset()
                 data = prefetcher.next()
             while data is not None:
@@ -163,7 +162,7 @@ class Training:
                 self.iteration(epoch, current_iter, data)
                 self.data_timer.start()
                 self.iter_timer.start()
-                with self.clock.part(DATA):
+                with self.messages.waits_for_data():
                     data = prefetcher.next()
         self.logger.info(f'End of training. Time consumed: {timedelta(seconds=int(time.time() - start_time))}')
         self.logger.info('Save the latest model.')
@@ -179,14 +178,11 @@ class Training:
         self.iter_timer.record()
         if current_iter == 1:
             self.messages.reset_start_time()
-        every = opt['logger'].get('image_freq')
-        if every and self.tb_logger is not None and current_iter % every == 0 and hasattr(model, 'picture'):
-            self.draw(current_iter)
         if current_iter % opt['logger']['print_freq'] == 0:
             self.log(epoch, current_iter)
         if current_iter % opt['logger']['save_checkpoint_freq'] == 0:
             self.logger.info('Saving models and training states.')
-            with self.clock.part(ASIDE):
+            with self.messages.pauses():
                 model.save(epoch, current_iter)
         if opt.get('val') is not None and current_iter % opt['val']['val_freq'] == 0:
             self.validate(current_iter)
@@ -209,18 +205,11 @@ class Training:
         losses = self.model.get_current_log()
         self.messages({'epoch': epoch, 'iter': current_iter, 'lrs': rates, **times, **losses})
 
-    def draw(self, current_iter: int) -> None:
-        """Draws the batch for TensorBoard; the random states stay as they are."""
-        with self.clock.part(ASIDE):
-            states = resume.random_states()
-            draw(self.tb_logger, 'training', self.model.picture(), current_iter)
-            resume.set_random_states(states)
-
     def validate(self, current_iter: int) -> None:
         """Validates on every set."""
         if self.opt.get('val') is None:
             return
-        with self.clock.part(ASIDE):
+        with self.messages.pauses():
             for loader in self.val_loaders:
                 self.model.validation(loader, current_iter, self.tb_logger, self.opt['val']['save_img'])
 

@@ -26,9 +26,6 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='job launcher')
     parser.add_argument('--auto_resume', action='store_true', help='go on with the latest state of this experiment')
     parser.add_argument('--debug', action='store_true', help='log every iteration; save and validate every 8')
-    parser.add_argument(
-        '--dry_run', action='store_true', help='build everything, run one step, print memory and time; write nothing'
-    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by launchers; not used')
     parser.add_argument(
         '--force_yml',
