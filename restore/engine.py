@@ -4,8 +4,9 @@ Axis letters: b batch, n references, S side of the network's images.
 """
 
 import inspect
+import weakref
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -51,7 +52,7 @@ class TorchEngine:
             raise RefStarError('fp16 needs a GPU; on the CPU take bf16 or fp32')
         self.net = net.to(self.device).eval().requires_grad_(False)
         self.size, self.precision = net.size, PRECISIONS[precision]
-        self._encoded: deque[Reference] = deque()
+        self._encoded: deque[weakref.ref[Reference]] = deque()
         self.arguments = inspect.signature(net.backbone.forward).parameters
 
     def check(self, settings: RestoreSettings) -> None:
@@ -60,20 +61,18 @@ class TorchEngine:
             name = type(self.net.backbone).__name__
             raise RefStarError(f'fidelity: {name} has no such control (CodeFormer has)')
 
-    def forget(self, references: Iterable[Reference]) -> None:
-        """Free what is kept of these references; to be called by the thread that runs."""
-        gone = {id(ref) for ref in references}
-        for ref in self._encoded:
-            if id(ref) in gone:
-                ref.encoded = None
-        self._encoded = deque(ref for ref in self._encoded if id(ref) not in gone)
-
     def backbone_arguments(self, settings: RestoreSettings) -> dict[str, object]:
         """Return the backbone's arguments: the fidelity if one is asked for, and no random noise."""
         kwargs: dict[str, object] = {'randomize_noise': False} if 'randomize_noise' in self.arguments else {}
         return kwargs if settings.fidelity is None else {**kwargs, 'w': settings.fidelity}
 
     def run(self, faces: Sequence[PreparedFace], settings: RestoreSettings) -> tuple[Tensor, dict[str, Tensor] | None]:
+        """Restore faces as one batch.
+
+        Returns:
+            Images, float32 (b, 3, S, S), RGB in [-1, 1], and where references were used the dict that
+            :class:`~refstar.RefSTAR` returns with `return_aux`.
+        """
         self.check(settings)
         kwargs = self.backbone_arguments(settings)
         half = nullcontext() if self.precision is None else torch.autocast(self.device.type, self.precision)
@@ -89,9 +88,9 @@ class TorchEngine:
     def _encode(self, ref: Reference) -> ReferenceBank:
         """Encode one reference; the last `MAX_ENCODED` are kept, those of bank files always are."""
         if ref.encoded is None:
-            self._encoded.append(ref)
-            if len(self._encoded) > MAX_ENCODED:
-                self._encoded.popleft().encoded = None
+            self._encoded.append(weakref.ref(ref))
+            if len(self._encoded) > MAX_ENCODED and (oldest := self._encoded.popleft()()) is not None:
+                oldest.encoded = None
         return encode(self.net, ref, self.device)
 
     def _bank(self, faces: Sequence[PreparedFace], lq: Tensor, settings: RestoreSettings) -> ReferenceBank:

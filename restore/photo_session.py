@@ -111,7 +111,6 @@ class PhotoSession:
             if not found:
                 raise RefStarError(f'{name}: no face was found; take a photo with a larger or less turned face')
         self.photo, self.name, self.found, self.face = photo, name, found, 0
-        self.restorer.forget(self.painted.values())
         for old in (self.painted, self.shown, self._faces, self._kept):
             old.clear()
 
@@ -130,8 +129,7 @@ class PhotoSession:
             gone = kept.pop(key)
             del self._photo_names[key]
             names = {face.name for face in gone}
-            painted = [self.painted.pop(place) for place in list(self.painted) if place[1] in names]
-            self.restorer.forget([*gone, *painted])
+            self.painted = {place: ref for place, ref in self.painted.items() if place[1] not in names}
         detector = None if self.restorer.detector is None else self._detect
         checker = self.restorer.identity_checker
         reader = ReferenceReader(self.restorer.size, detector, checker, self.max_pixels)
@@ -154,16 +152,10 @@ class PhotoSession:
             name: of the reference.
             mask: (S, S) in [0, 1]; None: as the network selects.
         """
-        if (self.face, name) in self.painted:
-            self.restorer.forget([self.painted.pop((self.face, name))])
+        self.painted.pop((self.face, name), None)
         if mask is not None:
             reference = next(ref for ref in self.reference_faces() if ref.name == name)
             self.painted[self.face, name] = replace(reference, mask=mask, encoded=None)
-
-    def close(self) -> None:
-        """Free the encoded references."""
-        photos = [*self.references.values(), *self.others.values(), self.painted.values()]
-        self.restorer.forget([face for faces in photos for face in faces])
 
     def _detect(self, rgb: np.ndarray) -> list[FoundFace]:
         return self.restorer.detector(rgb)[:MAX_FACES]

@@ -1,6 +1,6 @@
 """The public Python interface: restore faces with references. Whole photos: :mod:`photo`; videos: :mod:`video`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from refstar.utils.network_file import load_network
 from .alignment import FaceDetector, FoundFace, cut, most_central
 from .bank_file import read_bank
 from .engine import TorchEngine, keep_colour, stack_faces
-from .faces import DegradedFace, Person, PreparedFace, Reference, RestoredFace, RestoreSettings
+from .faces import DegradedFace, Person, PreparedFace, RestoredFace, RestoreSettings
 from .identity_check import IdentityChecker
 from .input_files import open_sources, unique
 from .onnx_network import OnnxNetwork
@@ -169,10 +169,6 @@ class Restorer:
             get_root_logger().warning('%s; left out', error)
         names = unique(person.name for person in people)
         return [replace(person, name=name) for person, name in zip(people, names, strict=True)]
-
-    def forget(self, references: Iterable[Reference]) -> None:
-        """Free the encoded form of these references."""
-        self.engine.forget(references)
 
     # ----------------------------------------------------------------- faces to restore
     def detect(self, rgb: np.ndarray, only_center: bool = False) -> list[FoundFace]:
