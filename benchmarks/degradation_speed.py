@@ -86,8 +86,6 @@ def measure(folder: Path, preset: str, rounds: int, cache: bool) -> np.ndarray:
             lambda: to_tensor(ours.degradation(photo, sample_rng(1, number))),
         ]
 
-    for number in range(rounds, rounds + 30):  # compiles the loops
-        ours[number]
     for make in turns(0):
         make()
     return np.array([[seconds(make) * 1000 for make in turns(number)] for number in range(rounds)]).T

@@ -119,13 +119,7 @@ def stack_faces(faces: Sequence[PreparedFace], device: torch.device) -> Tensor:
 def keep_colour(out: Tensor, lq: Tensor, alpha: Tensor) -> Tensor:
     """Take the low frequencies of the degraded photo where references were used: other light must not tint the face.
 
-    Args:
-        out: restored faces, (b, 3, H, W).
-        lq: degraded faces, the same shape and range.
-        alpha: share of the references, (b, 1, H, W) in [0, 1].
-
-    Returns:
-        Restored faces; equal to `out` where `alpha` is 0.
+    Restored and degraded faces are (b, 3, H, W); `alpha`, the share of the references, is (b, 1, H, W) in [0, 1].
     """
     return out + alpha * blur(lq - out, COLOUR_BLUR * out.shape[-1])
 
@@ -187,15 +181,7 @@ def pad(bank: ReferenceBank, count: int) -> ReferenceBank:
 def edit_masks(
     net: nn.Module, lq: Tensor, bank: ReferenceBank, refs: Sequence[Reference], settings: RestoreSettings
 ) -> ReferenceBank:
-    """Apply the user's masks, threshold and regions to the network's own selection of one face.
-
-    Args:
-        net: RefSTAR.
-        lq: the degraded face, (1, 3, S, S), in the network's range.
-        bank: of its references, (1, n, ...).
-        refs: the references; a mask painted by the user replaces the network's.
-        settings: threshold and regions.
-    """
+    """Apply the user's masks, threshold and regions to the network's own selection of one face, `lq` (1, 3, S, S)."""
     size = lq.shape[-1]
     mask = net.select_and_match(net.normalise(lq), [bank.match], bank.valid, None)['mask'].float()
     for i, ref in enumerate(refs):

@@ -9,7 +9,7 @@ import inspect
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -31,11 +31,7 @@ BATCHES, COUNTS, FIDELITY = (1, 2), (1, 3), 0.5  # at which file and network are
 
 
 class Exportable(nn.Module):
-    """Wrap a RefSTAR so that it takes and returns tensors only.
-
-    Args:
-        net: the network.
-    """
+    """Wrap a RefSTAR so that it takes and returns tensors only."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -86,25 +82,17 @@ def _window_reverse(windows: Tensor, window_size: int, h: int, w: int) -> Tensor
 
 
 @contextmanager
-def _replaced(place: Any, name: str, value: Callable) -> Iterator[None]:
-    own = vars(place).get(name)
-    setattr(place, name, value)
-    try:
-        yield
-    finally:
-        delattr(place, name) if own is None else setattr(place, name, own)
-
-
-@contextmanager
 def equal_forms(net: nn.Module) -> Iterator[None]:
     """While open, let the network compute the same by forms that keep the batch open."""
     from basicsr.archs import swinir_arch
 
     with ExitStack() as stack:
-        stack.enter_context(_replaced(swinir_arch, 'window_reverse', _window_reverse))
+        stack.callback(setattr, swinir_arch, 'window_reverse', swinir_arch.window_reverse)
+        swinir_arch.window_reverse = _window_reverse
         for module in net.modules():
             if type(module).__name__ == 'ModulatedConv2d' and type(module).__module__.startswith('gfpgan.'):
-                stack.enter_context(_replaced(module, 'forward', partial(_modulated, module)))
+                module.forward = partial(_modulated, module)
+                stack.callback(delattr, module, 'forward')
         yield
 
 

@@ -50,7 +50,7 @@ Every decision is on disk before the next pair shows."""
 
 
 @dataclass
-class Tab:
+class ReviewTab:
     """What one browser tab shows.
 
     Args:
@@ -152,13 +152,13 @@ class ReviewPage:
         return page
 
     # ----------------------------------------------------------------- buttons
-    def accept(self, tab: Tab, drawn: dict | None, *filters: Any) -> list:
+    def accept(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
         return self._decide(tab, filters, lambda seen: self.review.accept(seen, painted_mask(drawn, seen.mask)))
 
-    def reject(self, tab: Tab, drawn: dict | None, *filters: Any) -> list:
+    def reject(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
         return self._decide(tab, filters, self.review.reject)
 
-    def undo(self, tab: Tab, drawn: dict | None, *filters: Any) -> list:
+    def undo(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
         if self._has_strokes(tab, drawn):
             return self._stay()
         if not tab.past:
@@ -172,22 +172,22 @@ class ReviewPage:
             self.gr.Warning(str(error))
         return self._show(tab, before.name, Filters(*filters))
 
-    def next(self, tab: Tab, drawn: dict | None, *filters: Any) -> list:
+    def next(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
         return self._go(tab, drawn, filters, 1)
 
-    def previous(self, tab: Tab, drawn: dict | None, *filters: Any) -> list:
+    def previous(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
         return self._go(tab, drawn, filters, -1)
 
-    def last(self, tab: Tab, drawn: dict | None, *filters: Any) -> list:
+    def last(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
         if self._has_strokes(tab, drawn) or not tab.past:
             return self._stay()
         return self._show(tab, tab.past[-1][1].name, Filters(*filters))
 
-    def drop(self, tab: Tab, drawn: dict | None, *filters: Any) -> list:
+    def drop(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
         return self._show(tab, tab.seen and tab.seen.name, Filters(*filters))
 
-    def filter(self, tab: Tab | None, drawn: dict | None, *filters: Any) -> list:
-        tab = tab or Tab()
+    def filter(self, tab: ReviewTab | None, drawn: dict | None, *filters: Any) -> list:
+        tab = tab or ReviewTab()
         if self._has_strokes(tab, drawn):
             return self._stay()
         chosen = Filters(*filters)
@@ -196,7 +196,7 @@ class ReviewPage:
         return self._show(tab, name, chosen)
 
     # ----------------------------------------------------------------- what they share
-    def _decide(self, tab: Tab, filters: tuple, decide: Callable[[Seen], Seen]) -> list:
+    def _decide(self, tab: ReviewTab, filters: tuple, decide: Callable[[Seen], Seen]) -> list:
         chosen = Filters(*filters)
         if tab.seen is None:
             return self._stay()
@@ -212,14 +212,14 @@ class ReviewPage:
         tab.past.append((tab.seen, after))
         return self._show(tab, neighbour(before, chosen.names(self.review), tab.seen.name, 1), chosen)
 
-    def _go(self, tab: Tab, drawn: dict | None, filters: tuple, step: int) -> list:
+    def _go(self, tab: ReviewTab, drawn: dict | None, filters: tuple, step: int) -> list:
         if self._has_strokes(tab, drawn):
             return self._stay()
         chosen = Filters(*filters)
         names = chosen.names(self.review)
         return self._show(tab, neighbour(names, names, tab.seen and tab.seen.name, step), chosen)
 
-    def _has_strokes(self, tab: Tab, drawn: dict | None) -> bool:
+    def _has_strokes(self, tab: ReviewTab, drawn: dict | None) -> bool:
         mask = None if tab.seen is None else tab.seen.mask
         if mask is None or np.array_equal(painted_mask(drawn, mask), mask):
             return False
@@ -229,7 +229,7 @@ class ReviewPage:
     def _stay(self) -> list:
         return [self.gr.skip()] * 4
 
-    def _show(self, tab: Tab, name: str | None, filters: Filters) -> list:
+    def _show(self, tab: ReviewTab, name: str | None, filters: Filters) -> list:
         names, counts = filters.names(self.review), self.review.counts()
         total = len(self.review.collection.triplets)
         progress = f'{sum(counts.values())} of {total} reviewed'

@@ -77,7 +77,8 @@ def served(restorer: Restorer, *args: str) -> Iterator[str]:
         restorer: opened networks.
         *args: of the command.
     """
-    from refstar.tools.app import AppPage, parser
+    from refstar.tools.app import parser
+    from refstar.tools.app_page import AppPage
     from refstar.tools.serve_page import launch
 
     limits = parser().parse_args(list(args))

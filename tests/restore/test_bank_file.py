@@ -70,9 +70,9 @@ def broken(tensors: dict, header: dict):
     for about in ('', '[]', '{"references": []}', '{"references": [{}], "person": "x"}', '{"person": ' + '[' * 100_000):
         yield tensors, header | {'about': about}
     for points in ('[[1, 2]]', '"x"', str([[10**400, 1]] * 5), str([[float('nan'), 1]] * 5)):
-        yield tensors, header | {'about': header['about'].replace('"points":null', f'"points":{points}', 1)}
+        yield tensors, header | {'about': header['about'].replace('"points": null', f'"points": {points}', 1)}
     for name in ('person', 'name'):
-        yield tensors, header | {'about': header['about'].replace(f'"{name}":', f'"{name}":7,"a":', 1)}
+        yield tensors, header | {'about': header['about'].replace(f'"{name}": ', f'"{name}": 7, "a": ', 1)}
     about = {'person': 'x', 'references': [{'name': 'a.png', 'points': None}] * (MAX_REFERENCES + 1)}
     yield tensors, header | {'about': json.dumps(about)}
 

@@ -45,7 +45,7 @@ def test_record_says_what_the_user_chose():
     assert (face['strength'], face['keep'], face['references_by_hand']) == (0.7, ['mouth'], True)
 
 
-def test_photos_of_one_name_are_told_apart():
+def test_photos_of_one_name_get_names_of_their_own():
     session = new_session(PHOTO, REF, picture(4, SIZE, SIZE, 0))
     assert set(session.restore(PLAIN).whys) == {'a.png', 'a.png (2)'}
 
