@@ -1,15 +1,17 @@
 """The training loop.
 
-It takes the place of BasicSR's (basicsr/train.py:82), with its order of calls, folders, files and log. What it
-adds: resuming within an epoch, ending in order after a signal, skipped steps, pictures for TensorBoard.
+It takes the place of BasicSR's (basicsr/train.py:82), with its order of calls, folders, files and log. It also resumes
+within an epoch, ends in order after a signal, and stops after too many skipped steps.
 """
 
 import logging
 import math
 import os
+import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 import torch
@@ -29,12 +31,7 @@ from .training_step import step_of
 
 
 def train_loader(opt: dict[str, Any], start_iter: int = 0) -> DataLoader:
-    """Returns the loader of the training set; its sampler is a :class:`~resume.ResumableSampler`.
-
-    Args:
-        opt: options of the training.
-        start_iter: iteration from which the run is resumed; 0 if it begins.
-    """
+    """Returns the loader of the training set; its sampler is a :class:`~resume.ResumableSampler`."""
     block = opt['datasets']['train']
     dataset = build_dataset(block)
     batch = block['batch_size_per_gpu'] * (opt['train'].get('accumulate') or 1)
@@ -71,30 +68,21 @@ def val_loaders(opt: dict[str, Any]) -> list[DataLoader]:
 def train_pipeline(root_path: str) -> None:
     """Trains by the option file of the command line.
 
-    Args:
-        root_path: folder of `experiments/` and `tb_logger/`.
-
     Raises:
         RefStarError: wrong input, full disk, out of memory, too many skipped steps.
         SystemExit: a signal; code 128 + its number.
     """
     opt: dict[str, Any] = {}
     with interruption.ends_in_order(opt):
-        opt_file = read_options(opt, root_path)
+        found, args = parse_options(root_path, is_train=True)
+        opt.update(found, root_path=root_path)
         torch.backends.cudnn.benchmark = True
         state = resume.load_resume_state(opt)
-        logger = _open_run(opt, opt_file, is_new=state is None)
+        logger = _open_run(opt, args.opt, is_new=state is None)
         tb_logger = basicsr_train.init_tb_loggers(opt)
         Training(opt, state, tb_logger, logger).run()
         if tb_logger:
             tb_logger.close()
-
-
-def read_options(opt: dict[str, Any], root_path: str) -> str:
-    """Fills `opt`; returns the path of the option file."""
-    found, args = parse_options(root_path, is_train=True)
-    opt.update(found, root_path=root_path)
-    return args.opt
 
 
 def _open_run(opt: dict[str, Any], opt_file: str, is_new: bool) -> logging.Logger:
@@ -112,14 +100,7 @@ def _open_run(opt: dict[str, Any], opt_file: str, is_new: bool) -> logging.Logge
 
 
 class Training:
-    """One training.
-
-    Args:
-        opt: options.
-        state: training state to resume from, or None.
-        tb_logger: TensorBoard writer, or None.
-        logger: of the run.
-    """
+    """One training."""
 
     def __init__(self, opt: dict[str, Any], state: dict[str, Any] | None, tb_logger: Any, logger: logging.Logger):
         self.opt, self.tb_logger, self.logger = opt, tb_logger, logger
@@ -216,9 +197,6 @@ class Training:
     def stop_if_asked(self, done: int) -> None:
         """Between two iterations: saves and ends the process if a signal has arrived.
 
-        Args:
-            done: number of the last complete iteration.
-
         Raises:
             SystemExit: code 128 + number of the signal.
         """
@@ -228,5 +206,6 @@ class Training:
         if done > self.start_iter:
             self.model.save(self.sampler.epoch_of(done), done)
         if self.opt['rank'] == 0:
-            interruption.announce_stop(number, done, self.opt)
+            how = interruption.how_to_resume(self.opt)
+            print(f'Stopped by {Signals(number).name} after iteration {done}. {how}', file=sys.stderr, flush=True)
         raise SystemExit(128 + number)

@@ -66,10 +66,6 @@ def _force(opt: dict, entry: str) -> None:
 def load_options(path: str | os.PathLike, force: list[str] | None = None) -> dict[str, Any]:
     """Reads an option file.
 
-    Args:
-        path: YAML file.
-        force: entries `a:b=value` that replace values of the file.
-
     Returns:
         The options as nested dicts in the order of the file.
 

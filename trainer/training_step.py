@@ -70,12 +70,7 @@ class TrainingStep:
 
     # ----------------------------------------------------------------- at the optimizers
     def control(self, optimizer: Optimizer, is_generator: bool) -> Optimizer:
-        """Puts this step's rules in front of `step` and `zero_grad` of an optimizer.
-
-        Args:
-            optimizer: of one network.
-            is_generator: whether it is net_g's, whose gradient is clipped.
-        """
+        """Puts this step's rules in front of `step` and `zero_grad` of an optimizer."""
         plain_step, plain_zero_grad = optimizer.step, optimizer.zero_grad
 
         def step(optimizer: Optimizer) -> None:
@@ -131,14 +126,7 @@ class TrainingStep:
 
     # ----------------------------------------------------------------- around a step
     def run(self, model: BaseModel, optimize: Callable[[int], None], feeds: list[Any], current_iter: int) -> None:
-        """Runs one iteration.
-
-        Args:
-            model: to be trained; its `log_dict` holds the means over the batches afterwards.
-            optimize: its `optimize_parameters`.
-            feeds: for each batch of an accumulated step, a function that feeds it.
-            current_iter: number of the iteration.
-        """
+        """Runs one iteration."""
         if self.statistics is None:
             self.statistics = _running_statistics(model)
         before = [buffer.clone() for buffer in self.statistics]
@@ -231,10 +219,6 @@ def _means(logs: list[dict[str, Any]]) -> OrderedDict:
 
 def split(batch: Any, parts: int) -> list[Any]:
     """Splits a batch into equal parts.
-
-    Args:
-        batch: tensors, lists, or mappings of them; their first axis is the batch.
-        parts: how many.
 
     Raises:
         RefStarError: it cannot be divided by that.

@@ -1,10 +1,8 @@
 """Errors and signals that end a run in order: one line, nothing of a pickle is run."""
 
-import errno
 import os
 import pickle
 import signal
-import threading
 from pathlib import Path
 
 import pytest
@@ -39,20 +37,6 @@ def test_other_errors_stay_as_they_are() -> None:
     with pytest.raises(RuntimeError, match='another'), interruption.ends_in_order({}):
         raise RuntimeError('another')
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
-@pytest.mark.parametrize(('number', 'shown'), [(errno.ENOSPC, False), (errno.EACCES, True)])
-def test_a_full_disk_in_a_thread_prints_no_traceback(number: int, shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[object] = []
-    monkeypatch.setattr(threading, 'excepthook', seen.append)
-
-    def write() -> None:
-        raise OSError(number, 'no space left')
-
-    with interruption.ends_in_order({}):
-        thread = threading.Thread(target=write)
-        thread.start(), thread.join()
-    assert bool(seen) == shown and threading.excepthook == seen.append
 
 
 # --------------------------------------------------------------------- pickles
