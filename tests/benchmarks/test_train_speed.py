@@ -4,16 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-import roofline
 import torch
 import train_speed
-from torch import nn
-from torch.autograd.graph import saved_tensors_hooks
 
 CPU = torch.device('cpu')
 
 
-def test_it_prints_and_writes_every_arm(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_every_arm_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / 'speed.json'
     train_speed.main(['--small', '--rounds', '2', '--warm-up', '1', '--out', str(out)])
     found = json.loads(out.read_text())
@@ -31,7 +28,7 @@ def test_it_prints_and_writes_every_arm(tmp_path: Path, capsys: pytest.CaptureFi
     assert text.count('x stock') == 3 and 'processor time' in text
 
 
-def test_the_stock_step_and_ours_train_alike() -> None:
+def test_stock_step_and_ours_train_alike() -> None:
     """The same network, batch and losses: so the weights after some steps are the same, to rounding."""
     nets, data, weights = train_speed.networks(32, small=True), train_speed.batch(32, 2), []
     for arm in ('stock', 'off'):
@@ -46,30 +43,3 @@ def test_the_stock_step_and_ours_train_alike() -> None:
         weights.append({f'{net}.{key}': p for net in nets_of for key, p in nets_of[net].named_parameters()})
     for key, value in weights[0].items():
         torch.testing.assert_close(weights[1][key], value, rtol=1e-3, atol=1e-4, msg=key)
-
-
-def test_stock_is_basicsrs_own_code() -> None:
-    own = {name: vars(train_speed.stock_class())[name] for name in ('model_ema', 'reduce_loss_dict')}
-    assert all(method.__module__ == 'stock_base_model' for method in own.values())
-    assert train_speed.BaseModel.model_ema.__module__ == 'refstar.trainer.base_model'
-
-
-def test_what_a_graph_keeps_is_counted_once_and_given_back() -> None:
-    weight = nn.Parameter(torch.rand(8, 8))
-    saved = roofline.Saved([weight])
-    with saved_tensors_hooks(saved.pack, lambda holder: holder.x):
-        x = torch.rand(4, 8)
-        y = x @ weight  # keeps x; weight does not count
-        z = (y * y).sum()  # keeps y, twice
-    assert saved.now == saved.peak == saved.total == (4 * 8 + 4 * 8) * 4
-    z.backward()
-    del x, y, z
-    assert saved.now == 0 and saved.peak == 256
-
-
-def test_the_roofline_is_the_slower_of_computing_and_moving() -> None:
-    work = roofline.Work(flops=100, moved=50, held=0, kept=0)
-    assert roofline.share(work, [4.0, 2.0, 9.0], (100.0, 100.0)) == 0.25
-    assert roofline.share(work, [4.0], (100.0, 25.0)) == 0.5
-    flops, speed = roofline.best(CPU, torch.float32, repeat=1)
-    assert 1e8 < flops < 1e14 and 1e7 < speed < 1e13
