@@ -28,8 +28,8 @@ from PIL import Image
 from torchvision.transforms.functional import normalize
 
 from refstar.data.degradation import PRESETS
+from refstar.data.photo_dataset import sample_rng
 from refstar.data.reference_pair_dataset import ReferencePairDataset
-from refstar.data.samples import sample_rng
 from refstar.data.synthetic.identity import person
 from refstar.data.synthetic.render_photo import draw_shot, take_photo
 from refstar.utils.image_files import to_tensor
@@ -76,7 +76,7 @@ def measure(folder: Path, preset: str, rounds: int, cache: bool) -> np.ndarray:
     theirs = stock(folder, preset)
     opt = {'dataroot': str(folder), 'gt_size': SIZE, 'degradation': preset, 'draws': 10**6, 'cache': cache}
     ours = ReferencePairDataset({**opt, 'ref_drop_prob': 1, 'wrong_ref_prob': 0, 'occlusion_prob': 0})
-    photo = ours.faces(ours.entries[0].gt).img
+    photo = ours.face(ours.entries[0].gt).img
 
     def turns(number: int) -> list[Callable[[], object]]:
         return [
@@ -86,8 +86,6 @@ def measure(folder: Path, preset: str, rounds: int, cache: bool) -> np.ndarray:
             lambda: to_tensor(ours.degradation(photo, sample_rng(1, number))),
         ]
 
-    for number in range(rounds, rounds + 30):  # compiles the loops
-        ours[number]
     for make in turns(0):
         make()
     return np.array([[seconds(make) * 1000 for make in turns(number)] for number in range(rounds)]).T

@@ -8,7 +8,6 @@ Below the collection, `build/` holds what is made on the way: `settings.json`, `
 (records of finished parts), `teach/` (proposals as triplets, the best of them listed in its `meta.csv`), `train/`.
 """
 
-import csv
 import io
 import json
 import shutil
@@ -26,7 +25,7 @@ from refstar.data.images import ImageStore
 from refstar.utils.atomic_files import write_atomically
 from refstar.utils.errors import RefStarError
 from refstar.utils.parallel import parallel
-from refstar.utils.text_files import read_text, shorten, write_text
+from refstar.utils.text_files import read_text, shorten, write_csv, write_text
 
 from .mask_curation import Strictness, confidence, objection, teachers
 from .mask_propagation import Predictor, train_network
@@ -86,7 +85,7 @@ def build_masks(
         found = run(work / 'masks', [r['id'] for r in records], predictor, title='predict' if training else 'masks')
         rows = [_row({**record, **new}, least, bool(training)) for record, new in zip(records, found, strict=True)]
         rows = [{**row, **reviews.get(row['id'], {})} for row in rows]
-        _write_csv(root / 'meta.csv', rows, COLUMNS)
+        write_csv(root / 'meta.csv', rows, COLUMNS)
         if sheet:
             _write_sheet(root, rows, sheet)
     return rows
@@ -212,7 +211,7 @@ def _write_teachers(teach: Path, root: Path, records: Sequence[Mapping]) -> None
     file = io.BytesIO()
     np.savez_compressed(file, names=np.array(names), points=points)
     write_atomically(teach / 'points.npz', file.getvalue())
-    _write_csv(teach / 'meta.csv', chosen, ['id', 'identity'])
+    write_csv(teach / 'meta.csv', chosen, ['id', 'identity'])
 
 
 def _row(record: Mapping, least: Strictness, propagated: bool) -> dict:
@@ -220,14 +219,6 @@ def _row(record: Mapping, least: Strictness, propagated: bool) -> dict:
     provenance = ('propagated' if propagated else 'proposed') if wrong else 'accepted'
     row = {**record, 'objection': wrong, 'provenance': provenance}
     return {key: '' if row.get(key) is None else row[key] for key in COLUMNS}
-
-
-def _write_csv(file: Path, rows: Sequence[Mapping], columns: Sequence[str]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, extrasaction='ignore', lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(file, text.getvalue())
 
 
 def _write_sheet(root: Path, rows: Sequence[Mapping], file: Path) -> None:

@@ -1,6 +1,5 @@
 """A RefSel-HQ collection on disk: `gt/<id>.png`, `ref/<id>.png`, `mask/<id>.png`, listed in `meta.csv`."""
 
-import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from PIL import Image
 from refstar.data.collections.listing import images_in, inside
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import open_image
-from refstar.utils.text_files import read_csv, write_text
+from refstar.utils.text_files import read_csv, write_csv
 
 PARTS = ('gt', 'ref', 'mask')
 UNKNOWN = 'proposed'  # the provenance where meta.csv has none
@@ -147,12 +146,7 @@ class TripletCollection:
             return
         for row in wrong:
             row |= columns[row['id']]
-        text = io.StringIO()
-        header = dict.fromkeys(key for row in rows for key in row)
-        writer = csv.DictWriter(text, header, restval='', lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self.meta, text.getvalue())
+        write_csv(self.meta, rows, dict.fromkeys(key for row in rows for key in row))
 
 
 def encode_mask(mask: np.ndarray) -> bytes:

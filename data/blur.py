@@ -1,4 +1,4 @@
-"""Gaussian blur and resizing in one: what `cv2.filter2D` and `cv2.resize` give, in a quarter of the time.
+"""Gaussian blur and resizing in one: close to what `cv2.filter2D` and `cv2.resize` give, in a quarter of the time.
 
 `cv2.filter2D` with the published kernels of 41 pixels takes most of the time of a degraded sample. Here
 * an isotropic kernel is applied as two one-dimensional ones, any other by a Fourier transform;

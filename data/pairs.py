@@ -52,7 +52,7 @@ class Face:
 
 
 @dataclass(frozen=True)
-class Slot:
+class PairedReference:
     """One reference of a sample with its truth; fields as in the samples of the datasets, but (S, S[, c]) arrays.
 
     Args:
@@ -71,7 +71,7 @@ class Slot:
     flow_valid: np.ndarray
 
     @classmethod
-    def without_flow(cls, ref: np.ndarray, known: bool, ref_mask: np.ndarray | None = None) -> 'Slot':
+    def without_flow(cls, ref: np.ndarray, known: bool, ref_mask: np.ndarray | None = None) -> 'PairedReference':
         """A reference of which no correspondence is known; with `known` and no mask: nothing may be taken from it."""
         zeros = np.zeros(ref.shape[:2], np.float32)
         flow = np.zeros((*ref.shape[:2], 2), np.float32)
@@ -85,7 +85,7 @@ def self_pair(
     light_strength: float = 1.0,
     occlusion_prob: float = 0.0,
     mirror_prob: float = 0.0,
-) -> Slot:
+) -> PairedReference:
     """Makes a reference from the GT itself.
 
     Args:
@@ -116,10 +116,10 @@ def self_pair(
     return _connect(ref, to_ref, to_gt, area, ref_area, seen)
 
 
-def real_pair(gt: Face, ref: Face) -> Slot:
+def real_pair(gt: Face, ref: Face) -> PairedReference:
     """Another photo of the person, with the truth that landmarks give; without them, with none."""
     if gt.points is None or ref.points is None or len(gt.points) != len(ref.points):
-        return Slot.without_flow(ref.img, known=False)
+        return PairedReference.without_flow(ref.img, known=False)
     size = gt.size
     to_ref = fit_positions(gt.points, ref.points, size)
     to_gt = invert(to_ref)
@@ -133,17 +133,17 @@ def real_pair(gt: Face, ref: Face) -> Slot:
     return _connect(ref.img, to_ref, to_gt, gt_area * front, ref_area, seen)
 
 
-def selected_pair(gt: Face, ref: Face, mask: np.ndarray) -> Slot:
+def selected_pair(gt: Face, ref: Face, mask: np.ndarray) -> PairedReference:
     """Another photo with a hand-made selection on its grid, (S, S) 0/1; landmarks, if any, carry it to the GT's."""
     pair = real_pair(gt, ref)
     if not pair.known:
-        return Slot.without_flow(ref.img, known=True, ref_mask=mask)
+        return PairedReference.without_flow(ref.img, known=True, ref_mask=mask)
     carried = (warp(mask, to_positions(pair.flow), smooth=False) > 0.5) * pair.flow_valid
     return replace(pair, ref_mask=mask, gt_mask=carried)
 
 
-def _connect(ref, to_ref, to_gt, gt_area, ref_area, seen) -> Slot:
-    """The slot of a pair of position maps: selected is what lies in both areas and is found on the way there and back.
+def _connect(ref, to_ref, to_gt, gt_area, ref_area, seen) -> PairedReference:
+    """Pair a reference by its position maps: selected is what lies in both areas and is found there and back.
 
     Args:
         ref: reference picture (S, S, 3).
@@ -155,4 +155,4 @@ def _connect(ref, to_ref, to_gt, gt_area, ref_area, seen) -> Slot:
     gt_mask = gt_area * (warp(ref_area, to_ref, smooth=False) > 0.5) * there
     ref_mask = ref_area * (warp(gt_area, to_gt, smooth=False) > 0.5) * returns(to_gt, to_ref)
     binary = ((mask > 0.5).astype(np.float32) for mask in (ref_mask, gt_mask))
-    return Slot(ref, True, *binary, to_flow(to_ref), (seen * there).astype(np.float32))
+    return PairedReference(ref, True, *binary, to_flow(to_ref), (seen * there).astype(np.float32))

@@ -1,26 +1,29 @@
 """Training RefSel on triplets (GT, reference, mask) in the form of RefSel-HQ."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
+from pydantic import Field
 
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import to_tensor
+from refstar.utils.option_block import FilePath, Names
 from refstar.utils.text_files import read_csv, read_lines
 
 from .collections.listing import Missing, folder, images_in, inside
-from .collections.manifest import MANIFEST_KEYS, check_io_backend, evenly
-from .dataset_settings import whole
-from .pairs import Slot, selected_pair
-from .samples import AUGMENTATION_KEYS, FACE_KEYS, Augmentation, Faces, PhotoDataset, pack_slots, sample_rng
+from .collections.manifest import ListOptions, check_io_backend, evenly
+from .pairs import Face, PairedReference, selected_pair
+from .photo_dataset import AugmentationOptions, PhotoOptions, TrainingPhotoDataset, pack_references
 
 PARTS = ('gt', 'ref', 'mask')
 
 
 @DATASET_REGISTRY.register()
-class RefSelDataset(PhotoDataset):
+class RefSelDataset(TrainingPhotoDataset):
     """Triplets `gt/<id>.png`, `ref/<id>.png`, `mask/<id>.png` below `dataroot`, listed in `meta.csv`.
 
     The mask is 8-bit, in the reference's coordinates, and selects from 128 up. `meta.csv` has a column `id`, and may
@@ -33,7 +36,7 @@ class RefSelDataset(PhotoDataset):
     such samples train RefSel, not RefSTAR.
 
     Args:
-        opt: dataset options, see `option_keys`.
+        opt: dataset options, see `Options`.
 
     Raises:
         RefStarError: the options or `meta.csv` are wrong, or files are missing, unreadable or of another size.
@@ -41,29 +44,24 @@ class RefSelDataset(PhotoDataset):
     A sample has the keys of `ReferencePairDataset`, with one reference.
     """
 
-    option_keys = {
-        'dataroot': 'folder with gt/, ref/, mask/ and meta.csv',
-        'provenance': 'use only triplets with one of these values in meta.csv, for example [edited, accepted]',
-        'draws': 'different samples made of each triplet before they repeat (default 100)',
-        'degradation': 'preset name, or a mapping with preset and/or ranges (default ffhq_ref_train)',
-        **{key: MANIFEST_KEYS[key] for key in ('split_file', 'missing', 'max_images', 'io_backend')},
-        **FACE_KEYS,
-        **AUGMENTATION_KEYS,
-    }
+    class Options(AugmentationOptions, ListOptions, PhotoOptions):
+        """Keys of the dataset."""
 
-    def __init__(self, opt: dict):
-        super().__init__(opt, 'ffhq_ref_train')
-        self.draws = whole(opt, 'draws', 100, low=1)
-        self.augmentation = Augmentation(opt)
+        dataroot: FilePath = Field(description='folder with gt/, ref/, mask/ and meta.csv')
+        provenance: Names | None = Field(
+            None, description='use only triplets with one of these values in meta.csv, for example [edited, accepted]'
+        )
+
+    def __init__(self, opt: Mapping[str, Any]):
+        super().__init__(opt)
         check_io_backend(opt)
         self.root = folder(opt, 'dataroot')
-        self.triplets = evenly(self._read(opt), opt.get('max_images'))
-        if self.augmentation.wrong_prob > 0 and len({person for _, person, _ in self.triplets}) < 2:
-            raise RefStarError('dataset: wrong_ref_prob needs two people; there is one. Set it to 0')
-        photos = [files[part] for _, _, files in self.triplets for part in ('gt', 'ref')]
-        self.faces = Faces(opt, self.size, [self.root], photos)
+        self.triplets = evenly(self._read(opt), self.options.max_images)
+        self.photo_count = len(self.triplets)
+        self.require_two_people(len({person for _, person, _ in self.triplets}))
+        self.open_photos([self.root], [files[part] for _, _, files in self.triplets for part in ('gt', 'ref')])
 
-    def _read(self, opt: dict) -> list[tuple[str, str, dict[str, Path]]]:
+    def _read(self, opt: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Path]]]:
         """(id, person, files) of every triplet to use."""
         meta = self.root / 'meta.csv'
         wanted = set(read_lines(opt['split_file'])) if opt.get('split_file') else None
@@ -85,41 +83,37 @@ class RefSelDataset(PhotoDataset):
             raise RefStarError(f'{meta}: no triplet is left to use')
         return triplets
 
-    def __len__(self) -> int:
-        return len(self.triplets) * self.draws
-
-    def __getitem__(self, index: int) -> dict:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        rng = sample_rng(self.seed, index)
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         name, person, files = self.triplets[index % len(self.triplets)]
-        mirror = self.augmentation.hflip and rng.random() < 0.5
-        gt = self.faces(files['gt'], mirror)
+        mirror = self.options.use_hflip and rng.random() < 0.5
+        gt = self.face(files['gt'], mirror)
         return {
             **self.degraded(gt.img, rng),
             'gt': to_tensor(gt.img),
-            **pack_slots(self._slots(gt, person, files, mirror, rng), 1, self.size),
+            **pack_references(self._references(gt, person, files, mirror, rng), 1, self.size),
             'lq_path': f'{name}.png',
             'gt_path': str(files['gt']),
             'identity': person,
         }
 
-    def _slots(self, gt, person: str, files: dict[str, Path], mirror: bool, rng: np.random.Generator) -> list[Slot]:
-        chances = self.augmentation
-        drop, wrong, own = rng.random(3) < (chances.drop_prob, chances.wrong_prob, chances.self_prob)
+    def _references(
+        self, gt: Face, person: str, files: dict[str, Path], mirror: bool, rng: np.random.Generator
+    ) -> list[PairedReference]:
+        o = self.options
+        drop, wrong, own = rng.random(3) < (o.ref_drop_prob, o.wrong_ref_prob, o.self_pair_prob)
         if drop:
             return []
         if wrong:
-            ref = self.augmentation.jitter(self.faces(self._stranger(person, rng), mirror), rng)
-            return [Slot.without_flow(ref.img, known=True)]
+            ref = self.jitter(self.face(self._other_person(person, rng), mirror), rng)
+            return [PairedReference.without_flow(ref.img, known=True)]
         if own:
-            return [self.augmentation.self_pair(gt, rng)]
-        ref = self.faces(files['ref'], mirror)
-        mask = self.faces.store.read_mask(files['mask'])
+            return [self.self_pair(gt, rng)]
+        ref = self.face(files['ref'], mirror)
+        mask = self.store.read_mask(files['mask'])
         pair = selected_pair(gt, ref, np.ascontiguousarray(mask[:, ::-1]) if mirror else mask)
-        return [replace(pair, ref=self.augmentation.light(pair.ref, rng))]
+        return [replace(pair, ref=self.relit(pair.ref, rng))]
 
-    def _stranger(self, person: str, rng: np.random.Generator) -> Path:
+    def _other_person(self, person: str, rng: np.random.Generator) -> Path:
         while (other := self.triplets[rng.integers(len(self.triplets))])[1] == person:
             pass
         return other[2]['ref']

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
+from pydantic import Field
 from torch.utils.data import Dataset
 
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import to_tensor
+from refstar.utils.option_block import Count, DatasetOptions, Expected, Natural, Share
 
 from .degradation import Degradation
+from .photo_dataset import DegradationOption
 from .synthetic.identity import person
 from .synthetic.photo_match import Photo, correspond
 from .synthetic.render_photo import draw_shot, take_photo
@@ -27,7 +31,7 @@ class SyntheticFaceDataset(Dataset):
     once. Splits are disjoint where their ranges of identities are.
 
     Args:
-        opt: dataset options, see `option_keys`; with phase `train` a sample has no wrong references.
+        opt: dataset options, see `Options`; with phase `train` a sample has no wrong references.
 
     Returns:
         The sample dictionary of reference training, images RGB (3, S, S) in [-1, 1]: ``lq``, ``gt``, ``refs``
@@ -39,38 +43,41 @@ class SyntheticFaceDataset(Dataset):
         RefStarError: a value that makes no sense.
     """
 
-    option_keys = {
-        'gt_size': 'side of all images in pixels',
-        'identities': 'how many people',
-        'first_identity': 'number of the first of them (default 0)',
-        'photos_per_identity': 'photos of each (default 100)',
-        'num_refs': 'number of reference slots (default 1)',
-        'min_refs': 'fewest references in a sample; the other slots are padding (default num_refs)',
-        'seed': 'every random draw follows from this number and the index (default 0)',
-        'degradation': 'preset name, or a mapping with preset and/or ranges (default ffhq_ref_severe)',
-        'wrong_ref_prob': 'share of references that show somebody else (default 0)',
-        'ref_drop_prob': 'share of samples without any reference (default 0)',
-    }
+    class Options(DatasetOptions):
+        """Keys of the dataset."""
 
-    def __init__(self, opt: Mapping):
+        gt_size: Annotated[int, Field(ge=16), Expected('a whole number from 16')] = Field(
+            description='side of all images in pixels'
+        )
+        identities: Count = Field(description='how many people')
+        first_identity: Natural = Field(0, description='number of the first of them')
+        photos_per_identity: Annotated[int, Field(ge=2), Expected('a whole number from 2')] = Field(
+            100, description='photos of each'
+        )
+        num_refs: Count = Field(1, description='largest number of references of a sample')
+        min_refs: Count | None = Field(
+            None, description='smallest number of references of a sample; the rest is padding (default: num_refs)'
+        )
+        seed: Natural = Field(0, description='every random draw follows from this number and the index')
+        degradation: DegradationOption = Field(
+            'ffhq_ref_severe', description='preset name, or a mapping with preset and/or ranges'
+        )
+        wrong_ref_prob: Share = Field(0.0, description='share of references that show another person')
+        ref_drop_prob: Share = Field(0.0, description='share of samples without any reference')
+
+    def __init__(self, opt: Mapping[str, Any]):
         self.opt = opt
-        self.size = _whole(opt, 'gt_size', None, 16)
-        self.identities = _whole(opt, 'identities', None, 1)
-        self.first = _whole(opt, 'first_identity', 0, 0)
-        self.photos = _whole(opt, 'photos_per_identity', 100, 2)
-        self.slots = _whole(opt, 'num_refs', 1, 1)
-        self.min_refs = _whole(opt, 'min_refs', self.slots, 1)
-        self.seed = _whole(opt, 'seed', 0, 0)
-        self.wrong_ref_prob = _share(opt, 'wrong_ref_prob')
-        self.ref_drop_prob = _share(opt, 'ref_drop_prob')
-        self.train = opt.get('phase', 'train') == 'train'
-        if self.min_refs > self.slots:
-            raise RefStarError(f'min_refs = {self.min_refs} exceeds num_refs = {self.slots}')
-        if self.slots >= self.photos:
-            raise RefStarError(f'num_refs = {self.slots} needs photos_per_identity above it, got {self.photos}')
-        if self.identities < 2 and (self.wrong_ref_prob or not self.train):
-            raise RefStarError('identities = 1: wrong references need at least 2 identities')
-        self.degradation = Degradation.from_option(opt.get('degradation', 'ffhq_ref_severe'), self.size)
+        self.options = o = self.Options.read(opt, 'dataset')
+        self.size, self.identities, self.first, self.seed = o.gt_size, o.identities, o.first_identity, o.seed
+        self.photos, self.num_refs, self.min_refs = o.photos_per_identity, o.num_refs, o.min_refs or o.num_refs
+        self.train = (o.phase or 'train') == 'train'
+        if self.min_refs > o.num_refs:
+            raise RefStarError(f'dataset: min_refs = {self.min_refs} is more than num_refs = {o.num_refs}')
+        if o.num_refs >= self.photos:
+            raise RefStarError(f'dataset: photos_per_identity = {self.photos} must exceed num_refs = {o.num_refs}')
+        if self.identities < 2 and (o.wrong_ref_prob or not self.train):
+            raise RefStarError('dataset: identities = 1, but wrong references need at least 2')
+        self.degradation = Degradation.from_option(o.degradation, self.size)
 
     def __len__(self) -> int:
         return self.identities * self.photos
@@ -88,32 +95,32 @@ class SyntheticFaceDataset(Dataset):
         identity = self.first + place
         gt = self.photo(identity, number)
         lq = self.degradation(gt.image, rng)
-        count = int(rng.integers(self.min_refs, self.slots + 1))
+        count = int(rng.integers(self.min_refs, self.num_refs + 1))
         numbers = rng.choice(self.photos - 1, size=count, replace=False)
         numbers += numbers >= number
-        wrong = rng.random(count) < self.wrong_ref_prob
+        wrong = rng.random(count) < self.options.wrong_ref_prob
         others = self.first + (place + rng.integers(1, max(2, self.identities), count)) % self.identities
-        if rng.random() < self.ref_drop_prob:
+        if rng.random() < self.options.ref_drop_prob:
             numbers = numbers[:0]
 
-        n, size = self.slots, self.size
+        n, size = self.num_refs, self.size
         zeros = {'refs': 3, 'ref_mask': 1, 'gt_mask': 1, 'flow': 2, 'flow_valid': 1}
         sample = {key: np.zeros((n, channels, size, size), np.float32) for key, channels in zeros.items()}
         sample |= {key: np.zeros(n, bool) for key in ('ref_valid', 'mask_known')}
-        for slot, shown in enumerate(numbers):
-            ref = self.photo(int(others[slot]) if wrong[slot] else identity, int(shown))
-            _stretch(ref, sample['refs'][slot])
-            sample['ref_valid'][slot] = sample['mask_known'][slot] = True
-            if not wrong[slot]:
+        for i, shown in enumerate(numbers):
+            ref = self.photo(int(others[i]) if wrong[i] else identity, int(shown))
+            _stretch(ref, sample['refs'][i])
+            sample['ref_valid'][i] = sample['mask_known'][i] = True
+            if not wrong[i]:
                 found = correspond(gt, ref)
-                sample['flow'][slot], sample['flow_valid'][slot, 0], sample['gt_mask'][slot, 0] = found
-                sample['ref_mask'][slot, 0] = correspond(ref, gt)[2]
+                sample['flow'][i], sample['flow_valid'][i, 0], sample['gt_mask'][i, 0] = found
+                sample['ref_mask'][i, 0] = correspond(ref, gt)[2]
         sample['gt'] = _stretch(gt, np.empty_like(gt.planes))
         if not self.train:
             sample['wrong_valid'] = sample['ref_valid'].copy()
             sample['wrong_refs'] = np.zeros_like(sample['refs'])
-            for slot, shown in enumerate(numbers):
-                _stretch(self.photo(int(others[0]), int(shown)), sample['wrong_refs'][slot])
+            for i, shown in enumerate(numbers):
+                _stretch(self.photo(int(others[0]), int(shown)), sample['wrong_refs'][i])
         sample = {key: torch.from_numpy(value) for key, value in sample.items()}
         name = f'synthetic/{identity:05d}_{number:04d}.png'
         return sample | {'lq': to_tensor(lq), 'lq_path': name, 'gt_path': name, 'identity': f'{identity:05d}'}
@@ -124,17 +131,3 @@ def _stretch(photo: Photo, out: np.ndarray) -> np.ndarray:
     np.multiply(photo.planes, 2, out=out)
     out -= 1
     return out
-
-
-def _whole(opt: Mapping, key: str, default: int | None, least: int) -> int:
-    value = opt.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise RefStarError(f'SyntheticFaceDataset: {key} must be a whole number of at least {least}, got {value!r}')
-    return value
-
-
-def _share(opt: Mapping, key: str) -> float:
-    value = opt.get(key, 0.0)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise RefStarError(f'SyntheticFaceDataset: {key} must lie between 0 and 1, got {value!r}')
-    return float(value)

@@ -17,7 +17,7 @@ from refstar.data.collections.listing import images_in, inside, natural
 from refstar.data.collections.reference_csv import read_reference_csv
 from refstar.data.degradation import Degradation
 from refstar.data.images import decode
-from refstar.data.samples import sample_rng
+from refstar.data.photo_dataset import sample_rng
 from refstar.utils.errors import RefStarError
 from refstar.utils.text_files import read_csv, write_text
 

@@ -19,22 +19,6 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return (dark * (1 - mask) + tint * mask).round().astype(np.uint8)
 
 
-def flow_colours(flow: np.ndarray, used: np.ndarray, full: float = 0.1) -> np.ndarray:
-    """Draw a correspondence: hue is the direction to the point in the reference, saturation the distance.
-
-    Args:
-        flow (ndarray): positions in the reference for every pixel, (2, H, W), (x, y) in [-1, 1].
-        used (ndarray): (H, W) in [0, 1], how much is taken from there; 0 is dark.
-        full (float): distance of full saturation, in image sides.
-    """
-    h, w = used.shape
-    x, y = np.meshgrid((np.arange(w) + 0.5) / w, (np.arange(h) + 0.5) / h)
-    dx, dy = (flow[0] + 1) / 2 - x, (flow[1] + 1) / 2 - y
-    hue = np.degrees(np.arctan2(dy, dx)) % 360
-    hsv = np.stack([hue, np.minimum(np.hypot(dx, dy) / full, 1), 0.2 + 0.8 * used], 2).astype(np.float32)
-    return (cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR) * 255).round().astype(np.uint8)
-
-
 def strip(panels: list[tuple[str, np.ndarray]]) -> np.ndarray:
     """Put captioned panels of one size side by side."""
     scale = max(1, -(-MIN_PANEL // panels[0][1].shape[0]))

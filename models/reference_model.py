@@ -11,7 +11,6 @@ from collections import OrderedDict
 from os import path as osp
 from typing import Any
 
-import numpy as np
 import torch
 from basicsr.losses import build_loss
 from basicsr.models.sr_model import SRModel
@@ -21,16 +20,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from refstar.data.device_degradation import add_degraded
-from refstar.trainer.progress import draw
 from refstar.trainer.run_options import Loss
 from refstar.trainer.training_step import step_of
 from refstar.trainer.validation import in_order
 from refstar.utils.errors import RefStarError
-from refstar.utils.option_block import Count, OptionBlock
 
 from . import load_and_freeze, replica_gradients
 from .arms import selected_arms
-from .pictures import flow_colours, strip
+from .pictures import strip
 
 
 class ReferenceModel(SRModel):
@@ -54,28 +51,8 @@ class ReferenceModel(SRModel):
                 None, description='loss of the person check; needs a person block in RefSel'
             )
 
-        class Val(load_and_freeze.PartOptions.Val):
-            """Pictures of validations."""
-
-            tb_images: Count | None = Field(
-                None,
-                description='with use_tb_logger: so many photos of every validation are drawn for TensorBoard, in all '
-                'arms (default: none)',
-            )
-
-        class Logger(OptionBlock):
-            """Pictures of training batches."""
-
-            image_freq: Count | None = Field(
-                None,
-                description='with use_tb_logger: every so many iterations the first sample of the batch is drawn for '
-                'TensorBoard: LQ, reference with its selection, output with and without it, GT, flow (default: never)',
-            )
-
     # ----------------------------------------------------------------- set-up
     def __init__(self, opt: dict) -> None:
-        if opt['is_train']:
-            check_pictures(opt)
         super().__init__(opt)
         if not self.is_train:  # training does so in init_training_settings, before the EMA is made
             load_and_freeze.load_parts(self, self.net_g)
@@ -175,28 +152,6 @@ class ReferenceModel(SRModel):
         """Return captioned pictures of one sample, for the strip."""
         raise NotImplementedError
 
-    def explain(self, outs: dict[str, dict[str, Tensor]]) -> np.ndarray:
-        """Draw the strip of one sample and its correspondence; uint8 HWC BGR."""
-        row, out = self.panels(outs), outs.get('right')
-        if out is not None:
-            colours = flow_colours(out['flow'][0].float().cpu().numpy(), out['alpha'][0, 0].float().cpu().numpy())
-            row.append(('flow, right', colours))
-        return strip(row)
-
-    @torch.no_grad()
-    def picture(self) -> np.ndarray:
-        """Draw the first sample of the training batch that has a reference, as :meth:`explain`."""
-        whole, training = self.data, self.net_eval.training
-        first = int(self.data['ref_valid'].any(1).int().argmax())
-        self.net_eval.eval()
-        try:
-            self.set_batch({key: value[first : first + 1] for key, value in whole.items()})
-            arms = [arm for arm in self.arms if arm != 'wrong' or 'wrong_refs' in whole]
-            return self.explain({arm: self.test_arm(arm) for arm in arms})
-        finally:
-            self.set_batch(whole)
-            self.net_eval.train(training)
-
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
         """Run every arm on every sample; average, log and write figures and pictures."""
         dataset, val = dataloader.dataset.opt['name'], self.opt['val']
@@ -218,8 +173,6 @@ class ReferenceModel(SRModel):
             records.append(rows)
             if save_img:
                 self.save_pictures(dataset, name, current_iter, outs)
-            if tb_logger and len(records) <= (val.get('tb_images') or 0):
-                draw(tb_logger, f'{dataset}/{name}', self.explain(outs), current_iter)
         self.net_eval.train(training)
         rows = [row for rows in in_order(dataloader, records) for row in rows]
         self.log_figures(dataset, arms, list(metrics), rows, current_iter, tb_logger)
@@ -253,9 +206,9 @@ class ReferenceModel(SRModel):
         """Write ``metrics_<dataset>.json`` (means) and ``metrics_<dataset>.csv`` (every image)."""
         stem = osp.join(self.opt['path']['log'], f'metrics_{dataset}')
         count = len({r['image'] for r in rows})
-        with open(f'{stem}.json', 'w') as f:
+        with open(f'{stem}.json', 'w', encoding='utf-8') as f:
             json.dump({'dataset': dataset, 'iter': current_iter, 'images': count, 'arms': means}, f, indent=2)
-        with open(f'{stem}.csv', 'w', newline='') as f:
+        with open(f'{stem}.csv', 'w', newline='', encoding='utf-8') as f:
             writer = csv.DictWriter(f, ['image', 'arm', *metrics])
             writer.writeheader()
             writer.writerows(rows)
@@ -270,17 +223,6 @@ class ReferenceModel(SRModel):
             better = self.opt['val']['metrics'][name.split('_', 1)[1]].get('better', 'higher')
             worst = float('-inf' if better == 'higher' else 'inf')
             best[dataset_name][name] = {'better': better, 'val': worst, 'iter': -1}
-
-
-def check_pictures(opt: dict[str, Any]) -> None:
-    """Check that options for pictures come with TensorBoard.
-
-    Raises:
-        RefStarError: names the key.
-    """
-    for block, key in (('logger', 'image_freq'), ('val', 'tb_images')):
-        if (opt.get(block) or {}).get(key) and not (opt.get('logger') or {}).get('use_tb_logger'):
-            raise RefStarError(f'{block}:{key} needs logger:use_tb_logger: true')
 
 
 def measure(inputs: dict[str, Any], opt: dict[str, Any]) -> float:

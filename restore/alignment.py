@@ -22,17 +22,11 @@ AREAS = ('face', 'square')
 
 @dataclass(frozen=True)
 class FoundFace:
-    """A face in a photo.
+    """A face in a photo."""
 
-    Args:
-        points: eyes, nose, corners of the mouth, (5, 2), (x, y) in pixels, the eye on the photo's left first.
-        box: left, top, right, bottom in pixels.
-        score: confidence of the detector, 0 to 1.
-    """
-
-    points: np.ndarray
-    box: np.ndarray
-    score: float
+    points: np.ndarray  # eyes, nose, corners of the mouth, (5, 2), (x, y) in pixels, the photo's left eye first
+    box: np.ndarray  # left, top, right, bottom in pixels
+    score: float  # confidence of the detector, 0 to 1
 
     @property
     def area(self) -> float:
@@ -95,12 +89,7 @@ def template(size: int) -> np.ndarray:
 
 
 def cut(photo: np.ndarray, points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cut a face out.
-
-    Args:
-        photo: uint8 (H, W, 3).
-        points: five points in pixels of the photo, (5, 2).
-        size: side of the crop.
+    """Cut a face out of a photo, uint8 (H, W, 3), by its five points, (5, 2).
 
     Returns:
         The crop, uint8 (size, size, 3), averaged where the photo has more pixels and mirrored beyond its edge; the
@@ -161,9 +150,7 @@ def paste(photo: np.ndarray, face: np.ndarray, matrix: np.ndarray, mask: np.ndar
 def feather(size: int, area: str = 'face') -> np.ndarray:
     """Return the part of a crop that is pasted: 1 inside, falling smoothly to 0; float32 (size, size).
 
-    Args:
-        size: side of the crop.
-        area: `face`: forehead to chin; `square`: the whole crop with the hair.
+    `face` is forehead to chin, `square` the whole crop with the hair.
     """
     soft = 2 * max(1, size // 32) + 1  # odd: an even window would shift the mask
     if area == 'face':

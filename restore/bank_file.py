@@ -1,18 +1,17 @@
 """Reference bank files (`.refbank`): the encoded references of one person.
 
 A bank is a safetensors file: tensors and text, no code, so that an untrusted one can be opened. Its header holds the
-version, the network's fingerprint, and name and points of every reference. Embeddings and attributes, which decide who
-is shown and what is chosen, are not in the file: they are measured again from the crops.
+network's fingerprint, and name and points of every reference. Embeddings and attributes, which decide who is shown and
+what is chosen, are not in the file: they are measured again from the crops.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import BaseModel, Field, ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from refstar.reference_bank import ReferenceBank
 from refstar.utils.checkpoint import load_tensors, save_tensors
@@ -27,27 +26,6 @@ from .reference_choice import measure_attributes
 FORMAT = 'refstar.refbank.1'
 MAX_REFERENCES = 64  # in a bank: each takes some megabytes
 
-Coordinate = Annotated[float, Field(ge=-1e5, le=1e5)]  # refuses NaN too
-
-
-class ReferenceHeader(BaseModel, strict=True):
-    """Name of a reference, and its five points in pixels of its crop where they are known."""
-
-    name: str
-    points: (
-        Annotated[
-            list[Annotated[list[Coordinate], Field(min_length=2, max_length=2)]], Field(min_length=5, max_length=5)
-        ]
-        | None
-    )
-
-
-class BankHeader(BaseModel, strict=True):
-    """Text of a bank."""
-
-    person: str
-    references: Annotated[list[ReferenceHeader], Field(min_length=1, max_length=MAX_REFERENCES)]
-
 
 def write_bank(path: Path, person: Person, net: nn.Module, device: torch.device) -> None:
     """Encode a person's references and write them whole or not at all.
@@ -61,16 +39,14 @@ def write_bank(path: Path, person: Person, net: nn.Module, device: torch.device)
     with torch.inference_mode():
         bank = join([encode(net, replace(ref, mask=None, encoded=None), device) for ref in refs], 1)
     tensors = _tensors_of(bank) | {'crops': torch.from_numpy(np.stack([ref.crop for ref in refs]))}
-    references = [
-        ReferenceHeader(name=Path(ref.name).name, points=None if ref.points is None else ref.points.tolist())
-        for ref in refs
-    ]
-    about = BankHeader(person=person.name, references=references).model_dump_json()
+    points = [None if ref.points is None else ref.points.tolist() for ref in refs]
+    listed = [{'name': Path(ref.name).name, 'points': own} for ref, own in zip(refs, points, strict=True)]
+    header = {'about': json.dumps({'person': person.name, 'references': listed})}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RefStarError(f'cannot write {path}: {error}') from None
-    save_tensors(tensors, {'refbank': FORMAT, 'network': bank.network, 'about': about}, path)
+    save_tensors(tensors, {'refbank': FORMAT, 'network': bank.network, **header}, path)
 
 
 def read_bank(path: Path, net: nn.Module, checker: IdentityChecker | None, device: torch.device) -> Person:
@@ -85,50 +61,57 @@ def read_bank(path: Path, net: nn.Module, checker: IdentityChecker | None, devic
     if header.get('network') != net.fingerprint():
         raise RefStarError(f'{path}: was made by another network; make it again from the photos')
     try:
-        about = BankHeader.model_validate_json(header.get('about', ''))
-        bank = _bank_of(tensors, len(about.references), net, device)
-        crops = list(tensors['crops'].numpy())
-    except (KeyError, ValueError, RuntimeError) as error:
-        error = f'{error.error_count()} wrong values in its header' if isinstance(error, ValidationError) else error
+        about = json.loads(header['about'])
+        names = unique(printable(one['name']) for one in about['references'])
+        points = [_points(one['points'], net.size) for one in about['references']]
+        bank, crops = _bank_of(tensors, len(names), net, device)
+        person = Person(printable(about['person']), [])
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RefStarError(f'{path}: is a broken reference bank ({error}); make it again from the photos') from None
     embeddings = [None] * len(crops) if checker is None else checker.embed(crops, False)
-    references = []
-    for i, name in enumerate(unique(printable(one.name) for one in about.references)):
-        points = about.references[i].points
-        points = None if points is None else np.array(points)
-        attributes = measure_attributes(crops[i], points)
-        references.append(
-            Reference(f'{path.name}/{name}', crops[i], attributes, points, embeddings[i], None, bank.reference(i))
-        )
-    return Person(printable(about.person), references)
+    for i, crop in enumerate(crops):
+        attributes = measure_attributes(crop, points[i])
+        name, encoded = f'{path.name}/{names[i]}', bank.reference(i)
+        person.references.append(Reference(name, crop, attributes, points[i], embeddings[i], None, encoded))
+    return person
 
 
-def _bank_of(tensors: dict[str, torch.Tensor], count: int, net: nn.Module, device: torch.device) -> ReferenceBank:
-    """Return the features of a bank; KeyError or ValueError where the network would make others."""
+def _bank_of(
+    tensors: dict[str, Tensor], count: int, net: nn.Module, device: torch.device
+) -> tuple[ReferenceBank, list[np.ndarray]]:
+    """Return features and crops of a bank; KeyError or ValueError where they are not those of this network."""
     with torch.inference_mode():  # an encoded grey picture has the shapes and types that are expected
         grey = torch.full((1, 1, 3, net.size, net.size), sum(net.value_range) / 2, device=device)
-        expected = net.encode(grey)
-    for name, like in _tensors_of(expected).items():
-        _check(name, tensors[name], (1, count, *like.shape[2:]), like.dtype)
-    _check('crops', tensors['crops'], (count, net.size, net.size, 3), torch.uint8)
-    return ReferenceBank(
-        [tensors[f'match.{i}'].to(device) for i in range(len(expected.match))],
-        {r: tensors[f'taps.{r}'].to(device) for r in expected.taps},
+        example = net.encode(grey)
+    expected = {name: ((1, count, *x.shape[2:]), x.dtype) for name, x in _tensors_of(example).items()}
+    expected['crops'] = (count, net.size, net.size, 3), torch.uint8
+    if not 1 <= count <= MAX_REFERENCES:
+        raise ValueError(f'it must hold 1 to {MAX_REFERENCES} references')
+    for name, wanted in expected.items():
+        x = tensors[name]
+        if (tuple(x.shape), x.dtype) != wanted or not torch.isfinite(x).all():
+            raise ValueError(f'{name} is {x.dtype} {tuple(x.shape)}, or not finite')
+    features = {name: tensors[name].to(device) for name in expected}
+    bank = ReferenceBank(
+        [features[f'match.{i}'] for i in range(len(example.match))],
+        {r: features[f'taps.{r}'] for r in example.taps},
         torch.ones(1, count, dtype=torch.bool, device=device),
         None,
-        None if expected.context is None else tensors['context'].to(device),
+        features.get('context'),
         net.fingerprint(),
     )
+    return bank, list(tensors['crops'].numpy())
 
 
-def _tensors_of(bank: ReferenceBank) -> dict[str, torch.Tensor]:
+def _tensors_of(bank: ReferenceBank) -> dict[str, Tensor]:
     """Return the features of a bank by their names in the file."""
     tensors = {f'match.{i}': x for i, x in enumerate(bank.match)} | {f'taps.{r}': x for r, x in bank.taps.items()}
     return tensors if bank.context is None else tensors | {'context': bank.context}
 
 
-def _check(name: str, x: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    if tuple(x.shape) != shape or x.dtype != dtype:
-        raise ValueError(f'{name} is {x.dtype} {tuple(x.shape)}')
-    if dtype.is_floating_point and not torch.isfinite(x).all():
-        raise ValueError(f'{name} holds numbers that are not finite')
+def _points(given: object, size: int) -> np.ndarray | None:
+    """Return the five points of a crop, (5, 2), which lie in it or near it; None where none are known."""
+    points = None if given is None else np.array(given, np.float64)
+    if points is not None and (points.shape != (5, 2) or not (np.abs(points) <= 2 * size).all()):  # refuses NaN too
+        raise ValueError('points are no five points of a face')
+    return points

@@ -25,42 +25,23 @@ from .video import VideoRestorer, restore_video
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """Which references the files get, and what is written.
-
-    Args:
-        output: folder.
-        refs: references, see `Restorer.people`.
-        refs_by_name: refs are folders; a file x.png gets refs/x.* and refs/x/ only.
-        ref_mask_dir: folder of masks painted by the user, named as `save_mask` writes them.
-        carry: videos: the correspondence of a frame starts from the frame before.
-        suffix: put after the name of every restored file.
-        ext: format of photos; auto: as the input.
-        save_mask, save_faces, report: also write masks, aligned faces, `report.html`.
-        network: name of the network's file, for the record.
-    """
+    """Which references the files get, and what is written."""
 
     output: Path
-    refs: Sequence[str] = ()
-    refs_by_name: bool = False
-    ref_mask_dir: Path | None = None
-    carry: bool = True
-    suffix: str = ''
-    ext: str = 'auto'
+    refs: Sequence[str] = ()  # see `Restorer.people`
+    refs_by_name: bool = False  # refs are folders; a file x.png gets refs/x.* and refs/x/ only
+    ref_mask_dir: Path | None = None  # masks painted by the user, named as `save_mask` writes them
+    carry: bool = True  # videos: the correspondence of a frame starts from the frame before
+    suffix: str = ''  # put after the name of every restored file
+    ext: str = 'auto'  # format of photos; auto: as the input
     save_mask: bool = False
     save_faces: bool = False
     report: bool = False
-    network: str = ''
+    network: str = ''  # name of the network's file, for the record
 
 
 class BatchRestorer:
     """Restore files one by one; aligned faces several at a time.
-
-    Args:
-        restorer: opened networks.
-        inputs: photos and videos.
-        settings: how faces are restored.
-        photo_settings: how photos are put together.
-        batch: references and outputs.
 
     Raises:
         RefStarError: settings do not fit the networks, an output would overwrite something, or no reference is usable.
@@ -117,10 +98,13 @@ class BatchRestorer:
         try:
             return function(path, *args)
         except Exception as error:
-            text = str(error) if isinstance(error, RefStarError) else f'{type(error).__name__}: {error}'
-            self.errors.append(text if str(path) in text else f'{path}: {text}')
-            tqdm.write(f'error: {self.errors[-1]}', file=sys.stderr)
-            return None
+            return self.report_error(path, error)
+
+    def report_error(self, path: Path, error: Exception) -> None:
+        """Print an error of one input and keep it."""
+        text = str(error) if isinstance(error, RefStarError) else f'{type(error).__name__}: {error}'
+        self.errors.append(text if str(path) in text else f'{path}: {text}')
+        tqdm.write(f'error: {self.errors[-1]}', file=sys.stderr)
 
     def people_of(self, path: Path) -> list[Person]:
         """Return whose references an input gets."""
@@ -158,17 +142,14 @@ class BatchRestorer:
 
     def restore_faces(self, faces: Sequence[tuple[Path, PreparedFace]]) -> list[RestoredFace | None]:
         """Restore faces of some photos as one batch; where that fails, one by one, None for those that fail alone."""
-
-        def restore_alone(path: Path, face: PreparedFace) -> RestoredFace:
-            return self.restorer.restore([face], self.settings)[0]
-
-        if len(faces) > 1:
-            try:
-                return self.restorer.restore([face for _, face in faces], self.settings)
-            except Exception as error:
-                why = f'{type(error).__name__}: {error}'
+        try:
+            return self.restorer.restore([face for _, face in faces], self.settings)
+        except Exception as error:
+            if len(faces) == 1:
+                return [self.report_error(faces[0][0], error)]
+            why = f'{type(error).__name__}: {error}'
             tqdm.write(f'{len(faces)} faces at a time failed ({why}); now one by one', file=sys.stderr)
-        return [self.attempt(path, restore_alone, face) for path, face in faces]
+        return [restored for face in faces for restored in self.restore_faces([face])]
 
     def write_photo(self, path: Path, picture: Picture, faces: Sequence[RestoredFace]) -> None:
         """Paste restored faces into their photo, and write it with its record, masks and faces."""

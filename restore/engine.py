@@ -4,8 +4,9 @@ Axis letters: b batch, n references, S side of the network's images.
 """
 
 import inspect
+import weakref
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -51,7 +52,7 @@ class TorchEngine:
             raise RefStarError('fp16 needs a GPU; on the CPU take bf16 or fp32')
         self.net = net.to(self.device).eval().requires_grad_(False)
         self.size, self.precision = net.size, PRECISIONS[precision]
-        self._encoded: deque[Reference] = deque()
+        self._encoded: deque[weakref.ref[Reference]] = deque()
         self.arguments = inspect.signature(net.backbone.forward).parameters
 
     def check(self, settings: RestoreSettings) -> None:
@@ -60,20 +61,18 @@ class TorchEngine:
             name = type(self.net.backbone).__name__
             raise RefStarError(f'fidelity: {name} has no such control (CodeFormer has)')
 
-    def forget(self, references: Iterable[Reference]) -> None:
-        """Free what is kept of these references; to be called by the thread that runs."""
-        gone = {id(ref) for ref in references}
-        for ref in self._encoded:
-            if id(ref) in gone:
-                ref.encoded = None
-        self._encoded = deque(ref for ref in self._encoded if id(ref) not in gone)
-
     def backbone_arguments(self, settings: RestoreSettings) -> dict[str, object]:
         """Return the backbone's arguments: the fidelity if one is asked for, and no random noise."""
         kwargs: dict[str, object] = {'randomize_noise': False} if 'randomize_noise' in self.arguments else {}
         return kwargs if settings.fidelity is None else {**kwargs, 'w': settings.fidelity}
 
     def run(self, faces: Sequence[PreparedFace], settings: RestoreSettings) -> tuple[Tensor, dict[str, Tensor] | None]:
+        """Restore faces as one batch.
+
+        Returns:
+            Images, float32 (b, 3, S, S), RGB in [-1, 1], and where references were used the dict that
+            :class:`~refstar.RefSTAR` returns with `return_aux`.
+        """
         self.check(settings)
         kwargs = self.backbone_arguments(settings)
         half = nullcontext() if self.precision is None else torch.autocast(self.device.type, self.precision)
@@ -89,9 +88,9 @@ class TorchEngine:
     def _encode(self, ref: Reference) -> ReferenceBank:
         """Encode one reference; the last `MAX_ENCODED` are kept, those of bank files always are."""
         if ref.encoded is None:
-            self._encoded.append(ref)
-            if len(self._encoded) > MAX_ENCODED:
-                self._encoded.popleft().encoded = None
+            self._encoded.append(weakref.ref(ref))
+            if len(self._encoded) > MAX_ENCODED and (oldest := self._encoded.popleft()()) is not None:
+                oldest.encoded = None
         return encode(self.net, ref, self.device)
 
     def _bank(self, faces: Sequence[PreparedFace], lq: Tensor, settings: RestoreSettings) -> ReferenceBank:
@@ -119,13 +118,7 @@ def stack_faces(faces: Sequence[PreparedFace], device: torch.device) -> Tensor:
 def keep_colour(out: Tensor, lq: Tensor, alpha: Tensor) -> Tensor:
     """Take the low frequencies of the degraded photo where references were used: other light must not tint the face.
 
-    Args:
-        out: restored faces, (b, 3, H, W).
-        lq: degraded faces, the same shape and range.
-        alpha: share of the references, (b, 1, H, W) in [0, 1].
-
-    Returns:
-        Restored faces; equal to `out` where `alpha` is 0.
+    Restored and degraded faces are (b, 3, H, W); `alpha`, the share of the references, is (b, 1, H, W) in [0, 1].
     """
     return out + alpha * blur(lq - out, COLOUR_BLUR * out.shape[-1])
 
@@ -187,15 +180,7 @@ def pad(bank: ReferenceBank, count: int) -> ReferenceBank:
 def edit_masks(
     net: nn.Module, lq: Tensor, bank: ReferenceBank, refs: Sequence[Reference], settings: RestoreSettings
 ) -> ReferenceBank:
-    """Apply the user's masks, threshold and regions to the network's own selection of one face.
-
-    Args:
-        net: RefSTAR.
-        lq: the degraded face, (1, 3, S, S), in the network's range.
-        bank: of its references, (1, n, ...).
-        refs: the references; a mask painted by the user replaces the network's.
-        settings: threshold and regions.
-    """
+    """Apply the user's masks, threshold and regions to the network's own selection of one face, `lq` (1, 3, S, S)."""
     size = lq.shape[-1]
     mask = net.select_and_match(net.normalise(lq), [bank.match], bank.valid, None)['mask'].float()
     for i, ref in enumerate(refs):

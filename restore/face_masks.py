@@ -27,16 +27,12 @@ def check_regions(names: Sequence[str], what: str) -> None:
 
 
 def allowed_area(use: Sequence[str], keep: Sequence[str], points: np.ndarray | None, size: int) -> np.ndarray:
-    """Return where a reference may be used.
+    """Return where a reference may be used, float32 (size, size) in [0, 1], with soft outlines inside the regions.
 
     Args:
         use: names of regions; none: everything.
         keep: regions that references may not change; they win over `use`.
         points: five points of the reference in pixels of its crop, (5, 2); None: where the alignment puts them.
-        size: side of the crop.
-
-    Returns:
-        float32 (size, size) in [0, 1], with soft outlines inside the regions.
     """
     regions = _draw_regions(template(size) if points is None else points, size)
     allowed = np.ones((size, size), np.float32)
@@ -98,12 +94,7 @@ def reference_colours(count: int) -> np.ndarray:
 
 
 def attribution_map(image: np.ndarray, attribution: np.ndarray) -> np.ndarray:
-    """Draw which pixels came from which reference: the face in grey, tinted by each reference's colour.
-
-    Args:
-        image: restored face, uint8 (S, S, 3), RGB.
-        attribution: share of each reference in every pixel, (n, S, S) in [0, 1].
-    """
+    """Draw which pixels came from which reference: a face, uint8 (S, S, 3), in grey, tinted by shares (n, S, S)."""
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.float32)
     tint = np.einsum('nhw,nc->hwc', attribution, reference_colours(len(attribution)).astype(np.float32))
     total = attribution.sum(0)[..., None]

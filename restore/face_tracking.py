@@ -25,35 +25,21 @@ MAX_DOUBTS = 3  # doubtful frames in a row, after which it is another person
 
 @dataclass
 class Track:
-    """A face in a video.
-
-    Args:
-        number: counted from 0.
-        found: as it was last found, its points smoothed.
-        embedding: sum over the frames, None without an identity network.
-        prepared: the face with its references, of the last frame.
-        frames: number of frames in which it was found.
-        seen: last frame in which it was found.
-        doubts: frames in a row in which it looked like another person.
-        ended: another person took its place.
-        flow, logits: correspondence and selection of the last frame, (n, 2, h, w) and (n, 1, h', w').
-        before, image: degraded and restored face of the last frame, float32 (S, S, 3).
-        record: its record, of the last frame.
-    """
+    """A face in a video."""
 
     number: int
-    found: FoundFace
-    embedding: np.ndarray | None = None
-    prepared: PreparedFace | None = None
-    frames: int = 1
-    seen: int = 0
-    doubts: int = 0
-    ended: bool = False
-    flow: Tensor | None = None
-    logits: Tensor | None = None
-    before: np.ndarray | None = None
-    image: np.ndarray | None = None
-    record: dict[str, Any] = field(default_factory=dict)
+    found: FoundFace  # as it was last found, its points smoothed
+    embedding: np.ndarray | None = None  # sum over the frames, None without an identity network
+    prepared: PreparedFace | None = None  # with its references, of the last frame
+    frames: int = 1  # in which it was found
+    seen: int = 0  # last frame in which it was found
+    doubts: int = 0  # frames in a row in which it looked like another person
+    ended: bool = False  # another person took its place
+    flow: Tensor | None = None  # correspondence of the last frame, (n, 2, h, w)
+    logits: Tensor | None = None  # selection of the last frame, (n, 1, h', w')
+    before: np.ndarray | None = None  # degraded face of the last frame, float32 (S, S, 3)
+    image: np.ndarray | None = None  # restored face of the last frame, the same shape
+    record: dict[str, Any] = field(default_factory=dict)  # of the last frame
 
     def mean_embedding(self) -> np.ndarray:
         """Return the mean direction of its embeddings, (d,), of length 1."""
@@ -61,12 +47,7 @@ class Track:
 
 
 class FaceTracker:
-    """Follow the faces of a video.
-
-    Args:
-        people: whose references there are.
-        identity_checker: compares people; None: faces are followed by their places alone.
-    """
+    """Follow the faces of a video; without an identity checker by their places alone."""
 
     def __init__(self, people: Sequence[Person], identity_checker: IdentityChecker | None) -> None:
         self.people, self.identity_checker = {person.name: person for person in people}, identity_checker

@@ -16,55 +16,31 @@ IDENTITY_POLICIES = ('warn', 'drop', 'refuse')
 
 @dataclass(frozen=True)
 class FaceAttributes:
-    """What of an aligned face decides how useful a reference is; see `reference_choice.measure_attributes`.
+    """What of an aligned face decides how useful a reference is; None where its points are not known."""
 
-    Args:
-        yaw: nose off the middle of the eyes, in eye distances; 0 looks ahead. None where no points are known.
-        pitch: height of the nose between eyes and mouth, 0 to 1.
-        smile: width of the mouth in eye distances.
-        light: brightness without its mean, (8, 8), of length 1, 0 outside the face.
-        sharpness: fine over coarse contrast; most sharp photos have 0.6 or more.
-    """
-
-    yaw: float | None
-    pitch: float | None
-    smile: float | None
-    light: np.ndarray
-    sharpness: float
+    yaw: float | None  # nose off the middle of the eyes, in eye distances; 0 looks ahead
+    pitch: float | None  # height of the nose between eyes and mouth, 0 to 1
+    smile: float | None  # width of the mouth in eye distances
+    light: np.ndarray  # brightness without its mean, (8, 8), of length 1, 0 outside the face
+    sharpness: float  # fine over coarse contrast; most sharp photos have 0.6 or more
 
 
 @dataclass
 class Reference:
-    """A clean face of a person.
+    """A clean face of a person."""
 
-    Args:
-        name: of its file, for people.
-        crop: aligned, uint8 (S, S, 3), RGB.
-        attributes: what was measured of it.
-        points: five points in pixels of the crop, (5, 2); None: not known.
-        embedding: unit vector of the identity network, None without one.
-        mask: selection painted by the user, (S, S) in [0, 1]; None: the network selects.
-        encoded: its features for the network; made when first used.
-    """
-
-    name: str
-    crop: np.ndarray
+    name: str  # of its file, for people
+    crop: np.ndarray  # aligned, uint8 (S, S, 3), RGB
     attributes: FaceAttributes
-    points: np.ndarray | None = None
-    embedding: np.ndarray | None = None
-    mask: np.ndarray | None = None
-    encoded: ReferenceBank | None = None
+    points: np.ndarray | None = None  # (5, 2), in pixels of the crop; None: not known
+    embedding: np.ndarray | None = None  # unit vector of the identity network, None without one
+    mask: np.ndarray | None = None  # selection painted by the user, (S, S) in [0, 1]; None: the network selects
+    encoded: ReferenceBank | None = None  # features for the network; made when first used
 
 
 @dataclass
 class Person:
-    """Photos of one person.
-
-    Args:
-        name: for people.
-        references: usable ones.
-        dropped: names of unusable ones -> reasons.
-    """
+    """References of one person, and those that cannot be used with the reasons."""
 
     name: str
     references: list[Reference]
@@ -75,28 +51,18 @@ class Person:
 class RestoreSettings:
     """How faces are restored.
 
-    Args:
-        strength: of the references, 0 (the backbone alone) to 1.
-        fidelity: CodeFormer's w, 0 to 1; None: the backbone's own.
-        num_refs: most references of a face.
-        colour: keep the colours of the photo under references of other light.
-        on_wrong_identity: `warn` (use them), `drop` or `refuse` references that are likely of another person.
-        use: regions that references may change (`face_masks.REGIONS`); none: all.
-        keep: regions that references may not change: there the face is the backbone's.
-        mask_threshold: the selection is 1 from here up, else 0; None: as the network gives it.
-
     Raises:
         RefStarError: a value is out of its range.
     """
 
-    strength: float = 1.0
-    fidelity: float | None = None
-    num_refs: int = 4
-    colour: bool = True
-    on_wrong_identity: str = 'warn'
-    use: Sequence[str] = ()
-    keep: Sequence[str] = ()
-    mask_threshold: float | None = None
+    strength: float = 1.0  # of the references, 0 (the backbone alone) to 1
+    fidelity: float | None = None  # CodeFormer's w, 0 to 1; None: the backbone's own
+    num_refs: int = 4  # most references of a face
+    colour: bool = True  # keep the colours of the photo under references of other light
+    on_wrong_identity: str = 'warn'  # `warn` (use them), `drop` or `refuse` references that show another person
+    use: Sequence[str] = ()  # regions that references may change (`face_masks.REGIONS`); none: all
+    keep: Sequence[str] = ()  # regions that references may not change: there the face is the backbone's
+    mask_threshold: float | None = None  # the selection is 1 from here up, else 0; None: as the network gives it
 
     def __post_init__(self) -> None:
         for key in ('strength', 'fidelity', 'mask_threshold'):
@@ -119,74 +85,44 @@ class RestoreSettings:
 
 @dataclass(frozen=True)
 class DegradedFace:
-    """An aligned face to restore.
+    """An aligned face to restore."""
 
-    Args:
-        crop: uint8 (S, S, 3), RGB.
-        attributes: what was measured of it.
-        embedding: unit vector of the identity network, None without one.
-        found: the face in its photo, None for a face that came aligned.
-        matrix: from the photo to the crop, see :mod:`~refstar.restore.alignment`; None likewise.
-    """
-
-    crop: np.ndarray
+    crop: np.ndarray  # uint8 (S, S, 3), RGB
     attributes: FaceAttributes
-    embedding: np.ndarray | None
-    found: FoundFace | None = None
-    matrix: np.ndarray | None = None
+    embedding: np.ndarray | None  # unit vector of the identity network, None without one
+    found: FoundFace | None = None  # the face in its photo, None for a face that came aligned
+    matrix: np.ndarray | None = None  # from the photo to the crop (alignment.py), None likewise
 
 
 @dataclass(frozen=True)
 class ReferenceChoice:
-    """A reference and how well it fits a degraded face.
-
-    Args:
-        reference: the reference.
-        score: weighted mean of the terms, 0 to 1.
-        terms: identity, pose, expression, light, sharpness, each 0 to 1; unknown ones are left out.
-        similarity: cosine of the embeddings, None without an identity network.
-    """
+    """A reference and how well it fits a degraded face."""
 
     reference: Reference
-    score: float
-    terms: dict[str, float]
-    similarity: float | None
+    score: float  # weighted mean of the terms, 0 to 1
+    terms: dict[str, float]  # identity, pose, expression, light, sharpness, each 0 to 1, as far as they are known
+    similarity: float | None  # cosine of the embeddings, None without an identity network
 
 
 @dataclass(frozen=True)
 class IdentityVerdict:
-    """Whether the references show the person of the face.
+    """Whether the references show the person of the face; None where nothing was compared."""
 
-    Args:
-        person: name of the person whose references were taken, None if none were.
-        similarity: cosine of the face to the mean of the person's references, None if nothing was compared.
-        threshold: least cosine of the same person, None likewise.
-        same: the verdict, None likewise.
-    """
-
-    person: str | None = None
-    similarity: float | None = None
-    threshold: float | None = None
+    person: str | None = None  # whose references were taken, None if none were
+    similarity: float | None = None  # cosine of the face to the mean of the person's references
+    threshold: float | None = None  # least cosine of the same person
     same: bool | None = None
 
 
 @dataclass(frozen=True)
 class PreparedFace:
-    """A degraded face and the references chosen for it.
-
-    Args:
-        face: the degraded face.
-        chosen: its n references, the most useful first.
-        identity: whether they show the same person.
-        dropped: names of references that are not used -> reasons.
-        notes: messages for the user.
-    """
+    """A degraded face and the references chosen for it."""
 
     face: DegradedFace
-    chosen: list[ReferenceChoice] = field(default_factory=list)
+    chosen: list[ReferenceChoice] = field(default_factory=list)  # n of them, the most useful first
     identity: IdentityVerdict = IdentityVerdict()
-    dropped: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    dropped: dict[str, str] = field(default_factory=dict)  # names of references that are not used -> reasons
+    notes: list[str] = field(default_factory=list)  # messages for the user
 
     def with_masks(self, masks: Mapping[str, np.ndarray]) -> 'PreparedFace':
         """Return the same with selections painted by the user: name of a reference -> (S, S) in [0, 1]."""
@@ -201,18 +137,11 @@ class PreparedFace:
 
 @dataclass(frozen=True, kw_only=True)
 class RestoredFace(PreparedFace):
-    """A restored face, with what it was prepared from.
+    """A restored face, with what it was prepared from."""
 
-    Args:
-        image: uint8 (S, S, 3), RGB.
-        mask: what was used of each reference, in the reference's own pixels, float32 (n, S, S) in [0, 1].
-        attribution: share of each reference in every pixel of `image`, float32 (n, S, S) in [0, 1]; the rest to 1 is
-            the backbone's.
-    """
-
-    image: np.ndarray
-    mask: np.ndarray
-    attribution: np.ndarray
+    image: np.ndarray  # uint8 (S, S, 3), RGB
+    mask: np.ndarray  # what was used of each reference, in its own pixels, float32 (n, S, S) in [0, 1]
+    attribution: np.ndarray  # share of each reference in every pixel, float32 (n, S, S); the backbone has the rest
 
     @property
     def before(self) -> np.ndarray:

@@ -27,35 +27,20 @@ LOGIT_OFFSET = 0.9  # the person check's training weighs other people six times:
 
 @dataclass(frozen=True)
 class IdentityChecker:
-    """Embed and compare faces.
+    """Embed and compare faces."""
 
-    Args:
-        name: of the network, for records.
-        sha256: of its file.
-        clean: clean faces (b, 3, H, H), RGB in [-1, 1] -> unit embeddings (b, d).
-        degraded: the same for degraded faces.
-        threshold: least cosine of a degraded photo and a reference of the same person.
-        clean_threshold: least cosine of two references of the same person.
-    """
-
-    name: str
-    sha256: str
-    clean: Callable[[Tensor], Tensor]
-    degraded: Callable[[Tensor], Tensor]
-    threshold: float
-    clean_threshold: float
+    name: str  # of the network, for records
+    sha256: str  # of its file
+    clean: Callable[[Tensor], Tensor]  # clean faces (b, 3, H, H), RGB in [-1, 1] -> unit embeddings (b, d)
+    degraded: Callable[[Tensor], Tensor]  # the same for degraded faces
+    threshold: float  # least cosine of a degraded photo and a reference of the same person
+    clean_threshold: float  # least cosine of two references of the same person
 
     @classmethod
     def from_file(
         cls, network: str, weights: str, device: str = 'cpu', threshold: float | None = None
     ) -> 'IdentityChecker':
-        """Open a face-recognition network.
-
-        Args:
-            network: name in `identity_arch.NETWORKS`.
-            weights: its file.
-            device: where it runs.
-            threshold: least cosine of the same person; None: the measured one.
+        """Open a network of `identity_arch.NETWORKS` by its file; without a threshold the measured one is taken.
 
         Raises:
             RefStarError: unknown network, missing or wrong file, or the threshold is no cosine.

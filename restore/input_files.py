@@ -94,13 +94,7 @@ def references_by_name(roots: Sequence[str]) -> dict[str, list[Path]]:
 
 
 def unique(names: Iterable[str], taken: Iterable[str] = (), form: str = '{} ({})') -> list[str]:
-    """Number names that occur twice or are taken: a, a (2), a (3).
-
-    Args:
-        names: any.
-        taken: names that none of them may have.
-        form: of name and number.
-    """
+    """Number names that occur twice or are taken: a, a (2), a (3)."""
     seen, found = set(taken), []
     for name in names:
         number, own = 1, name

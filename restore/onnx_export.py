@@ -1,6 +1,6 @@
-"""Writes a RefSTAR as one ONNX file, for any batch and any number of references, and compares it with the network.
+"""Write a RefSTAR as one ONNX file, for any batch and any number of references, and compare it with the network.
 
-Some backbones have forms that fix the batch in the file; while the file is written, equal forms take their place.
+Some backbones compute in a form that fixes the batch in the file. Equal forms replace it while the file is written.
 
 Axis letters: b batch, n references, c channels, h w feature size, H W image size.
 """
@@ -9,7 +9,7 @@ import inspect
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -31,11 +31,7 @@ BATCHES, COUNTS, FIDELITY = (1, 2), (1, 3), 0.5  # at which file and network are
 
 
 class Exportable(nn.Module):
-    """A RefSTAR with tensors in and tensors out.
-
-    Args:
-        net: the network.
-    """
+    """Wrap a RefSTAR so that it takes and returns tensors only."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -45,7 +41,7 @@ class Exportable(nn.Module):
         self.has_w = 'w' in known and hasattr(net.backbone, 'fuse_convs_dict')  # CodeFormer's
 
     def forward(self, lq: Tensor, refs: Tensor, ref_valid: Tensor, strength: Tensor, w: Tensor | None = None) -> tuple:
-        """INPUTS -> OUTPUTS; ``strength`` and ``w`` have shape (b,)."""
+        """Map INPUTS to OUTPUTS; ``strength`` and ``w`` have shape (b,)."""
         with ExitStack() as hooks:
             if self.has_w:
                 for block in self.net.backbone.fuse_convs_dict.values():
@@ -56,14 +52,16 @@ class Exportable(nn.Module):
 
 
 def _weighted(block: nn.Module, inputs: tuple, out: Tensor, w: Tensor) -> Tensor:
-    """CodeFormer's fusion at w: linear between its input (w = 0) and its output at w = 1. It asks `if w > 0`."""
+    """Fuse as CodeFormer does at w: linear between its input (w = 0) and its output at w = 1. It asks `if w > 0`."""
     return inputs[1] + w[:, None, None, None] * (out - inputs[1])
 
 
 # ----------------------------------------------------------------- equal forms
 def _modulated(self: nn.Module, x: Tensor, style: Tensor) -> Tensor:
-    """StyleGAN's modulated convolution: the style on the input and the norm on the output, one kernel for all photos.
-    The original makes a kernel for each photo and a group convolution with as many groups."""
+    """Convolve as StyleGAN's modulated convolution: style on the input, norm on the output, one kernel for all photos.
+
+    The original makes a kernel for each photo and a group convolution with as many groups.
+    """
     weight = getattr(self, 'scale', 1) * self.weight[0]
     style = self.modulation(style)
     x = x * style[:, :, None, None]
@@ -78,37 +76,29 @@ def _modulated(self: nn.Module, x: Tensor, style: Tensor) -> Tensor:
 
 
 def _window_reverse(windows: Tensor, window_size: int, h: int, w: int) -> Tensor:
-    """SwinIR's windows (b * number of windows, s, s, c) back to maps (b, h, w, c). The original divides to find b."""
+    """Turn SwinIR's windows (b * number of windows, s, s, c) into maps (b, h, w, c). The original divides to find b."""
     rows, columns = h // window_size, w // window_size
     return rearrange(windows, '(b i j) y x c -> b (i y) (j x) c', i=rows, j=columns)
 
 
 @contextmanager
-def _replaced(place: Any, name: str, value: Callable) -> Iterator[None]:
-    own = vars(place).get(name)
-    setattr(place, name, value)
-    try:
-        yield
-    finally:
-        delattr(place, name) if own is None else setattr(place, name, own)
-
-
-@contextmanager
 def equal_forms(net: nn.Module) -> Iterator[None]:
-    """While open, the network computes the same by forms that keep the batch open."""
+    """While open, let the network compute the same by forms that keep the batch open."""
     from basicsr.archs import swinir_arch
 
     with ExitStack() as stack:
-        stack.enter_context(_replaced(swinir_arch, 'window_reverse', _window_reverse))
+        stack.callback(setattr, swinir_arch, 'window_reverse', swinir_arch.window_reverse)
+        swinir_arch.window_reverse = _window_reverse
         for module in net.modules():
             if type(module).__name__ == 'ModulatedConv2d' and type(module).__module__.startswith('gfpgan.'):
-                stack.enter_context(_replaced(module, 'forward', partial(_modulated, module)))
+                module.forward = partial(_modulated, module)
+                stack.callback(delattr, module, 'forward')
         yield
 
 
 # ----------------------------------------------------------------- the file
 def example(net: Exportable, batch: int, count: int, seed: int = 0) -> dict[str, Tensor]:
-    """Random inputs of one shape; where there are several references, the last of the first photo is a padding slot."""
+    """Draw inputs of one shape; of several references the last of the first photo is invalid."""
     random = torch.Generator().manual_seed(seed)
     low, high = net.net.value_range
     sides = (3, net.net.size, net.net.size)
@@ -123,7 +113,7 @@ def example(net: Exportable, batch: int, count: int, seed: int = 0) -> dict[str,
 
 
 def export_onnx(net: nn.Module, path: str | Path) -> None:
-    """Writes a RefSTAR as an ONNX file for :class:`~refstar.restore.onnx_network.OnnxNetwork`.
+    """Write a RefSTAR as an ONNX file for :class:`~refstar.restore.onnx_network.OnnxNetwork`.
 
     Args:
         net: a RefSTAR in evaluation mode, on the CPU, float32.
@@ -179,12 +169,12 @@ def _write(program: Any, path: Path) -> None:
 
 
 def largest_difference(a: Tensor, b: Tensor) -> float:
-    """Largest absolute difference; infinite where a value is not a number."""
+    """Return the largest absolute difference; infinite where a value is not a number."""
     return (a - b).abs().nan_to_num(nan=torch.inf).max().item()
 
 
 def differences(net: nn.Module, path: str | Path) -> Iterator[tuple[int, int, dict[str, float]]]:
-    """Compares a file with its network in torch, which runs as it always does, without the equal forms.
+    """Compare a file with its network in torch, which computes in its own forms.
 
     Yields:
         Batch, number of references, and of every output the largest absolute difference.

@@ -4,7 +4,7 @@ Axis letters: b batch, n references, H W image size.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from refstar.utils.image_files import to_tensor
 from refstar.utils.onnx_session import open_session
 
 from .engine import stack_faces
-from .faces import PreparedFace, Reference, RestoreSettings
+from .faces import PreparedFace, RestoreSettings
 
 INPUTS = ('lq', 'refs', 'ref_valid', 'strength', 'w')  # the last one where the backbone has it
 OUTPUTS = ('image', 'mask', 'carried', 'weight', 'alpha', 'flow')  # the others as in `RefSTAR.select_and_match`
@@ -101,9 +101,6 @@ class OnnxNetwork:
             raise RefStarError('fidelity: the backbone in this ONNX file has no such control (CodeFormer has)')
         if settings.edit_masks():
             raise RefStarError('use, keep, mask_threshold: not with an ONNX file; take the network in torch')
-
-    def forget(self, references: Iterable[Reference]) -> None:
-        pass  # it keeps none
 
     def run(self, faces: Sequence[PreparedFace], settings: RestoreSettings) -> tuple[Tensor, dict[str, Tensor] | None]:
         self.check(settings)

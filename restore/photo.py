@@ -18,24 +18,16 @@ from .restorer import Restorer
 class PhotoSettings:
     """How a restored photo is put together.
 
-    Args:
-        aligned: photos are aligned faces: nothing is detected or pasted.
-        upscale: factor of the sides.
-        background: enlarges the photo, (H, W, 3) uint8 and the factor -> (H * factor, W * factor, 3); None: Lanczos.
-        only_center_face: restore the most central face alone.
-        paste: what is pasted, `face` or `square`, see :func:`~refstar.restore.alignment.feather`.
-        batch_size: faces restored at a time.
-
     Raises:
         RefStarError: a value is out of its range.
     """
 
-    aligned: bool = False
-    upscale: float = 1
-    background: Callable[[np.ndarray, float], np.ndarray] | None = None
-    only_center_face: bool = False
-    paste: str = 'face'
-    batch_size: int = 1
+    aligned: bool = False  # photos are aligned faces: nothing is detected or pasted
+    upscale: float = 1  # factor of the sides
+    background: Callable[[np.ndarray, float], np.ndarray] | None = None  # enlarges by a factor; None: Lanczos
+    only_center_face: bool = False  # restore the most central face alone
+    paste: str = 'face'  # what is pasted, `face` or `square`, see `alignment.feather`
+    batch_size: int = 1  # faces restored at a time
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -50,17 +42,11 @@ class PhotoSettings:
 
 @dataclass(frozen=True)
 class RestoredPhoto:
-    """A restored photo.
+    """A restored photo."""
 
-    Args:
-        picture: the photo; where `area` is 0 it is the (enlarged) input, bit for bit.
-        faces: the restored faces, the largest first.
-        area: how much of each pixel was replaced, float32 (H, W) in [0, 1].
-    """
-
-    picture: Picture
-    faces: list[RestoredFace]
-    area: np.ndarray
+    picture: Picture  # where `area` is 0 it is the (enlarged) input, bit for bit
+    faces: list[RestoredFace]  # the largest first
+    area: np.ndarray  # how much of each pixel was replaced, float32 (H, W) in [0, 1]
 
 
 def restore_photo(
@@ -70,14 +56,7 @@ def restore_photo(
     settings: RestoreSettings,
     photo_settings: PhotoSettings = PhotoSettings(),
 ) -> RestoredPhoto:
-    """Restore a photo.
-
-    Args:
-        restorer: with a detector, unless the photo is an aligned face.
-        picture: the photo.
-        people: whose references there are; each face gets those of its own person.
-        settings: how faces are restored.
-        photo_settings: how the photo is put together.
+    """Restore a photo; each face gets the references of its own person.
 
     Raises:
         RefStarError: there is no detector, or references are refused.
@@ -92,13 +71,7 @@ def restore_photo(
 def put_back(
     picture: Picture, faces: Sequence[RestoredFace], photo_settings: PhotoSettings = PhotoSettings()
 ) -> RestoredPhoto:
-    """Paste restored faces into their photo, enlarged; an aligned face takes the place of its photo.
-
-    Args:
-        picture: the photo.
-        faces: restored faces of it.
-        photo_settings: how the photo is put together.
-    """
+    """Paste restored faces into their photo, enlarged; an aligned face takes the place of its photo."""
     if any(face.face.matrix is None for face in faces):
         (only,) = faces
         area = np.ones(only.image.shape[:2], np.float32)

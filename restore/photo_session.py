@@ -41,6 +41,15 @@ class ShownFace:
         """The face as it goes into the photo."""
         return self.arms.get('with', self.arms['without'])
 
+    @property
+    def used(self) -> list[str]:
+        """Names of the references in use, the most useful first."""
+        return [choice.reference.name for choice in self.best.chosen]
+
+    def mask_of(self, name: str) -> np.ndarray:
+        """Return what was used of a reference, (S, S) uint8."""
+        return np.rint(self.best.mask[self.used.index(name)] * 255).astype(np.uint8)
+
 
 @dataclass(eq=False)
 class PhotoSession:
@@ -78,6 +87,10 @@ class PhotoSession:
         """Return the bytes of the photo."""
         return 0 if self.photo is None else self.photo.rgb.nbytes
 
+    def reference_faces(self) -> list[Reference]:
+        """Return every face on the photos of the person."""
+        return [face for faces in self.references.values() for face in faces]
+
     # ----------------------------------------------------------------- what the user gives
     def take_photo(self, data: bytes, name: str) -> None:
         """Take another photo and find its faces; what belonged to the one before is forgotten.
@@ -98,7 +111,6 @@ class PhotoSession:
             if not found:
                 raise RefStarError(f'{name}: no face was found; take a photo with a larger or less turned face')
         self.photo, self.name, self.found, self.face = photo, name, found, 0
-        self.restorer.forget(self.painted.values())
         for old in (self.painted, self.shown, self._faces, self._kept):
             old.clear()
 
@@ -117,8 +129,7 @@ class PhotoSession:
             gone = kept.pop(key)
             del self._photo_names[key]
             names = {face.name for face in gone}
-            painted = [self.painted.pop(place) for place in list(self.painted) if place[1] in names]
-            self.restorer.forget([*gone, *painted])
+            self.painted = {place: ref for place, ref in self.painted.items() if place[1] not in names}
         detector = None if self.restorer.detector is None else self._detect
         checker = self.restorer.identity_checker
         reader = ReferenceReader(self.restorer.size, detector, checker, self.max_pixels)
@@ -141,16 +152,10 @@ class PhotoSession:
             name: of the reference.
             mask: (S, S) in [0, 1]; None: as the network selects.
         """
-        if (self.face, name) in self.painted:
-            self.restorer.forget([self.painted.pop((self.face, name))])
+        self.painted.pop((self.face, name), None)
         if mask is not None:
-            reference = next(ref for refs in self.references.values() for ref in refs if ref.name == name)
+            reference = next(ref for ref in self.reference_faces() if ref.name == name)
             self.painted[self.face, name] = replace(reference, mask=mask, encoded=None)
-
-    def close(self) -> None:
-        """Free the encoded references."""
-        photos = [*self.references.values(), *self.others.values(), self.painted.values()]
-        self.restorer.forget([face for faces in photos for face in faces])
 
     def _detect(self, rgb: np.ndarray) -> list[FoundFace]:
         return self.restorer.detector(rgb)[:MAX_FACES]
@@ -221,7 +226,7 @@ class PhotoSession:
         otherwise = 'not chosen' if by_hand else 'not the person of this face'
         used = {choice.reference.name: choice for choice in face.chosen} if face else {}
         whys = {}
-        for ref in (ref for refs in self.references.values() for ref in refs):
+        for ref in self.reference_faces():
             if ref.name in used:
                 terms = ', '.join(f'{key} {value:.2f}' for key, value in used[ref.name].terms.items())
                 whys[ref.name] = f'fits by {used[ref.name].score:.2f} ({terms})'

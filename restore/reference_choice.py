@@ -29,12 +29,7 @@ WEIGHTS = {'identity': 3.0, 'pose': 0.5, 'expression': 0.5, 'light': 0.5, 'sharp
 
 
 def measure_attributes(crop: np.ndarray, points: np.ndarray | None) -> FaceAttributes:
-    """Measure an aligned face.
-
-    Args:
-        crop: uint8 (S, S, 3), RGB.
-        points: its five points in pixels of the crop, (5, 2); None: not known.
-    """
+    """Measure an aligned face, uint8 (S, S, 3), RGB, with its five points in pixels of the crop, if known."""
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     if len(grey) > SIDE:
         grey = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
@@ -82,12 +77,7 @@ def usefulness(lq: FaceAttributes, ref: FaceAttributes) -> dict[str, float]:
 
 
 def rank(attributes: FaceAttributes, embedding: np.ndarray | None, person: Person) -> list[ReferenceChoice]:
-    """Rank a person's references for a degraded face, the most useful first.
-
-    Args:
-        attributes, embedding: of the degraded face; no embedding without an identity network.
-        person: whose photos.
-    """
+    """Rank a person's references for a degraded face with these attributes and this embedding, the best first."""
     choices = []
     for ref in person.references:
         terms, similarity = usefulness(attributes, ref.attributes), None
@@ -125,8 +115,7 @@ def match_people(
     face gets the first person, and so on.
 
     Args:
-        embeddings: of the degraded faces.
-        people: whose references there are.
+        embeddings: of the degraded faces; people: whose references there are.
         threshold: least similarity of the same person; None without an identity network.
         alone: whether the photo shows one face only; None: whether one is given.
 

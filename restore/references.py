@@ -23,13 +23,9 @@ PREVIEW = 48  # pixels: side at which photos are compared
 
 
 class ReferenceReader:
-    """Read references.
+    """Read references at the network's size.
 
-    Args:
-        size: side of the network's images.
-        detector: finds the faces; None: references are aligned faces.
-        identity_checker: groups faces by person; None: nobody is compared.
-        max_pixels: of a photo.
+    Without a detector they are aligned faces; without an identity checker nobody is compared.
     """
 
     def __init__(
@@ -68,11 +64,7 @@ class ReferenceReader:
         return [person for person in people if person.references]
 
     def faces(self, source: object, label: str) -> list[Reference]:
-        """Find every face of a photo, the largest first.
-
-        Args:
-            source: a path, a picture, a Pillow image or an array uint8 (H, W, 3) RGB.
-            label: name of the photo, for people.
+        """Find every face of a photo (as of `picture_of`), the largest first; `label` is its name for people.
 
         Raises:
             RefStarError: it cannot be read, or shows no face.
@@ -101,10 +93,7 @@ class ReferenceReader:
     ) -> list[Person]:
         """Group (photo, face) pairs by person, the person of most photos first; drop duplicates and blurred photos.
 
-        Args:
-            faces: of :meth:`faces`.
-            name, one_person: as of :meth:`read`.
-            dropped: photos that were left out before -> reasons; they are listed under the first person.
+        Photos that were dropped before are listed under the first person; `name`, `one_person` as of :meth:`read`.
         """
         return [drop_useless(person) for person in self._group(faces, name, dropped, one_person)]
 

@@ -40,9 +40,7 @@ def write_masks(folder: Path, face: RestoredFace) -> None:
 def read_masks(face: PreparedFace, folders: list[Path]) -> PreparedFace:
     """Take masks painted by the user: `<folder>/<reference's stem>.png`, white where the reference may be used.
 
-    Args:
-        face: a prepared face.
-        folders: searched in this order for each reference.
+    The folders are searched in their order for each reference.
 
     Raises:
         RefStarError: a mask cannot be read or is not square.

@@ -1,6 +1,6 @@
 """The public Python interface: restore faces with references. Whole photos: :mod:`photo`; videos: :mod:`video`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from refstar.utils.network_file import load_network
 from .alignment import FaceDetector, FoundFace, cut, most_central
 from .bank_file import read_bank
 from .engine import TorchEngine, keep_colour, stack_faces
-from .faces import DegradedFace, Person, PreparedFace, Reference, RestoredFace, RestoreSettings
+from .faces import DegradedFace, Person, PreparedFace, RestoredFace, RestoreSettings
 from .identity_check import IdentityChecker
 from .input_files import open_sources, unique
 from .onnx_network import OnnxNetwork
@@ -78,13 +78,10 @@ class Restorer:
         max_pixels: int = MAX_PIXELS,
         backend: str | None = None,
     ) -> 'Restorer':
-        """Open a network file.
+        """Open a network file: .safetensors or .pth (see `network_file.load_network`), or .onnx of `refstar export`.
 
         Args:
-            path: .safetensors or .pth, see :func:`refstar.utils.network_file.load_network`; or .onnx of
-                `refstar export`.
-            options: option file that describes it, where the file itself does not.
-            device, precision, max_pixels: as of the class.
+            options: option file of the network, where its own file does not describe it.
             identity: name and file of a face-recognition network; None: the network's own person check, if any.
             identity_threshold: least cosine of the same person; None: the measured one.
             detector: file of a face detector, see :class:`~refstar.restore.alignment.FaceDetector`.
@@ -150,12 +147,8 @@ class Restorer:
 
     # ----------------------------------------------------------------- references
     def people(self, sources: object) -> list[Person]:
-        """Read references.
-
-        Args:
-            sources: None, a :class:`Person` or several, a folder of photos or of one folder per person, a `.refbank`, a
-                photo (path, Pillow image or array), or a list of any of these. Photos of several people in one list or
-                folder are grouped by the identity network.
+        """Read references: people, folders of photos or of one folder per person, `.refbank` files, photos (paths,
+        Pillow images or arrays), or a list of any of these. The identity network groups photos of several people.
 
         Raises:
             RefStarError: there is no usable reference. One of several people without any is left out with a warning.
@@ -176,10 +169,6 @@ class Restorer:
             get_root_logger().warning('%s; left out', error)
         names = unique(person.name for person in people)
         return [replace(person, name=name) for person, name in zip(people, names, strict=True)]
-
-    def forget(self, references: Iterable[Reference]) -> None:
-        """Free the encoded form of these references."""
-        self.engine.forget(references)
 
     # ----------------------------------------------------------------- faces to restore
     def detect(self, rgb: np.ndarray, only_center: bool = False) -> list[FoundFace]:
@@ -206,11 +195,9 @@ class Restorer:
     def find_faces(
         self, picture: object, only_center: bool = False, aligned: bool | None = None, label: str = 'the picture'
     ) -> list[DegradedFace]:
-        """Find, cut out and measure the faces of a picture, the largest first.
+        """Find, cut out and measure the faces of a picture (as of `picture_of`), the largest first.
 
         Args:
-            picture: a path, a picture, a Pillow image or an array uint8 (H, W, 3) RGB.
-            only_center: the most central face alone.
             aligned: the picture is one aligned face; None: that is so where there is no detector.
             label: name of the picture in errors.
 
@@ -230,7 +217,7 @@ class Restorer:
         settings: RestoreSettings,
         alone: bool | None = None,
     ) -> list[PreparedFace]:
-        """Choose references for all faces of one photo, see :func:`~refstar.restore.reference_choice.match_people`.
+        """Choose references for all faces of one photo; `alone` as of `reference_choice.match_people`.
 
         Raises:
             RefStarError: the references are of another person and the settings refuse that; or as of :meth:`check`.
@@ -270,13 +257,9 @@ class Restorer:
         return RestoredFace(**vars(face), image=to_image(out[i]), mask=mask, attribution=attribution)
 
     def __call__(self, lq: object, refs: object = None, strength: float = 1.0, **settings: object) -> RestoredFace:
-        """Restore one aligned face.
+        """Restore one FFHQ-aligned face: a path, a Pillow image, or an array uint8 (H, H, 3) RGB.
 
-        Args:
-            lq: FFHQ-aligned and square: a path, a Pillow image, or an array uint8 (H, H, 3) RGB.
-            refs: what :meth:`people` takes; None: the backbone alone.
-            strength: 0 (backbone) to 1.
-            **settings: fields of :class:`RestoreSettings`.
+        References are what :meth:`people` takes; None: the backbone alone. Settings are fields of `RestoreSettings`.
 
         Raises:
             RefStarError: an image cannot be read or is not square, or the references are refused.

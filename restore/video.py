@@ -30,14 +30,7 @@ SAME = 5.0  # 8-bit steps of the blurred degraded face: smaller changes count as
 
 
 class VideoRestorer:
-    """Restore the frames of one video in order.
-
-    Args:
-        restorer: with a detector.
-        people: whose references there are.
-        settings, photo_settings: as for a photo.
-        carry: correspondence and result of a frame start from the frame before.
-    """
+    """Restore the frames of one video in order; with `carry` a frame starts from the result of the frame before."""
 
     def __init__(
         self,
@@ -154,16 +147,9 @@ def import_av() -> Any:
 
 
 def restore_video(path: Path, output: Path, restore: Callable[[np.ndarray], np.ndarray], max_pixels: int) -> int:
-    """Restore a video file frame by frame and copy its sound. It is written whole or not at all.
+    """Restore a video file frame by frame, copy its sound, and return the number of frames.
 
-    Args:
-        path: the video.
-        output: an .mp4 file.
-        restore: frame uint8 (H, W, 3) RGB -> restored frame, all of one size.
-        max_pixels: of a frame.
-
-    Returns:
-        The number of frames.
+    It becomes an .mp4 file, written whole or not at all. `restore` maps frames, uint8 (H, W, 3) RGB, to frames.
 
     Raises:
         RefStarError: PyAV is missing, or the file is no complete video.

@@ -91,8 +91,6 @@ def run_pipeline(command: str, argv: list[str], is_train: bool) -> int:
     sys.argv = [command, *argv]  # BasicSR parses it again
 
     def main() -> None:
-        if args.dry_run and not is_train:
-            raise RefStarError(f'{command} --dry_run: it is for trainings')
         import_modules(args.modules)
         opt = load_options(args.opt, args.force_yml)
         check_options(opt, is_train, args.auto_resume)
@@ -100,9 +98,7 @@ def run_pipeline(command: str, argv: list[str], is_train: bool) -> int:
         from basicsr.train import train_pipeline
         from torch import distributed
 
-        from refstar.trainer.dry_run import dry_run
-
-        pipeline = dry_run if args.dry_run else train_pipeline if is_train else test_pipeline
+        pipeline = train_pipeline if is_train else test_pipeline
         name = opt['name']
         if args.debug and not name.startswith('debug'):
             name = f'debug_{name}'

@@ -13,6 +13,7 @@ from .cli_common import import_modules, run_command
 
 
 def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
     p = argparse.ArgumentParser(
         prog='refstar export', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -25,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check_output(network: Path, onnx: Path) -> None:
-    """Raises RefStarError where the file to write is no `.onnx`, or is the network itself."""
+    """Raise RefStarError where the file to write is no `.onnx`, or is the network itself."""
     if onnx.suffix != '.onnx':
         raise RefStarError(f'--onnx {onnx}: the name of the file to write must end with .onnx')
     if onnx.exists() and network.exists() and onnx.samefile(network):
@@ -33,7 +34,7 @@ def check_output(network: Path, onnx: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command; return the exit code."""
     args = parser().parse_args(argv)
     worst = 0.0
 

@@ -50,7 +50,7 @@ Every decision is on disk before the next pair shows."""
 
 
 @dataclass
-class Tab:
+class ReviewTab:
     """What one browser tab shows.
 
     Args:
@@ -74,6 +74,7 @@ class Filters:
 
     def names(self, review: MaskReview) -> list[str]:
         """Return the ids that pass."""
+        low, high = self.low or 0.0, 1.0 if self.high is None else self.high  # an emptied box gives None
         found = []
         for name, triplet in review.collection.triplets.items():
             confidence, state = triplet.confidence, review.provenance(name)
@@ -81,7 +82,7 @@ class Filters:
                 continue
             if state in STATES and state not in self.states:
                 continue
-            if self.low <= (self.low if confidence is None else confidence) <= self.high:
+            if low <= (low if confidence is None else confidence) <= high:
                 found.append((confidence if confidence is not None else 0.5, name))
         if self.order != ORDER[0]:
             found.sort(key=lambda one: one[0], reverse=self.order == ORDER[2])
@@ -151,13 +152,13 @@ class ReviewPage:
         return page
 
     # ----------------------------------------------------------------- buttons
-    def accept(self, tab: Tab, drawn: dict | None, *filters: Any) -> list:
+    def accept(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
         return self._decide(tab, filters, lambda seen: self.review.accept(seen, painted_mask(drawn, seen.mask)))
 
-    def reject(self, tab: Tab, drawn: dict | None, *filters: Any) -> list:
+    def reject(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
         return self._decide(tab, filters, self.review.reject)
 
-    def undo(self, tab: Tab, drawn: dict | None, *filters: Any) -> list:
+    def undo(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
         if self._has_strokes(tab, drawn):
             return self._stay()
         if not tab.past:
@@ -171,22 +172,22 @@ class ReviewPage:
             self.gr.Warning(str(error))
         return self._show(tab, before.name, Filters(*filters))
 
-    def next(self, tab: Tab, drawn: dict | None, *filters: Any) -> list:
+    def next(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
         return self._go(tab, drawn, filters, 1)
 
-    def previous(self, tab: Tab, drawn: dict | None, *filters: Any) -> list:
+    def previous(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
         return self._go(tab, drawn, filters, -1)
 
-    def last(self, tab: Tab, drawn: dict | None, *filters: Any) -> list:
+    def last(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
         if self._has_strokes(tab, drawn) or not tab.past:
             return self._stay()
         return self._show(tab, tab.past[-1][1].name, Filters(*filters))
 
-    def drop(self, tab: Tab, drawn: dict | None, *filters: Any) -> list:
+    def drop(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
         return self._show(tab, tab.seen and tab.seen.name, Filters(*filters))
 
-    def filter(self, tab: Tab | None, drawn: dict | None, *filters: Any) -> list:
-        tab = tab or Tab()
+    def filter(self, tab: ReviewTab | None, drawn: dict | None, *filters: Any) -> list:
+        tab = tab or ReviewTab()
         if self._has_strokes(tab, drawn):
             return self._stay()
         chosen = Filters(*filters)
@@ -195,7 +196,7 @@ class ReviewPage:
         return self._show(tab, name, chosen)
 
     # ----------------------------------------------------------------- what they share
-    def _decide(self, tab: Tab, filters: tuple, decide: Callable[[Seen], Seen]) -> list:
+    def _decide(self, tab: ReviewTab, filters: tuple, decide: Callable[[Seen], Seen]) -> list:
         chosen = Filters(*filters)
         if tab.seen is None:
             return self._stay()
@@ -211,19 +212,16 @@ class ReviewPage:
         tab.past.append((tab.seen, after))
         return self._show(tab, neighbour(before, chosen.names(self.review), tab.seen.name, 1), chosen)
 
-    def _go(self, tab: Tab, drawn: dict | None, filters: tuple, step: int) -> list:
+    def _go(self, tab: ReviewTab, drawn: dict | None, filters: tuple, step: int) -> list:
         if self._has_strokes(tab, drawn):
             return self._stay()
         chosen = Filters(*filters)
         names = chosen.names(self.review)
         return self._show(tab, neighbour(names, names, tab.seen and tab.seen.name, step), chosen)
 
-    def _has_strokes(self, tab: Tab, drawn: dict | None) -> bool:
-        if (
-            tab.seen is None
-            or tab.seen.mask is None
-            or np.array_equal(painted_mask(drawn, tab.seen.mask), tab.seen.mask)
-        ):
+    def _has_strokes(self, tab: ReviewTab, drawn: dict | None) -> bool:
+        mask = None if tab.seen is None else tab.seen.mask
+        if mask is None or np.array_equal(painted_mask(drawn, mask), mask):
             return False
         self.gr.Warning('Your strokes are not saved: A accepts the mask with them, X drops them.')
         return True
@@ -231,7 +229,7 @@ class ReviewPage:
     def _stay(self) -> list:
         return [self.gr.skip()] * 4
 
-    def _show(self, tab: Tab, name: str | None, filters: Filters) -> list:
+    def _show(self, tab: ReviewTab, name: str | None, filters: Filters) -> list:
         names, counts = filters.names(self.review), self.review.counts()
         total = len(self.review.collection.triplets)
         progress = f'{sum(counts.values())} of {total} reviewed'
@@ -245,13 +243,12 @@ class ReviewPage:
         texts = [f'{key} {value}' for key, value in details.items() if value not in ('', None)]
         about = f'<b id="name">{escape(name)}</b> <span id="state">{escape(seen.provenance)}</span> '
         about += f'<span id="counts">{progress}</span>, <span id="place">{place}</span><br>{escape(", ".join(texts))}'
-        pictures = [self._picture(name, part) for part in ('gt', 'ref')]
+        photo, reference = (self._picture(name, part) for part in ('gt', 'ref'))
         if seen.problem:
             self.gr.Warning(f'{seen.problem}; this pair can only be rejected.')
-        if seen.mask is None or pictures[1] is None:
-            return [tab, about, None if None in pictures else tuple(pictures), None]
-        drawn = mask_layer(pictures[1], seen.mask)
-        return [tab, about, None if None in pictures else tuple(pictures), drawn]
+        both = None if photo is None or reference is None else (photo, reference)
+        drawn = None if seen.mask is None or reference is None else mask_layer(reference, seen.mask)
+        return [tab, about, both, drawn]
 
     def _picture(self, name: str, part: str) -> Image.Image | None:
         try:
@@ -284,9 +281,8 @@ def review_masks(args: argparse.Namespace) -> None:
     token = checked_token(args)
     review = MaskReview(args.root)
     try:
-        serve(
-            lambda: ReviewPage(review).build(), args, token, review.notes, js=KEYBOARD.replace('KEYS', json.dumps(KEYS))
-        )
+        keyboard = KEYBOARD.replace('KEYS', json.dumps(KEYS))
+        serve(ReviewPage(review).build, args, token, review.notes, js=keyboard)
     finally:
         review.close()
     done = ', '.join(f'{number} {state}' for state, number in sorted(review.counts().items())) or 'none'

@@ -2,9 +2,8 @@
 
 import argparse
 import inspect
-import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,9 @@ HEAD = """# Option keys
 For those who write an option file. `refstar options --write docs/options.md` makes this page from the schema that
 option files are checked with. An unknown key is an error that names the nearest known one.
 
-Networks, losses and metrics of BasicSR and GFPGAN are not listed: their keys are the arguments of their classes. Nor
-are their datasets: see `trainer/stock_keys.py`.
+The keys of networks, losses and metrics are the arguments of their classes; their docstrings explain them. Those of
+BasicSR and GFPGAN are not listed, nor are their datasets (`trainer/stock_keys.py`).
 """
-ENTRY = re.compile(r'(?P<names>\w+(?:, \w+)*)(?: \([^)]*\))?: (?P<text>.*)')
 
 
 def page() -> str:
@@ -98,48 +96,24 @@ def sections(table: Any, keys_of: Callable[[Any], dict[str, str]], packages: tup
 
 
 def arguments(target: Any) -> dict[str, str]:
-    """Returns the arguments of a network or loss, or those of a metric with a default, with the docstring's text."""
-    from refstar.trainer.option_check import parameters
-
-    doc = dict(documented(inspect.getdoc(target) or ''))
-    for kind in getattr(target, '__mro__', ()):  # shared arguments are explained in a base
-        doc = {**dict(documented(inspect.getdoc(kind) or '')), **doc} if kind.__module__.startswith('refstar.') else doc
+    """Returns the arguments of a network or loss, or those of a metric that have a default."""
+    kinds = target.__mro__ if inspect.isclass(target) else [target]
+    found = {}
+    for kind in kinds:
+        if kind.__module__.startswith('refstar.') and (target is kind or '__init__' in vars(kind)):
+            found = {**dict(inspect.signature(kind).parameters), **found}
     is_metric, empty = not inspect.isclass(target), inspect.Parameter.empty
     return {
-        name: doc.get(name) or ('needed' if p.default is empty else f'default {p.default!r}')
-        for name, p in (parameters(target) or {}).items()
-        if not (is_metric and p.default is empty)
+        name: 'needed' if p.default is empty else f'default {p.default!r}'
+        for name, p in found.items()
+        if p.kind is not p.VAR_KEYWORD and not (is_metric and p.default is empty)
     }
-
-
-def documented(doc: str) -> Iterator[tuple[str, str]]:
-    """Yields names and texts of the section `Args:` of a docstring in Google's style."""
-    _, found, block = doc.partition('Args:\n')
-    if not found:
-        return
-    lines = re.split(r'\n\S|\n\n', block)[0].splitlines()
-    indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
-    entries: list[str] = []
-    for line in lines:
-        if line[indent:].startswith(' ') and entries:
-            entries[-1] += f' {line.strip()}'
-        else:
-            entries.append(line.strip())
-    for entry in filter(None, map(ENTRY.fullmatch, entries)):
-        for name in entry['names'].split(', '):
-            yield name, entry['text']
 
 
 def section(title: str, keys: dict[str, str], level: int = 2) -> str:
     """Returns a heading and a list of keys."""
-    rows = [f'- `{name}`: {plain(text)}' for name, text in keys.items()] or ['No keys.']
+    rows = [f'- `{name}`: {text}' for name, text in keys.items()] or ['No keys.']
     return '\n'.join([f'{"#" * level} {title}', '', *rows, ''])
-
-
-def plain(text: str) -> str:
-    """Returns a docstring's text as Markdown."""
-    text = re.sub(r':\w+:`~?([^`]*)`', r'`\1`', text.replace('``', '`'))  # Sphinx's names of things
-    return ' '.join(re.sub(r'(`[^`]*`)|<', lambda found: found[1] or '&lt;', text).split())
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pickle import UnpicklingError
 from traceback import walk_tb
@@ -28,14 +28,14 @@ _received = 0  # number of the signal that asked this process to stop
 
 
 @contextmanager
-def signals_to(receive: Callable[[int, Any], None]) -> Iterator[None]:
-    """While open, SIGINT and SIGTERM call a function; only the main thread may set handlers."""
+def signals_wait() -> Iterator[None]:
+    """While open, SIGINT and SIGTERM wait for the end of an iteration; only the main thread may set handlers."""
     global _received
     _received = 0
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = [signal.signal(number, receive) for number in SIGNALS]
+    before = [signal.signal(number, _wait) for number in SIGNALS]
     try:
         yield
     finally:
@@ -43,18 +43,13 @@ def signals_to(receive: Callable[[int, Any], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def wait_for_the_iteration(number: int, frame: Any) -> None:
+def _wait(number: int, frame: Any) -> None:
     """Handles a signal: stops after this iteration; a second Ctrl-C stops at once."""
     global _received
     if _received and number == signal.SIGINT and not distributed.is_initialized():  # torchrun sends several
         raise KeyboardInterrupt
     _received = number
     print(f'{signal.Signals(number).name}: saving after this iteration.', file=sys.stderr, flush=True)
-
-
-def end_at_once(number: int, frame: Any) -> None:
-    """Handles a signal: ends the process."""
-    raise SystemExit(128 + number)
 
 
 def stop_requested() -> int:
@@ -66,12 +61,6 @@ def stop_requested() -> int:
     return int(flag)
 
 
-def announce_stop(number: int, done: int, opt: dict[str, Any]) -> None:
-    """Prints by which signal and after which iteration the run stopped."""
-    name = signal.Signals(number).name
-    print(f'Stopped by {name} after iteration {done}. {how_to_resume(opt)}', file=sys.stderr, flush=True)
-
-
 def how_to_resume(opt: dict[str, Any]) -> str:
     """Returns a sentence: what is saved and what to type."""
     saved = saved_states(opt) if opt else {}
@@ -81,61 +70,38 @@ def how_to_resume(opt: dict[str, Any]) -> str:
     return f'Iteration {max(saved)} is saved; resume with: {command}'
 
 
-def explanation(error: BaseException, opt: dict[str, Any]) -> str | None:
-    """Returns what a full disk, full memory or a wrong memory format means for a user; None for other errors."""
-    if 'view size is not compatible' in str(error) and (opt.get('train') or {}).get('channels_last'):
-        return 'train:channels_last: the code of a network is not made for it (GFPGAN); list the others, e.g. [d].'
+def explanation(error: BaseException) -> str | None:
+    """Returns what a full disk or full memory means for a user; None for other errors."""
     if isinstance(error, WriteError) or (isinstance(error, OSError) and error.errno in FULL):
         return f'{error}. Is the disk full?'
-    if isinstance(error, OSError) and 'writing images' in str(error):  # BasicSR's, of a picture
-        return 'a picture could not be written. Is the disk full?'
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY)
-    ):
-        where = 'GPU memory' if isinstance(error, torch.OutOfMemoryError) else 'memory'
+    on_gpu = isinstance(error, torch.OutOfMemoryError)
+    on_cpu = isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY)
+    if on_gpu or on_cpu or isinstance(error, MemoryError):
         return (
-            f'out of {where}. Lower datasets:train:batch_size_per_gpu (train:accumulate makes up for it), or set '
-            'train:amp: bf16.'
+            f'out of {"GPU memory" if on_gpu else "memory"}. Lower datasets:train:batch_size_per_gpu (train:accumulate '
+            'makes up for it), or set train:amp: bf16.'
         )
     return None
 
 
 @contextmanager
-def quiet_full_disk() -> Iterator[None]:
-    """While open, a full disk prints no traceback for every line of the log, and none from TensorBoard's thread: its
-    error is raised again by the next write."""
-    logs, threads = logging.raiseExceptions, threading.excepthook
-
-    def failed(thread: Any) -> None:
-        if not (isinstance(thread.exc_value, OSError) and thread.exc_value.errno in FULL):
-            threads(thread)
-
-    logging.raiseExceptions, threading.excepthook = False, failed
-    try:
-        yield
-    finally:
-        logging.raiseExceptions, threading.excepthook = logs, threads
-
-
-@contextmanager
-def ends_in_order(opt: dict[str, Any], handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """While open, signals go to a handler, and errors that a user can do something about become one line.
-
-    Args:
-        opt: options of the run; may be filled later.
-        handler: `wait_for_the_iteration` or `end_at_once`.
+def ends_in_order(opt: dict[str, Any]) -> Iterator[None]:
+    """While open, signals wait for the end of an iteration, and errors that a user can act on become one line.
 
     Raises:
         RefStarError: full disk, out of memory, a pickle that would run code.
     """
+    shown, logging.raiseExceptions = logging.raiseExceptions, False  # a full disk: no traceback for every line of a log
     try:
-        with signals_to(handler), quiet_full_disk(), refused_pickles():
+        with signals_wait(), refused_pickles():
             yield
     except (OSError, MemoryError, RuntimeError, WriteError) as error:
-        message = explanation(error, opt)
+        message = explanation(error)
         if message is None:
             raise
         raise RefStarError(f'{message} {how_to_resume(opt)}') from error
+    finally:
+        logging.raiseExceptions = shown
 
 
 @contextmanager

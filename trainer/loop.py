@@ -1,15 +1,17 @@
 """The training loop.
 
-It takes the place of BasicSR's (basicsr/train.py:82), with its order of calls, folders, files and log. What it
-adds: resuming within an epoch, ending in order after a signal, skipped steps, pictures for TensorBoard.
+It takes the place of BasicSR's (basicsr/train.py:82), with its order of calls, folders, files and log. It also resumes
+within an epoch, ends in order after a signal, and stops after too many skipped steps.
 """
 
 import logging
 import math
 import os
+import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 import torch
@@ -24,17 +26,12 @@ from refstar.utils.errors import RefStarError
 
 from . import interruption, resume
 from .option_file import parse_options
-from .progress import ASIDE, DATA, Clock, MessageLogger, draw
+from .progress import MessageLogger
 from .training_step import step_of
 
 
 def train_loader(opt: dict[str, Any], start_iter: int = 0) -> DataLoader:
-    """Returns the loader of the training set; its sampler is a :class:`~resume.ResumableSampler`.
-
-    Args:
-        opt: options of the training.
-        start_iter: iteration from which the run is resumed; 0 if it begins.
-    """
+    """Returns the loader of the training set; its sampler is a :class:`~resume.ResumableSampler`."""
     block = opt['datasets']['train']
     dataset = build_dataset(block)
     batch = block['batch_size_per_gpu'] * (opt['train'].get('accumulate') or 1)
@@ -71,30 +68,21 @@ def val_loaders(opt: dict[str, Any]) -> list[DataLoader]:
 def train_pipeline(root_path: str) -> None:
     """Trains by the option file of the command line.
 
-    Args:
-        root_path: folder of `experiments/` and `tb_logger/`.
-
     Raises:
         RefStarError: wrong input, full disk, out of memory, too many skipped steps.
         SystemExit: a signal; code 128 + its number.
     """
     opt: dict[str, Any] = {}
-    with interruption.ends_in_order(opt, interruption.wait_for_the_iteration):
-        opt_file = read_options(opt, root_path)
+    with interruption.ends_in_order(opt):
+        found, args = parse_options(root_path, is_train=True)
+        opt.update(found, root_path=root_path)
         torch.backends.cudnn.benchmark = True
         state = resume.load_resume_state(opt)
-        logger = _open_run(opt, opt_file, is_new=state is None)
+        logger = _open_run(opt, args.opt, is_new=state is None)
         tb_logger = basicsr_train.init_tb_loggers(opt)
         Training(opt, state, tb_logger, logger).run()
         if tb_logger:
             tb_logger.close()
-
-
-def read_options(opt: dict[str, Any], root_path: str) -> str:
-    """Fills `opt`; returns the path of the option file."""
-    found, args = parse_options(root_path, is_train=True)
-    opt.update(found, root_path=root_path)
-    return args.opt
 
 
 def _open_run(opt: dict[str, Any], opt_file: str, is_new: bool) -> logging.Logger:
@@ -112,14 +100,7 @@ def _open_run(opt: dict[str, Any], opt_file: str, is_new: bool) -> logging.Logge
 
 
 class Training:
-    """One training.
-
-    Args:
-        opt: options.
-        state: training state to resume from, or None.
-        tb_logger: TensorBoard writer, or None.
-        logger: of the run.
-    """
+    """One training."""
 
     def __init__(self, opt: dict[str, Any], state: dict[str, Any] | None, tb_logger: Any, logger: logging.Logger):
         self.opt, self.tb_logger, self.logger = opt, tb_logger, logger
@@ -140,8 +121,7 @@ class Training:
             self.model.resume_training(state)
             epoch = self.sampler.epoch_of(self.start_iter)
             logger.info(f'Resuming training from epoch: {epoch}, iter: {self.start_iter}.')
-        self.clock = Clock(waits=False)
-        self.messages = MessageLogger(opt, self.start_iter, tb_logger, self.clock)
+        self.messages = MessageLogger(opt, self.start_iter, tb_logger)
         self.data_timer, self.iter_timer = AvgTimer(), AvgTimer()
 
     def run(self) -> None:
@@ -153,7 +133,7 @@ class Training:
         start_time, current_iter = time.time(), self.start_iter
         for epoch in range(first, math.ceil(self.total_iters / self.sampler.batches)):
             self.sampler.set_epoch(epoch)
-            with self.clock.part(DATA):
+            with self.messages.waits_for_data():
                 prefetcher.reset()
                 data = prefetcher.next()
             while data is not None:
@@ -163,7 +143,7 @@ class Training:
                 self.iteration(epoch, current_iter, data)
                 self.data_timer.start()
                 self.iter_timer.start()
-                with self.clock.part(DATA):
+                with self.messages.waits_for_data():
                     data = prefetcher.next()
         self.logger.info(f'End of training. Time consumed: {timedelta(seconds=int(time.time() - start_time))}')
         self.logger.info('Save the latest model.')
@@ -179,14 +159,11 @@ class Training:
         self.iter_timer.record()
         if current_iter == 1:
             self.messages.reset_start_time()
-        every = opt['logger'].get('image_freq')
-        if every and self.tb_logger is not None and current_iter % every == 0 and hasattr(model, 'picture'):
-            self.draw(current_iter)
         if current_iter % opt['logger']['print_freq'] == 0:
             self.log(epoch, current_iter)
         if current_iter % opt['logger']['save_checkpoint_freq'] == 0:
             self.logger.info('Saving models and training states.')
-            with self.clock.part(ASIDE):
+            with self.messages.pauses():
                 model.save(epoch, current_iter)
         if opt.get('val') is not None and current_iter % opt['val']['val_freq'] == 0:
             self.validate(current_iter)
@@ -209,26 +186,16 @@ class Training:
         losses = self.model.get_current_log()
         self.messages({'epoch': epoch, 'iter': current_iter, 'lrs': rates, **times, **losses})
 
-    def draw(self, current_iter: int) -> None:
-        """Draws the batch for TensorBoard; the random states stay as they are."""
-        with self.clock.part(ASIDE):
-            states = resume.random_states()
-            draw(self.tb_logger, 'training', self.model.picture(), current_iter)
-            resume.set_random_states(states)
-
     def validate(self, current_iter: int) -> None:
         """Validates on every set."""
         if self.opt.get('val') is None:
             return
-        with self.clock.part(ASIDE):
+        with self.messages.pauses():
             for loader in self.val_loaders:
                 self.model.validation(loader, current_iter, self.tb_logger, self.opt['val']['save_img'])
 
     def stop_if_asked(self, done: int) -> None:
         """Between two iterations: saves and ends the process if a signal has arrived.
-
-        Args:
-            done: number of the last complete iteration.
 
         Raises:
             SystemExit: code 128 + number of the signal.
@@ -239,5 +206,6 @@ class Training:
         if done > self.start_iter:
             self.model.save(self.sampler.epoch_of(done), done)
         if self.opt['rank'] == 0:
-            interruption.announce_stop(number, done, self.opt)
+            how = interruption.how_to_resume(self.opt)
+            print(f'Stopped by {Signals(number).name} after iteration {done}. {how}', file=sys.stderr, flush=True)
         raise SystemExit(128 + number)

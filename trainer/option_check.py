@@ -1,14 +1,12 @@
 """Checks every key of an option file before anything is built, so that no misspelt key is silently ignored.
 
-* Blocks that every run has: :mod:`run_options`.
-* Networks, losses, metrics, optimizers, schedulers: the parameters of the class. A class whose parameters end in
-  `**kwargs`, in it and all its bases, accepts every key.
-* Datasets and models: their class `Options`; of BasicSR and GFPGAN :mod:`stock_keys`. A class of
-  another package without `Options` takes a bare dict: its keys cannot be known, so every key is accepted.
+Known are the blocks of every run (:mod:`run_options`), the parameters of networks, losses, metrics, optimizers and
+schedulers, and for datasets and models their class `Options`, or :mod:`stock_keys`. A class of another package without
+`Options` takes a bare dict: every key is accepted.
 """
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path as FilePath
 from typing import Any
@@ -52,12 +50,7 @@ def _keys(kinds: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def own_block(kind: type, block: str) -> type[OptionBlock] | None:
-    """Returns the keys that one class among a model's bases declares for a block; None for none.
-
-    Args:
-        kind: the class.
-        block: '' for the top level, or 'path', 'train', 'val', 'logger'.
-    """
+    """Returns the keys that one class among a model's bases declares for a block; None for none."""
     declared = vars(kind).get('Options')
     if declared is not None:
         return getattr(declared, block.capitalize(), None) if block else declared
@@ -70,12 +63,7 @@ def own_block(kind: type, block: str) -> type[OptionBlock] | None:
 
 @cache
 def block_of(model: type, block: str = '') -> type[OptionBlock]:
-    """Returns the schema of a block for a model: the keys of every run, of the model, and of its bases.
-
-    Args:
-        model: a registered model class.
-        block: '' for the top level, or 'path', 'train', 'val', 'logger'.
-    """
+    """Returns the schema of a block for a model: the keys of every run, of the model, and of its bases."""
     kinds = [kind for kind in model.__mro__ if kind is not object]
     bases: list[type[OptionBlock]] = []
     for own in filter(None, (own_block(kind, block) for kind in kinds)):
@@ -107,39 +95,24 @@ def dataset_block(target: type) -> type[OptionBlock]:
     return create_model(target.__name__, __base__=(DatasetOptions, _Open))
 
 
-def parameters(target: Any) -> dict[str, inspect.Parameter] | None:
-    """Returns what a class or function takes by keyword; None if a class takes every name (`**kwargs` in all bases).
+def parameters(target: Any) -> set[str] | None:
+    """Returns the names that a class or function takes by keyword; None for a class with `**kwargs` in all its bases.
 
     The `**kwargs` of a function do not count: BasicSR's metrics ignore what they get by them.
     """
-    if not inspect.isclass(target):
-        return _signature(target)[0]
-    named: dict[str, inspect.Parameter] = {}
-    for kind in target.__mro__:
-        if '__init__' in vars(kind):
-            found, open_ended = _signature(kind.__init__)
-            named = {**found, **named}
-            if not open_ended:
-                named.pop('self')
-                return named
-    return None
-
-
-def _signature(function: Any) -> tuple[dict[str, inspect.Parameter], bool]:
     kinds = inspect.Parameter
-    listed = inspect.signature(function).parameters
-    named = {name: p for name, p in listed.items() if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)}
-    return named, any(p.kind is kinds.VAR_KEYWORD for p in listed.values())
+    names: set[str] = set()
+    functions = [vars(kind).get('__init__') for kind in target.__mro__] if inspect.isclass(target) else [target]
+    for function in filter(None, functions):
+        taken = inspect.signature(function).parameters.values()
+        names |= {p.name for p in taken if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)}
+        if not inspect.isclass(target) or not any(p.kind is kinds.VAR_KEYWORD for p in taken):
+            return names - {'self'}
+    return None
 
 
 def find(table: Any, name: Any, where: str, what: str) -> Any:
     """Returns a registered object.
-
-    Args:
-        table: a registry of BasicSR, or a mapping.
-        name: the value in the option file.
-        where: path of the key.
-        what: for the message: 'model', 'dataset' ...
 
     Raises:
         RefStarError: an unknown name, with the nearest ones.
@@ -170,20 +143,14 @@ def check_call(block: dict, target: Any, where: str, extra: Iterable[str] = ('ty
             check_call(block[key], inner, f'{where}:{key}')
 
 
-def _nested(block: Any, where: str) -> Iterator[tuple[dict, str]]:
-    """Yields a network's block and those of the networks in it, with their paths."""
-    yield block, where
-    for key, inner in block.items():
-        if isinstance(inner, dict) and 'type' in inner:
-            yield from _nested(inner, f'{where}:{key}')
-
-
 def _check_network(block: Any, where: str) -> None:
     from basicsr.utils.registry import ARCH_REGISTRY
 
-    for network, place in _nested(block, where):
-        name = Network.read(network, place).type
-        check_call(network, find(ARCH_REGISTRY, name, f'{place}:type', 'network'), place)
+    name = Network.read(block, where).type
+    check_call(block, find(ARCH_REGISTRY, name, f'{where}:type', 'network'), where)
+    for key, inner in block.items():
+        if isinstance(inner, dict) and 'type' in inner:
+            _check_network(inner, f'{where}:{key}')
 
 
 def _check_existing(value: Any, where: str) -> None:
@@ -225,9 +192,8 @@ def _check_train(model: type, block: dict) -> None:
         if not isinstance(inner, dict):
             continue
         if key == 'scheduler':
-            check_call(
-                inner, getattr(lr_scheduler, find(SCHEDULERS, inner['type'], f'{where}:type', 'scheduler')), where
-            )
+            name = find(SCHEDULERS, inner['type'], f'{where}:type', 'scheduler')
+            check_call(inner, getattr(lr_scheduler, name), where)
         elif key.startswith('optim_'):
             known = {name: kind for name, kind in vars(torch.optim).items() if inspect.isclass(kind)}
             check_call(inner, find(known, Optimizer.read(inner, where).type, f'{where}:type', 'optimizer'), where)

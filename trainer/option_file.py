@@ -26,9 +26,6 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='job launcher')
     parser.add_argument('--auto_resume', action='store_true', help='go on with the latest state of this experiment')
     parser.add_argument('--debug', action='store_true', help='log every iteration; save and validate every 8')
-    parser.add_argument(
-        '--dry_run', action='store_true', help='build everything, run one step, print memory and time; write nothing'
-    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by launchers; not used')
     parser.add_argument(
         '--force_yml',
@@ -68,10 +65,6 @@ def _force(opt: dict, entry: str) -> None:
 
 def load_options(path: str | os.PathLike, force: list[str] | None = None) -> dict[str, Any]:
     """Reads an option file.
-
-    Args:
-        path: YAML file.
-        force: entries `a:b=value` that replace values of the file.
 
     Returns:
         The options as nested dicts in the order of the file.

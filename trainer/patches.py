@@ -83,7 +83,6 @@ def _patch_options() -> None:
 
 def _patch_pipelines() -> None:
     """basicsr/train.py:82: the training loop is this project's; basicsr/test.py:11: a pickle with code is one line."""
-    train_module.load_resume_state = _ours('resume', 'load_resume_state')
     train_module.train_pipeline = _ours('loop', 'train_pipeline')
     test_pipeline, build_model = test_module.test_pipeline, models.build_model
 
@@ -105,12 +104,7 @@ def _patch_pipelines() -> None:
 
 
 def init_dist(launcher: str, backend: str = 'nccl', port: int | None = None, **kwargs: Any) -> None:
-    """dist_util.py:11: divides by the number of GPUs (0 on a CPU machine), and nccl needs CUDA; then gloo is taken.
-
-    Args:
-        launcher: 'pytorch' (environment of torchrun) or 'slurm' (its environment is translated).
-        backend, port, kwargs: `dist_params` of the option file.
-    """
+    """dist_util.py:11: divides by the number of GPUs (0 on a CPU machine), and nccl needs CUDA; then gloo is taken."""
     if torch.multiprocessing.get_start_method(allow_none=True) is None:
         torch.multiprocessing.set_start_method('spawn')
     env = os.environ
@@ -128,25 +122,15 @@ def init_dist(launcher: str, backend: str = 'nccl', port: int | None = None, **k
 
 
 def slurm_environment(env: Mapping[str, str], port: int | None = None) -> dict[str, str]:
-    """Returns the variables that torchrun would set, from those that `srun` sets for a task.
-
-    Args:
-        env: environment variables.
-        port: of the first process. None: MASTER_PORT, else one made of the job's number, as two jobs may share a node.
-
-    Raises:
-        RefStarError: not started by srun, or `scontrol` does not name the first node.
-    """
+    """Returns the variables that torchrun would set, from those that `srun` sets for a task."""
     nodes = env.get('SLURM_STEP_NODELIST') or env.get('SLURM_NODELIST')
     if not (nodes and {'SLURM_PROCID', 'SLURM_LOCALID', 'SLURM_NTASKS'} <= set(env)):
-        raise RefStarError(
-            '--launcher slurm: not started by srun; inside a job: srun basicsr train -opt X.yml --launcher slurm'
-        )
+        raise RefStarError('--launcher slurm: start by srun: srun basicsr train -opt X.yml --launcher slurm')
     try:
         found = subprocess.run(['scontrol', 'show', 'hostname', nodes], check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise RefStarError(f'--launcher slurm: scontrol does not say which nodes {nodes} are: {error}') from error
-    job = int(env.get('SLURM_JOB_ID') or 0)
+        raise RefStarError(f'--launcher slurm: scontrol does not name the nodes {nodes}: {error}') from error
+    job = int(env.get('SLURM_JOB_ID') or 0)  # two jobs may share a node
     return {
         'MASTER_ADDR': found.stdout.split()[0],
         'MASTER_PORT': str(port or env.get('MASTER_PORT') or (10000 + job % 20000 if job else 29500)),
@@ -160,12 +144,7 @@ def slurm_environment(env: Mapping[str, str], port: int | None = None) -> dict[s
 def add_jpg_compression(img: np.ndarray, quality: float = 90) -> np.ndarray:
     """degradations.py:645: OpenCV >= 4.5.4 refuses a float as JPEG quality and warns about float images.
 
-    Args:
-        img: shape (h, w, c), BGR, [0, 1], float32.
-        quality: 0 (worst) to 100.
-
-    Returns:
-        The image after compression, in the same form.
+    `img` is (h, w, c) float32 in [0, 1], as is what is returned.
     """
     image = (np.clip(img, 0, 1) * 255).round().astype(np.uint8)
     _, encoded = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
@@ -220,8 +199,6 @@ def patch_realesrgan(module: ModuleType, model_class: type[BaseModel]) -> None:
     @wraps(enqueue)
     def _dequeue_and_enqueue(self: BaseModel) -> None:
         if not hasattr(self, 'queue_lr'):
-            if self.queue_size % len(self.lq):
-                raise RefStarError(f'queue_size: {self.queue_size} is no multiple of the batch size {len(self.lq)}')
             self.queue_lr = self.lq.new_zeros(self.queue_size, *self.lq.shape[1:])
             self.queue_gt = self.gt.new_zeros(self.queue_size, *self.gt.shape[1:])
             self.queue_ptr = 0
@@ -252,11 +229,7 @@ def patch_gfpgan() -> None:
 
 # --------------------------------------------------------------------- operators of StyleGAN2 without a compiler
 def _patch_operators() -> None:
-    """ops/fused_act/fused_act.py:89, ops/upfirdn2d/upfirdn2d.py:150: need compiled CUDA code.
-
-    The plain forms are made of differentiable torch functions, so that R1 works. A compiled extension still serves
-    CUDA tensors.
-    """
+    """ops/fused_act/fused_act.py:89, ops/upfirdn2d/upfirdn2d.py:150: need compiled CUDA code; plain torch allows R1."""
     # By name: a function of each package hides the module of the same name.
     fused = import_module('basicsr.ops.fused_act.fused_act')
     upfirdn = import_module('basicsr.ops.upfirdn2d.upfirdn2d')

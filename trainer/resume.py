@@ -224,10 +224,6 @@ def prune(opt: dict[str, Any], current_iter: int) -> None:
     """Deletes older checkpoints, by `logger.keep_last`; to be called once the new one is on disk.
 
     A state is deleted before its networks, so a crash leaves no state that cannot be resumed from.
-
-    Args:
-        opt: options of the run.
-        current_iter: iteration of the new checkpoint; those of later iterations (of an earlier run) stay.
     """
     count = (opt.get('logger') or {}).get('keep_last')
     states = {number: file for number, file in saved_states(opt).items() if number <= current_iter}
@@ -244,13 +240,7 @@ def prune(opt: dict[str, Any], current_iter: int) -> None:
 
 
 def keep_best(model: BaseModel, dataloader: Any, current_iter: int) -> None:
-    """Saves the networks as `net_*_best.pth` if this validation is the best so far by `logger.keep_best`.
-
-    Args:
-        model: has just validated.
-        dataloader: of the validation set; only the first set of the option file decides.
-        current_iter: iteration of the validation.
-    """
+    """Saves the networks as `net_*_best.pth` if this validation is the best so far by `logger.keep_best`."""
     metric = (model.opt.get('logger') or {}).get('keep_best')
     if not metric or get_dist_info()[0] != 0:
         return

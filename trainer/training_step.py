@@ -2,7 +2,7 @@
 
 A model of this project (`runs_training_step = True`) computes its losses within :meth:`TrainingStep.autocast` and
 hands them to :meth:`TrainingStep.backward`. A model of BasicSR calls `loss.backward()` and `optimizer.step()` itself:
-its networks and losses run under autocast, and the step acts at its optimizers, which `BaseModel.get_optimizer` makes.
+its networks run under autocast, hooks note its losses, and the step acts at its optimizers (`BaseModel.get_optimizer`).
 Nothing here waits for the device; what the host has to know is read when the log is printed.
 """
 
@@ -58,18 +58,19 @@ class TrainingStep:
 
     def backward(self, loss: Tensor) -> None:
         """Runs the backward pass of a loss, scaled for fp16; to be called outside of `autocast`."""
-        finite = loss.detach().isfinite().all()
-        self.finite = finite if self.finite is None else self.finite & finite
+        self.note(loss)
         self.scaler.scale(loss).backward()
+
+    def note(self, loss: Any) -> None:
+        """Notes whether a loss, or every one of several, is finite."""
+        for value in loss if isinstance(loss, (list, tuple)) else [loss]:
+            if isinstance(value, Tensor):
+                finite = value.detach().isfinite().all()
+                self.finite = finite if self.finite is None else self.finite & finite
 
     # ----------------------------------------------------------------- at the optimizers
     def control(self, optimizer: Optimizer, is_generator: bool) -> Optimizer:
-        """Puts this step's rules in front of `step` and `zero_grad` of an optimizer.
-
-        Args:
-            optimizer: of one network.
-            is_generator: whether it is net_g's, whose gradient is clipped.
-        """
+        """Puts this step's rules in front of `step` and `zero_grad` of an optimizer."""
         plain_step, plain_zero_grad = optimizer.step, optimizer.zero_grad
 
         def step(optimizer: Optimizer) -> None:
@@ -125,14 +126,7 @@ class TrainingStep:
 
     # ----------------------------------------------------------------- around a step
     def run(self, model: BaseModel, optimize: Callable[[int], None], feeds: list[Any], current_iter: int) -> None:
-        """Runs one iteration.
-
-        Args:
-            model: to be trained; its `log_dict` holds the means over the batches afterwards.
-            optimize: its `optimize_parameters`.
-            feeds: for each batch of an accumulated step, a function that feeds it.
-            current_iter: number of the iteration.
-        """
+        """Runs one iteration."""
         if self.statistics is None:
             self.statistics = _running_statistics(model)
         before = [buffer.clone() for buffer in self.statistics]
@@ -226,10 +220,6 @@ def _means(logs: list[dict[str, Any]]) -> OrderedDict:
 def split(batch: Any, parts: int) -> list[Any]:
     """Splits a batch into equal parts.
 
-    Args:
-        batch: tensors, lists, or mappings of them; their first axis is the batch.
-        parts: how many.
-
     Raises:
         RefStarError: it cannot be divided by that.
     """
@@ -267,4 +257,8 @@ def take_over(model: BaseModel) -> None:
         batches.clear()
 
     prepare_networks(model)
+    if not getattr(model, 'runs_training_step', False):
+        for name, loss in vars(model).items():
+            if name.startswith('cri_') and isinstance(loss, nn.Module):
+                loss.register_forward_hook(lambda module, args, value: step.note(value))
     model.feed_data, model.optimize_parameters = feed, optimize_parameters

@@ -33,11 +33,7 @@ def cpu_group() -> Any:
 
 
 def gathered(value: Any) -> list[Any]:
-    """Returns the values of all processes by rank, in every process; waits for the slowest.
-
-    Args:
-        value: plain values or tensors on the CPU.
-    """
+    """Returns the values of all processes by rank, in every process; waits for the slowest."""
     if not distributed.is_initialized():
         return [value]
     values = [None] * distributed.get_world_size()
@@ -48,9 +44,7 @@ def gathered(value: Any) -> list[Any]:
 class Share(DataLoader):
     """The part of a validation set that one process takes: every n-th photo, one at a time.
 
-    Attributes:
-        dataset: the whole dataset.
-        is_part (bool): other processes have the rest.
+    `is_part`: other processes have the rest of `dataset`.
     """
 
     def __init__(self, loader: DataLoader, seed: int, rank: int = 0, world_size: int = 1) -> None:
@@ -74,12 +68,7 @@ def seeded(loader: DataLoader, seed: int) -> DataLoader:
 
 
 def in_order(loader: DataLoader, records: list[Any]) -> list[Any]:
-    """Returns the records of all processes in the order of the dataset, in every process.
-
-    Args:
-        loader: what this process has validated.
-        records: one for each of its photos.
-    """
+    """Returns the records of all processes in the order of the dataset, in every process."""
     if not (isinstance(loader, Share) and loader.is_part):
         return records
     parts = gathered(records)
@@ -121,13 +110,7 @@ def bare_networks(model: BaseModel) -> Iterator[None]:
 def validate_share(
     validate: Callable[..., None], model: BaseModel, loader: Any, current_iter: Any, tb_logger: Any, save_img: bool
 ) -> None:
-    """Runs a `nondist_validation`; of a share, means over all processes are made before the best are noted and logged.
-
-    Args:
-        validate: BasicSR's or GFPGAN's method.
-        model: of that class.
-        loader, current_iter, tb_logger, save_img: its arguments.
-    """
+    """Runs a `nondist_validation`; a share's means are made over all processes before they are noted and logged."""
     if not (isinstance(loader, Share) and loader.is_part):
         validate(model, loader, current_iter, tb_logger, save_img)
         return

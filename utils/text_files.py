@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .atomic_files import write_atomically
@@ -81,3 +81,16 @@ def write_text(path: str | Path, text: str) -> None:
         write_atomically(path, text.encode())
     except (OSError, UnicodeEncodeError) as error:
         raise RefStarError(f'cannot write {path}: {error}') from None
+
+
+def write_csv(path: str | Path, rows: Iterable[Mapping], columns: Iterable[str]) -> None:
+    """Write the given columns of rows as a csv with a header, atomically; what a row lacks is left empty.
+
+    Raises:
+        RefStarError: it cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), restval='', extrasaction='ignore', lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

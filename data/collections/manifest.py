@@ -11,10 +11,13 @@ Every root may be an lmdb of BasicSR, a folder that ends in `.lmdb`; see `docs/d
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from refstar.utils.errors import RefStarError
+from refstar.utils.option_block import Count, FilePath, OptionBlock
 from refstar.utils.text_files import read_lines, shorten
 
 from .identity_folders import FOLDER_KEYS, FolderEntries, FolderPeople, read_identities
@@ -22,19 +25,39 @@ from .listing import Entry, Missing, Tree, folder, natural
 from .lmdb_images import database_of
 from .reference_csv import CSV_KEYS, read_csv_entries
 
-MANIFEST_KEYS = {
-    'dataroot': 'folder with one folder of photos per identity',
-    'split_file': 'text file with the identities (or stems, or GT names of a csv) to use, one per line',
-    'reference_csv': 'FFHQ-Ref csv: gt_image, ref_image (a Python list literal), optionally lq_image and weight',
-    'dataroot_gt': 'folder of the ground truth (csv, stems)',
-    'dataroot_lq': 'folder of ready degraded images (csv, stems); without it they are synthesised',
-    'dataroot_ref': 'folder of the references (csv, stems)',
-    'meta_info_file': 'BasicSR meta_info file: the images of dataroot_gt (stems) or dataroot to use',
-    'meta_info_file_ref': 'BasicSR meta_info file: the images of dataroot_ref to use (stems)',
-    'io_backend': 'type: disk or lmdb, as in BasicSR; with lmdb every dataroot ends in .lmdb',
-    'missing': 'what to do about files that are named but missing, rows that are doubled: error (default) or drop',
-    'max_images': 'use at most this many images, evenly spread over the list',
-}
+
+class ListOptions(OptionBlock):
+    """Keys of every dataset that reads a list of photos."""
+
+    split_file: FilePath | None = Field(
+        None, description='text file with the identities (or stems, or GT names of a csv) to use, one per line'
+    )
+    missing: Literal['error', 'drop'] = Field(
+        'error', description='what to do about files that are named but missing, and rows that are doubled'
+    )
+    max_images: Count | None = Field(None, description='use at most this many images, evenly spread over the list')
+
+
+class ManifestOptions(ListOptions):
+    """Keys that say who is whose reference."""
+
+    dataroot: FilePath | None = Field(None, description='folder with one folder of photos per identity')
+    reference_csv: FilePath | None = Field(
+        None, description='FFHQ-Ref csv: gt_image, ref_image (a Python list literal), optionally lq_image and weight'
+    )
+    dataroot_gt: FilePath | None = Field(None, description='folder of the ground truth (csv, stems)')
+    dataroot_lq: FilePath | None = Field(
+        None, description='folder of ready degraded images (csv, stems); without it they are synthesised'
+    )
+    dataroot_ref: FilePath | None = Field(None, description='folder of the references (csv, stems)')
+    meta_info_file: FilePath | None = Field(
+        None, description='BasicSR meta_info file: the images of dataroot_gt (stems) or dataroot to use'
+    )
+    meta_info_file_ref: FilePath | None = Field(
+        None, description='BasicSR meta_info file: the images of dataroot_ref to use (stems)'
+    )
+
+
 COMMON = {'io_backend', 'missing', 'max_images'}
 STEM_KEYS = {'dataroot_ref', 'dataroot_gt', 'dataroot_lq', 'split_file', 'meta_info_file', 'meta_info_file_ref'}
 
@@ -62,7 +85,7 @@ def read_entries(opt: Mapping, missing: Missing) -> Sequence[Entry]:
     """
     form = form_of(opt)
     read, known = FORMS[form]
-    strange = [key for key in MANIFEST_KEYS if opt.get(key) and key not in known | COMMON]
+    strange = [key for key in ManifestOptions.model_fields if opt.get(key) and key not in known | COMMON]
     if strange:
         raise RefStarError(f'dataset: {", ".join(strange)} cannot be used together with {form}')
     check_io_backend(opt)

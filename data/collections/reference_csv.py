@@ -4,8 +4,6 @@ Train form `gt_image,ref_image`, val and test form `gt_image,lq_image,ref_image`
 """
 
 import ast
-import csv
-import io
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from refstar.utils.errors import RefStarError
-from refstar.utils.text_files import read_csv, read_lines, shorten, write_text
+from refstar.utils.text_files import read_csv, read_lines, shorten, write_csv
 
 from ..people_clusters import components
 from .listing import Entry, Missing, folder, inside
@@ -101,13 +99,9 @@ def write_reference_csv(path: str | Path, rows: Iterable[Row], with_lq: bool) ->
     """
     rows = list(rows)
     weighted = any(row.weight != 1 for row in rows)
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator='\n')
-    table.writerow(['gt_image', *(['lq_image'] if with_lq else []), 'ref_image', *(['weight'] if weighted else [])])
-    for row in rows:
-        lq, weight = [row.lq] if with_lq else [], [f'{row.weight:g}'] if weighted else []
-        table.writerow([row.gt, *lq, str(list(row.refs)), *weight])
-    write_text(path, text.getvalue())
+    columns = ['gt_image', *(['lq_image'] if with_lq else []), 'ref_image', *(['weight'] if weighted else [])]
+    names = ({'gt_image': row.gt, 'lq_image': row.lq, 'ref_image': str(list(row.refs))} for row in rows)
+    write_csv(path, ({**files, 'weight': f'{row.weight:g}'} for files, row in zip(names, rows, strict=True)), columns)
 
 
 def _name_list(text: str, where: str) -> tuple[str, ...]:

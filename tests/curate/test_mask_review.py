@@ -11,7 +11,7 @@ from helpers import reviewing, runs
 from helpers.reviewing import column, pixels, png
 
 from refstar.curate import mask_review
-from refstar.curate.mask_review import MaskReview, StaleDecision, decided, fingerprint, review_lock
+from refstar.curate.mask_review import MaskReview, StaleDecision, decided, fingerprint
 from refstar.data.refsel_dataset import RefSelDataset
 from refstar.utils import text_files
 from refstar.utils.errors import RefStarError
@@ -83,12 +83,6 @@ def test_undo_brings_back_mask_and_provenance(root, review):
     after = review.accept(before, DRAWN)
     review.undo(before, after)
     assert mask_file(root, B) == proposed and column(root, 'provenance')[1] == 'proposed'
-
-
-def test_undone_triplet_is_to_do_again(review):
-    before = review.look(B)
-    review.undo(before, review.accept(before, DRAWN))
-    assert not review.is_done(B) and not review.counts()
 
 
 def test_undo_of_a_decision_that_was_replaced_is_refused(review):
@@ -327,11 +321,3 @@ def test_wrong_table_is_named(root, meta, message):
     (root / 'meta.csv').write_text(meta)
     with pytest.raises(RefStarError, match=message):
         MaskReview(root)
-
-
-def test_lock_is_free_after_an_error(root):
-    (root / 'mask_history').write_text('a file where a folder belongs')
-    with pytest.raises(RefStarError, match='cannot be written'):
-        MaskReview(root)
-    with review_lock(root):
-        pass

@@ -1,12 +1,8 @@
 """Degradation: published ranges, scaling with the size, determinism, clear errors."""
 
-import math
-import random
-
 import numpy as np
 import pytest
-from basicsr.data import degradations
-from scipy.stats import binomtest, chisquare, ks_2samp, kstest
+from scipy.stats import binomtest, chisquare, kstest
 
 from refstar.data.degradation import PRESETS, Degradation, jpeg
 from refstar.utils.errors import RefStarError
@@ -107,29 +103,6 @@ def test_draws_are_uniform_in_the_published_ranges(drawn):
     assert chisquare(np.bincount(found['quality'] - low)).pvalue > CHANCE
     columns = np.stack([found[name] for name in ('sigma_x', 'factor', 'noise', 'quality')])
     assert np.abs(np.corrcoef(columns) - np.eye(4)).max() < 0.04  # one draw says nothing about another
-
-
-def test_draws_are_those_of_basicsr(drawn, monkeypatch):
-    """What its samplers hand to the functions that blur, add noise and compress, in `FFHQDegradationDataset`."""
-    (sigma, _, noise, quality), found = drawn
-    blurs, noises, qualities = [], [], []
-    monkeypatch.setattr(degradations, 'bivariate_Gaussian', lambda *args, **kw: blurs.append(args[1:]) or np.ones(1))
-    monkeypatch.setattr(degradations, 'generate_gaussian_noise', lambda img, level, grey: noises.append(level) or 0)
-    monkeypatch.setattr(degradations, 'add_jpg_compression', lambda img, level: qualities.append(int(level)))
-    random.seed(0), np.random.seed(0)
-    for _ in range(DRAWS):
-        degradations.random_mixed_kernels(('iso', 'aniso'), (0.5, 0.5), 41, sigma, sigma, (-math.pi, math.pi))
-        degradations.random_generate_gaussian_noise(None, noise)
-        degradations.random_add_jpg_compression(None, quality)
-    stock = dict(zip(('sigma_x', 'sigma_y', 'theta'), np.array(blurs).T, strict=True))
-    turned, stock_turned = (draws['sigma_x'] != draws['sigma_y'] for draws in (found, stock))
-    assert abs(turned.mean() - stock_turned.mean()) < 0.025
-    assert ks_2samp(found['sigma_x'], stock['sigma_x']).pvalue > CHANCE
-    for name in ('sigma_y', 'theta'):
-        assert ks_2samp(found[name][turned], stock[name][stock_turned]).pvalue > CHANCE
-    assert ks_2samp(found['noise'] * 255, noises).pvalue > CHANCE
-    assert set(qualities) == set(found['quality']) - {quality[1]}  # docs/training.md: the fraction is cut off
-    assert ks_2samp(found['quality'][found['quality'] < quality[1]], qualities).pvalue > CHANCE
 
 
 def test_channel_order_survives_jpeg():

@@ -77,11 +77,13 @@ def served(restorer: Restorer, *args: str) -> Iterator[str]:
         restorer: opened networks.
         *args: of the command.
     """
-    from refstar.tools.app import AppPage, parser
+    from refstar.tools.app import parser
+    from refstar.tools.app_page import AppPage
     from refstar.tools.serve_page import launch
 
     limits = parser().parse_args(list(args))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        before = os.environ.get('GRADIO_TEMP_DIR', folder)
         os.environ['GRADIO_TEMP_DIR'] = folder
         page = AppPage(restorer, limits, 'net.safetensors').build()
         url = launch(page, '127.0.0.1', 0, None, max_file_size=int(limits.max_upload * 2**20))
@@ -89,4 +91,4 @@ def served(restorer: Restorer, *args: str) -> Iterator[str]:
             yield url
         finally:
             page.close(verbose=False)
-            del os.environ['GRADIO_TEMP_DIR']
+            os.environ['GRADIO_TEMP_DIR'] = before

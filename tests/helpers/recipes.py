@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import refstar  # isort: skip  # noqa: F401, before basicsr
 import torch
 import yaml
 from basicsr.data import build_dataset

@@ -23,3 +23,9 @@ def exported(tmp_path_factory) -> Path:
     for i in (1, 2):
         save(folder / 'alice' / f'{i}.png', picture(i))
     return folder
+
+
+@pytest.fixture(scope='session')
+def net(tmp_path_factory) -> Path:
+    """File of the tiny network."""
+    return network_file(tmp_path_factory.mktemp('net'))

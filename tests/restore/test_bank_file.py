@@ -16,47 +16,47 @@ from refstar.utils.checkpoint import load_tensors, save_tensors
 
 
 @pytest.fixture(scope='module')
-def guarded() -> Restorer:
+def checked() -> Restorer:
     return Restorer(network(), identity_checker=hue_checker())
 
 
 @pytest.fixture
-def bank(guarded, tmp_path):
+def bank(checked, tmp_path):
     """A bank of two photos, and the photos."""
     photos = [picture(1, hue=0), picture(2, hue=0)]
-    person = guarded.people(photos)[0]
-    write_bank(tmp_path / 'alice.refbank', person, guarded.net, guarded.device)
+    person = checked.people(photos)[0]
+    write_bank(tmp_path / 'alice.refbank', person, checked.net, checked.device)
     return tmp_path / 'alice.refbank', photos
 
 
-def test_bank_equals_the_photos(guarded, bank):
+def test_bank_equals_the_photos(checked, bank):
     path, photos = bank
     for number in range(3):
         lq = picture(10 + number, hue=0)
-        by_photos, by_bank = guarded(lq, photos), guarded(lq, path)
+        by_photos, by_bank = checked(lq, photos), checked(lq, path)
         assert (by_photos.image == by_bank.image).all()
         np.testing.assert_array_equal(by_photos.attribution, by_bank.attribution)
         assert [c.score for c in by_bank.chosen] == pytest.approx([c.score for c in by_photos.chosen])
         assert by_bank.identity.same and by_bank.identity.similarity == pytest.approx(by_photos.identity.similarity)
-    assert guarded(picture(9, hue=1), path, on_wrong_identity='drop').chosen == []
+    assert checked(picture(9, hue=1), path, on_wrong_identity='drop').chosen == []
 
 
-def test_bank_is_not_encoded_again(guarded, bank, monkeypatch):
-    people = guarded.people(bank[0])
-    monkeypatch.setattr(type(guarded.net), 'encode', lambda *args, **kwargs: pytest.fail('was encoded'))
-    assert len(guarded(picture(0, hue=0), people).chosen) == 2
+def test_bank_is_not_encoded_again(checked, bank, monkeypatch):
+    people = checked.people(bank[0])
+    monkeypatch.setattr(type(checked.net), 'encode', lambda *args, **kwargs: pytest.fail('was encoded'))
+    assert len(checked(picture(0, hue=0), people).chosen) == 2
 
 
-def test_bank_of_another_network_is_refused(guarded, bank, tmp_path):
+def test_bank_of_another_network_is_refused(checked, bank, tmp_path):
     path, _ = bank
     tensors, header = load_tensors(path)
     with pytest.raises(RefStarError, match='was made by another network; make it again'):
         Restorer(network(seed=1), identity_checker=hue_checker()).people(path)
     with pytest.raises(RefStarError, match='no such file'):
-        guarded.people(tmp_path / 'gone.refbank')
+        checked.people(tmp_path / 'gone.refbank')
     save_tensors(tensors, header | {'refbank': 'refstar.refbank.0'}, tmp_path / 'old.refbank')
     with pytest.raises(RefStarError, match=f'not a reference bank of format {FORMAT}'):
-        guarded.people(tmp_path / 'old.refbank')
+        checked.people(tmp_path / 'old.refbank')
 
 
 def broken(tensors: dict, header: dict):
@@ -70,32 +70,32 @@ def broken(tensors: dict, header: dict):
     for about in ('', '[]', '{"references": []}', '{"references": [{}], "person": "x"}', '{"person": ' + '[' * 100_000):
         yield tensors, header | {'about': about}
     for points in ('[[1, 2]]', '"x"', str([[10**400, 1]] * 5), str([[float('nan'), 1]] * 5)):
-        yield tensors, header | {'about': header['about'].replace('"points":null', f'"points":{points}', 1)}
+        yield tensors, header | {'about': header['about'].replace('"points": null', f'"points": {points}', 1)}
     for name in ('person', 'name'):
-        yield tensors, header | {'about': header['about'].replace(f'"{name}":', f'"{name}":7,"a":', 1)}
+        yield tensors, header | {'about': header['about'].replace(f'"{name}": ', f'"{name}": 7, "a": ', 1)}
     about = {'person': 'x', 'references': [{'name': 'a.png', 'points': None}] * (MAX_REFERENCES + 1)}
     yield tensors, header | {'about': json.dumps(about)}
 
 
-def test_broken_banks_are_one_clear_error(guarded, bank, tmp_path):
+def test_broken_banks_are_one_clear_error(checked, bank, tmp_path):
     tensors, header = load_tensors(bank[0])
     other = tmp_path / 'broken.refbank'
     for number, (parts, head) in enumerate(broken(tensors, header)):
         save_tensors(parts, head, other)
         with pytest.raises(RefStarError, match=r'broken\.refbank'):
-            guarded.people(other)
+            checked.people(other)
             pytest.fail(f'variant {number} was taken')
 
 
-def test_damaged_bytes_of_a_bank_are_one_clear_error(guarded, bank, tmp_path):
+def test_damaged_bytes_of_a_bank_are_one_clear_error(checked, bank, tmp_path):
     data, other = bank[0].read_bytes(), tmp_path / 'broken.refbank'
     for cut in (0, 8, 100, len(data) - 1):
         other.write_bytes(data[:cut])
         with pytest.raises(RefStarError, match=r'broken\.refbank'):
-            guarded.people(other)
+            checked.people(other)
 
 
-def test_untrusted_values_in_a_bank_are_not_used(guarded, bank, tmp_path):
+def test_untrusted_values_in_a_bank_are_not_used(checked, bank, tmp_path):
     """Embeddings and traits are those of the crops, and names are text that a terminal can show."""
     tensors, header = load_tensors(bank[0])
     about = json.loads(header['about'])
@@ -104,21 +104,21 @@ def test_untrusted_values_in_a_bank_are_not_used(guarded, bank, tmp_path):
         one |= {'name': '\x1b]0;x\x07\u202egnp.png', 'traits': {'light': [float('nan')], 'sharpness': float('nan')}}
     wrong = torch.full((2, 3), 50.0)
     save_tensors(tensors | {'embeddings': wrong}, header | {'about': json.dumps(about)}, tmp_path / 'evil.refbank')
-    people = guarded.people(tmp_path / 'evil.refbank')
+    people = checked.people(tmp_path / 'evil.refbank')
     assert people[0].name == 'al_[31mice_'
     assert [ref.name for ref in people[0].references] == [f'evil.refbank/_]0;x__gnp.png{end}' for end in ('', ' (2)')]
-    by_photos = guarded(picture(5, hue=0), bank[1])
-    found = guarded(picture(5, hue=0), people)
+    by_photos = checked(picture(5, hue=0), bank[1])
+    found = checked(picture(5, hue=0), people)
     assert found.identity.similarity == pytest.approx(by_photos.identity.similarity)
     assert [c.terms for c in found.chosen] == [pytest.approx(c.terms) for c in by_photos.chosen]
 
 
-def test_banks_of_equal_names_are_numbered(guarded, tmp_path):
+def test_banks_of_equal_names_are_numbered(checked, tmp_path):
     for number in range(2):
-        person = guarded.people([picture(number, hue=number)])[0]
+        person = checked.people([picture(number, hue=number)])[0]
         (tmp_path / str(number)).mkdir()
-        write_bank(tmp_path / f'{number}/x.refbank', person, guarded.net, guarded.device)
-    people = guarded.people([tmp_path / '0/x.refbank', tmp_path / '1/x.refbank'])
+        write_bank(tmp_path / f'{number}/x.refbank', person, checked.net, checked.device)
+    people = checked.people([tmp_path / '0/x.refbank', tmp_path / '1/x.refbank'])
     assert [person.name for person in people] == ['references', 'references (2)']
 
 

@@ -7,16 +7,11 @@ import numpy as np
 import pytest
 import torch
 from helpers import runs
-from helpers.restoring import SIZE, network_file, picture, restore, save
+from helpers.restoring import SIZE, picture, restore, save
 from PIL import Image
 
 from refstar.restore.restorer import Restorer
 from refstar.utils.image_files import read_picture
-
-
-@pytest.fixture(scope='module')
-def net(tmp_path_factory):
-    return network_file(tmp_path_factory.mktemp('net'))
 
 
 def test_broken_files_are_reported_others_restored(tmp_path, net, capsys):
@@ -82,7 +77,6 @@ def test_references_by_the_name_of_the_photo(tmp_path, net, capsys):
     ('refs', 'flags', 'output'),
     [
         (['refs'], ['--refs_by_name'], 'refs'),
-        (['refs'], ['--refs_by_name'], 'refs/a'),
         (['refs'], [], 'refs'),
         (['refs/b.png', 'refs/a.png'], [], 'refs'),
         (['refs'], ['--refs_by_name', '--suffix', '_r'], 'refs'),  # written for a, a reference of a_r
@@ -96,7 +90,6 @@ def test_references_are_not_overwritten(refs, flags, output, tmp_path, net, caps
     assert restore('-i', 'in', '-r', *refs, '-o', output, '-n', net, '--aligned', *flags) == 2
     assert re.search(r'error: refs/.*\.png: would be overwritten', capsys.readouterr().err)
     assert runs.files_under(tmp_path) == before
-    assert restore('-i', 'in', '-r', *refs, '-o', 'refs/c/d', '-n', net, '--aligned', *flags) in (0, 1)
 
 
 def test_failing_batch_is_restored_one_by_one(tmp_path, net, capsys, monkeypatch):
@@ -152,10 +145,6 @@ def test_edited_masks_are_read_back(tmp_path, net):
         (['-r', 'empty'], 'references: empty: holds no photo'),
         (['-r', 'text.png'], 'no usable reference of references: .*text.png: is not a readable image'),
         (['-n', 'gone.pth'], 'gone.pth: no such file'),
-        (['-n', 'text.png'], 'text.png'),
-        (['-w', '2'], 'strength must be 0 to 1'),
-        (['--fidelity', '0.5'], 'fidelity: RRDBNet has no such control'),
-        (['--use', 'eyes,tooth'], "no part 'tooth'"),
         (['--ext', 'xyz'], '--ext xyz: unknown'),
         (['--ref_mask_dir', 'gone'], '--ref_mask_dir gone: no such folder'),
         (['--suffix', '/../x'], 'must not hold a path'),
@@ -165,11 +154,8 @@ def test_edited_masks_are_read_back(tmp_path, net):
         (['--bg_upsampler', 'realesrgan'], 'no weights file is configured'),
         (['--batch_size', '0'], '--batch_size must be at least 1'),
         (['--device', 'cuda'], 'there is no GPU'),
-        (['--fp16'], 'fp16 needs a GPU'),
         (['--detector', 'gone.onnx'], 'gone.onnx: no such file'),
         (['--identity_weights', 'gone.pt'], 'gone.pt: no such file'),
-        (['--identity_threshold', '0.3'], '--identity_threshold 0.3: .*give --identity_weights'),
-        (['--on_wrong_identity', 'drop'], '--on_wrong_identity drop: .*give --identity_weights'),
     ],
 )
 def test_wrong_input_is_one_line_and_writes_nothing(args, message, tmp_path, net, monkeypatch, capsys):

@@ -31,10 +31,10 @@ def test_result_equals_torch(pair, refs, strength):
 
 
 def test_batch_of_different_numbers_of_references(exported):
-    guard = hue_checker()
+    checker = hue_checker()
     both = (
-        Restorer(network(), identity_checker=guard),
-        Restorer(OnnxNetwork(exported / 'net.onnx'), identity_checker=guard),
+        Restorer(network(), identity_checker=checker),
+        Restorer(OnnxNetwork(exported / 'net.onnx'), identity_checker=checker),
     )
     results = []
     for restorer in both:

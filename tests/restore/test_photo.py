@@ -5,18 +5,13 @@ import json
 import cv2
 import numpy as np
 import pytest
-from helpers.restoring import Detector, face_at, hue_checker, network, network_file, picture, restore, save
+from helpers.restoring import Detector, face_at, hue_checker, network, picture, restore, save
 
 from refstar import RefStarError
 from refstar.restore.faces import RestoreSettings
 from refstar.restore.photo import PhotoSettings, restore_photo
 from refstar.restore.restorer import Restorer
 from refstar.utils.image_files import Picture, picture_of
-
-
-@pytest.fixture(scope='module')
-def net(tmp_path_factory):
-    return network_file(tmp_path_factory.mktemp('net'))
 
 
 def test_two_people_get_their_own_references():
@@ -26,7 +21,7 @@ def test_two_people_get_their_own_references():
     detector.faces[40] = [face_at(4, 4, 32)]
     people = restorer.people([picture(4, 40, 40, 1), picture(5, 40, 40, 0)])
     result = restore_photo(restorer, picture_of(photo), people, RestoreSettings())
-    by_place = {round(found.box[0]): face for found, face in ((f.face.found, f) for f in result.faces)}
+    by_place = {round(face.face.found.box[0]): face for face in result.faces}
     names = {x: [choice.reference.name for choice in face.chosen] for x, face in by_place.items()}
     assert names == {16: ['references 2'], 80: ['references 1'], 144: []}
     assert by_place[144].notes == ['nobody of the references is like this face']
@@ -51,14 +46,10 @@ def test_upscaling_keeps_faces_in_place():
     y, x = (np.average(axis, weights=result.area) for axis in np.mgrid[:128, :160])
     assert abs(x - 2 * 40) < 2 and abs(y - 2 * (12 + 0.57 * 40)) < 3
     grey = Picture(np.repeat(smooth[..., :1], 3, 2), grey=True)
-    out = restore_photo(restorer, grey, restorer_people(restorer), RestoreSettings()).picture
+    out = restore_photo(restorer, grey, [], RestoreSettings()).picture
     assert (out.rgb[..., 0] == out.rgb[..., 1]).all() and (out.rgb != grey.rgb).any()
     with pytest.raises(RefStarError, match='needs a face detector'):
         restore_photo(Restorer(network()), whole, [], RestoreSettings())
-
-
-def restorer_people(restorer):
-    return Restorer(restorer.net).people([picture(8)])
 
 
 def test_real_people_get_their_own_references(faces_root, tmp_path, net):

@@ -1,6 +1,8 @@
 """One user's photo step by step: what is restored is what `refstar restore` restores."""
 
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -45,7 +47,7 @@ def test_record_says_what_the_user_chose():
     assert (face['strength'], face['keep'], face['references_by_hand']) == (0.7, ['mouth'], True)
 
 
-def test_photos_of_one_name_are_told_apart():
+def test_photos_of_one_name_get_names_of_their_own():
     session = new_session(PHOTO, REF, picture(4, SIZE, SIZE, 0))
     assert set(session.restore(PLAIN).whys) == {'a.png', 'a.png (2)'}
 
@@ -117,11 +119,14 @@ def test_removed_reference_is_not_used():
 
 
 def test_encoded_references_are_freed():
-    session = new_session(PHOTO, REF)
-    chosen = session.restore(PLAIN).best.chosen[0].reference
-    assert chosen.encoded is not None
-    session.close()
-    assert chosen.encoded is None
+    """The restorer, which other sessions share, does not keep a reference whose session is over."""
+    restorer = small_restorer()
+    session = new_session(PHOTO, REF, restorer=restorer)
+    reference = weakref.ref(session.restore(PLAIN).best.chosen[0].reference)
+    assert reference().encoded is not None
+    del session
+    gc.collect()
+    assert reference() is None
 
 
 def test_aligned_photo_needs_no_detector():

@@ -128,14 +128,6 @@ def test_filter_shows_reviewed_pairs(tab):
     assert name_of(tab) == A
 
 
-def test_stale_decision_is_refused(tab, root):
-    name = name_of(tab)
-    (root / f'mask/{name}.png').write_bytes(reviewing.png(np.zeros((SIZE, SIZE))))  # another program
-    tab.keyboard.press('a')
-    tab.wait_for_selector('.toast-body:has-text("nothing was saved")')
-    assert provenance(root, name) == 'rejected'
-
-
 def test_kill_9_loses_no_decision(collection, tmp_path, browser):
     root = shutil.copytree(collection, tmp_path / 'faces')
     with Command('masks', 'review', root, '--port', '0') as server, tab_of(browser, server.url) as tab:

@@ -3,7 +3,7 @@
 from basicsr.utils.registry import MODEL_REGISTRY
 from helpers.recipes import OPTIONS
 
-from refstar.tools.options import documented, of_model, page
+from refstar.tools.options import of_model, page
 from refstar.trainer.run_options import Train
 
 
@@ -23,8 +23,3 @@ def test_keys_of_a_model_are_those_that_not_every_model_has() -> None:
     keys = of_model(MODEL_REGISTRY.get('RefSTARModel'))
     assert {'network_g', 'network_vqgan', 'train.optim_g', 'train.cycle_every', 'val.strength'} <= set(keys)
     assert 'train.total_iter' not in keys and '(default 16)' in keys['train.net_d_reg_every']
-
-
-def test_arguments_are_read_from_docstrings() -> None:
-    doc = 'Does it.\n\nArgs:\n    a, b (int): two\n        lines.\n    c: three.\n\nReturns:\n    d: no.'
-    assert list(documented(doc)) == [('a', 'two lines.'), ('b', 'two lines.'), ('c', 'three.')]

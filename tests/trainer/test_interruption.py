@@ -1,10 +1,8 @@
 """Errors and signals that end a run in order: one line, nothing of a pickle is run."""
 
-import errno
 import os
 import pickle
 import signal
-import threading
 from pathlib import Path
 
 import pytest
@@ -30,37 +28,15 @@ from refstar.utils.errors import RefStarError
 def test_too_little_memory_is_one_line(error: Exception, text: str) -> None:
     with (
         pytest.raises(RefStarError, match=f'{text}.*batch_size_per_gpu'),
-        interruption.ends_in_order({}, interruption.end_at_once),
+        interruption.ends_in_order({}),
     ):
         raise error
 
 
 def test_other_errors_stay_as_they_are() -> None:
-    with pytest.raises(RuntimeError, match='another'), interruption.ends_in_order({}, interruption.end_at_once):
+    with pytest.raises(RuntimeError, match='another'), interruption.ends_in_order({}):
         raise RuntimeError('another')
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
-@pytest.mark.parametrize('number', interruption.SIGNALS)
-def test_a_signal_ends_a_dry_run_at_once(number: signal.Signals) -> None:
-    with pytest.raises(SystemExit) as ended, interruption.ends_in_order({}, interruption.end_at_once):
-        signal.raise_signal(number)
-        pytest.fail('went on')
-    assert ended.value.code == 128 + number
-
-
-@pytest.mark.parametrize(('number', 'shown'), [(errno.ENOSPC, False), (errno.EACCES, True)])
-def test_a_full_disk_in_a_thread_prints_no_traceback(number: int, shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[object] = []
-    monkeypatch.setattr(threading, 'excepthook', seen.append)
-
-    def write() -> None:
-        raise OSError(number, 'no space left')
-
-    with interruption.ends_in_order({}, interruption.end_at_once):
-        thread = threading.Thread(target=write)
-        thread.start(), thread.join()
-    assert bool(seen) == shown and threading.excepthook == seen.append
 
 
 # --------------------------------------------------------------------- pickles

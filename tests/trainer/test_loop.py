@@ -1,25 +1,15 @@
-"""The training loop: what a run writes, how it ends when stopped or when the disk is full, the dry run."""
+"""The training loop: what a run writes, how it ends when stopped or when the disk is full."""
 
 import os
 import shutil
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
-import yaml
-from basicsr.utils import logger
-from basicsr.utils.registry import MODEL_REGISTRY
 from helpers import kill_resume, runs
-from helpers.recipes import OPTIONS, plain
-from helpers.shrink import replace_files, shrink
 
-from refstar.tools import test, train
-from refstar.trainer.dry_run import costly_iteration
 from refstar.trainer.option_file import load_options
 from refstar.utils.training_log import parse_line
 
@@ -126,66 +116,3 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_good(folder: Path) -
     error = the_error_in((folder / 'log.txt').read_text())
     assert 'cannot write' in error and 'Is the disk full?' in error and 'Iteration 2 is saved' in error
     assert runs.files_under(run / 'models') == before
-
-
-@pytest.mark.parametrize('name', ['refstar.yml', 'refsel.yml'])
-def test_batches_and_validations_are_drawn_for_tensorboard(name: str, tmp_path: Path) -> None:
-    opt = shrink(replace_files(load_options(OPTIONS / 'demo' / name), tmp_path / 'files'))
-    opt['logger'].update(use_tb_logger=True, save_checkpoint_freq=2)
-    plain_run = kill_resume.finish(tmp_path / 'plain', opt)
-    opt['logger']['image_freq'] = 1
-    if opt.get('val'):
-        opt['val'].update(val_freq=2, tb_images=1)
-    drawn = kill_resume.finish(tmp_path / 'drawn', opt)
-    assert kill_resume.differences(plain_run, drawn, 2) == []  # drawing has no part in the training
-
-    found = events(tmp_path / 'drawn/tb_logger' / opt['name'])
-    tags = found.Tags()['images']
-    assert [image.step for image in found.Images('training')] == [1, 2]
-    assert len(tags) == (2 if opt.get('val') else 1)
-    for tag in tags:
-        image = found.Images(tag)[-1]
-        picture = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
-        columns = np.split(picture[18:], picture.shape[1] // (picture.shape[0] - 18), 1)
-        assert len(columns) >= 3 and all(column.std() > 1 for column in columns)
-
-
-# --------------------------------------------------------------------- dry run
-def test_a_dry_run_prints_parts_and_writes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    opt = shrink(replace_files(load_options(OPTIONS / 'train/refstar_gfpgan_512.yml'), tmp_path / 'files'))
-    opt['train'].update(net_d_reg_every=4, cycle_every=3, net_d_start=10, amp='bf16')
-    (tmp_path / 'x.yml').write_text(yaml.safe_dump(plain(opt), sort_keys=False))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, 'argv', sys.argv)
-    monkeypatch.setattr(logger, 'initialized_logger', {})
-    before = runs.files_under(tmp_path)
-    assert train.main(['-opt', 'x.yml', '--dry_run']) == 0
-    out = capsys.readouterr().out
-    for part in (
-        'net_g ',
-        'net_d ',
-        'net_g.backbone',
-        'backward passes',
-        'optimizers',
-        'waiting for data',
-        'CycleCons',
-    ):
-        assert f'  {part}' in out, part
-    assert 'iteration 12:' in out and 'emory of the process' in out
-    assert runs.files_under(tmp_path) == before and not (tmp_path / 'experiments').exists()
-    assert test.main(['-opt', 'x.yml', '--dry_run']) == 2
-    assert 'it is for trainings' in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ('train', 'iteration'),
-    [
-        ({'net_d_reg_every': 16, 'cycle_every': 2, 'cycle_start': 1e2, 'net_d_init_iters': 5}, 112),
-        ({'net_d_reg_every': 16, 'cycle_start': 16}, 32),
-        ({'cycle_every': 3}, 48),  # R1: by default every 16
-    ],
-)
-def test_everything_is_due_in_the_iteration_of_a_dry_run(train: dict, iteration: int) -> None:
-    assert costly_iteration(MODEL_REGISTRY.get('RefSTARModel'), train) == iteration

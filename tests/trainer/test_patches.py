@@ -74,10 +74,6 @@ def test_realesrgan_pool_stays_on_the_device_of_the_photos() -> None:
     model.queue_size, model.lq, model.gt = 4, torch.rand(2, 3, 4, 4), torch.rand(2, 3, 8, 8)
     model._dequeue_and_enqueue()
     assert torch.equal(model.queue_lr[:2], model.lq) and model.queue_gt.shape == (4, 3, 8, 8)
-    model.queue_size = 3
-    del model.queue_lr
-    with pytest.raises(RefStarError, match='queue_size: 3 is no multiple of the batch size 2'):
-        model._dequeue_and_enqueue()
 
 
 def test_gfpgan_mirrors_eyes_and_mouth_once() -> None:
@@ -103,7 +99,7 @@ def test_slurm_ports_follow_from_the_job(tmp_path, monkeypatch) -> None:
     assert slurm_environment({**task, 'SLURM_JOB_ID': '123456'}, 5)['MASTER_PORT'] == '5'
     ports = {slurm_environment({**task, 'SLURM_JOB_ID': job})['MASTER_PORT'] for job in ('123456', '123457')}
     assert ports == {'13456', '13457'}
-    with pytest.raises(RefStarError, match='not started by srun'):
+    with pytest.raises(RefStarError, match='start by srun'):
         slurm_environment({})
-    with pytest.raises(RefStarError, match='which nodes elsewhere are'):
+    with pytest.raises(RefStarError, match='the nodes elsewhere'):
         slurm_environment({**task, 'SLURM_NODELIST': 'elsewhere'})

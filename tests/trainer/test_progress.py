@@ -45,9 +45,9 @@ def test_the_line_is_basicsrs_and_says_more(monkeypatch: Any, caplog: pytest.Log
     now[0] += 60  # iteration 1 compiles
     show.reset_start_time()
     assert '[eta: 0:00:18, time (data): 2.000 (0.500)] l_pix: 2.5000e-01 ' in line(show, caplog, 1)
-    with show.clock.part(progress.DATA):
+    with show.waits_for_data():
         now[0] += 2
-    with show.clock.part(progress.ASIDE):
+    with show.pauses():
         now[0] += 4  # a validation
     now[0] += 6
     text = line(show, caplog, 5)
@@ -72,15 +72,3 @@ def test_gpu_memory_is_shown_on_a_gpu(monkeypatch: Any, caplog: pytest.LogCaptur
     show.on_gpu = True
     monkeypatch.setattr(torch.cuda, 'max_memory_allocated', lambda: 3 * 2**29)
     assert parse_line(line(show, caplog, 1)).terms['gpu_gib'] == 1.5
-
-
-def test_time_within_a_part_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = iter(range(100))
-    monkeypatch.setattr('time.perf_counter', lambda: next(ticks))
-    clock = progress.Clock()
-    with clock.part('outer'):
-        with clock.part('inner'):
-            pass
-        with clock.part('inner'):
-            pass
-    assert clock.seconds == {'outer': 3, 'inner': 2}
