@@ -17,7 +17,7 @@ from refstar.evaluation.measures import MeasureSettings, Truth, build_measures
 from refstar.metrics.detail_metric import calculate_detail
 from refstar.metrics.fid import FeatureNetwork, frechet_distance
 from refstar.metrics.landmark_metric import calculate_lmd
-from refstar.metrics.lpips_metric import FACE, FaceParser, calculate_flpips
+from refstar.metrics.lpips_metric import FACE, calculate_flpips
 from refstar.utils.errors import RefStarError
 
 
@@ -93,30 +93,6 @@ def test_flpips_is_lpips_of_the_parsed_face(kind, tmp_path, monkeypatch):
     assert found['flpips'] == pytest.approx(want, **CLOSE) and found['flpips'] != pytest.approx(found['lpips'], **CLOSE)
     registered = calculate_flpips(img, gt, 'squeeze', files['lpips_weights'], str(tmp_path / 'parse.pth'))
     assert registered == pytest.approx(want, **CLOSE)
-
-
-def test_both_parsers_have_the_same_face_classes():
-    """ReF-LDM's set by name, in the numbering of facexlib's own files."""
-    parsenet = (
-        'bg skin nose eye_g l_eye r_eye l_brow r_brow l_ear r_ear mouth u_lip l_lip hair hat ear_r neck_l neck cloth'
-    )
-    bisenet = (
-        'bg skin l_brow r_brow l_eye r_eye eye_g l_ear r_ear ear_r nose mouth u_lip l_lip neck neck_l cloth hair hat'
-    )
-    sets = [{names.split()[i] for i in FACE[kind]} for kind, names in (('ParseNet', parsenet), ('BiSeNet', bisenet))]
-    assert sets[0] == sets[1] and sets[0].isdisjoint({'bg', 'hair', 'hat', 'ear_r', 'neck_l', 'neck', 'cloth'})
-    assert len(sets[0]) == 12
-
-
-def test_photo_without_a_face_is_an_error(tmp_path, monkeypatch):
-    from facexlib.parsing.bisenet import BiSeNet
-
-    monkeypatch.setattr('refstar.metrics.lpips_metric.PARSER_SIZE', 64)
-    net = BiSeNet(19)
-    nn.init.zeros_(net.conv_out.conv_out.weight)
-    torch.save(net.state_dict(), tmp_path / 'parse.pth')
-    with pytest.raises(RefStarError, match='no face found by the parsing network'):
-        FaceParser(str(tmp_path / 'parse.pth'))(photo(0))
 
 
 # ---------------------------------------------------------------- LMD
