@@ -36,13 +36,10 @@ class ReferenceReader:
     max_pixels: int = MAX_PIXELS  # of a photo
 
     def read(self, sources: Sequence[object], name: str = 'references', one_person: bool = False) -> list[Person]:
-        """Read photos of any number of people.
+        """Read photos (as of `picture_of`) of any number of people, the first of which gets the name.
 
-        Args:
-            sources: paths, Pillow images, or arrays uint8 (H, W, 3) RGB.
-            name: of the person, for people.
-            one_person: the photos are meant to show one person; faces of others are left out. Else everybody whom the
-                identity network finds is returned.
+        Photos of `one_person` are meant to show one: faces of others are left out. Else everybody is returned whom the
+        identity network finds.
 
         Raises:
             RefStarError: no reference is left; says why.
