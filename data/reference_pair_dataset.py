@@ -1,7 +1,6 @@
 """Training on real photos: a photo is degraded, other photos of the person (or itself, warped) are its references."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,20 +67,18 @@ class ReferencePairDataset(TrainingPhotoDataset):
         self.people = list(self.photos)
         self._number = {person: i for i, person in enumerate(self.people)}
         self.require_two_people(len(self.people))
-        roots = [Path(opt[key]) for key in ('dataroot', 'dataroot_gt', 'dataroot_ref') if opt.get(key)]
-        self.open_photos(roots, (photo for photos in self.photos.values() for photo in photos))
+        self.open_photos(photo for photos in self.photos.values() for photo in photos)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         entry = self._entry(index, rng)
         mirror = self.options.use_hflip and rng.random() < 0.5
         gt = self.occlude_gt(self.face(entry.gt, mirror), rng)
-        lq = self.degraded(gt.img, rng)
+        sample = {'lq': to_tensor(self.degradation(gt.img, rng)), 'gt': to_tensor(gt.img)}
         references = self._references(entry, gt, mirror, rng)
-        hard = {} if self.hard is None else self.degraded(gt.img, rng, self.hard, 'lq_hard')
+        if self.hard is not None:
+            sample['lq_hard'] = to_tensor(self.hard(gt.img, rng))
         return {
-            **lq,
-            **hard,
-            'gt': to_tensor(gt.img),
+            **sample,
             **pack_references(references, self.options.num_refs, self.size),
             'lq_path': f'{entry.name}.png',
             'gt_path': str(entry.gt),

@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,8 +52,7 @@ class ReferenceTestDataset(PhotoDataset):
         people = [name for name, photos in self.photos.items() if photos]  # a list may name LQ alone
         half = max(1, len(people) // 2)
         self.other = {name: people[(i + half) % len(people)] for i, name in enumerate(people)}
-        roots = [Path(opt[key]) for key in ('dataroot', 'dataroot_gt', 'dataroot_ref') if opt.get(key)]
-        self.open_photos(roots, (photo for photos in self.photos.values() for photo in photos))
+        self.open_photos(photo for photos in self.photos.values() for photo in photos)
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -59,7 +59,7 @@ class RefSelDataset(TrainingPhotoDataset):
         self.triplets = evenly(self._read(opt), self.options.max_images)
         self.photo_count = len(self.triplets)
         self.require_two_people(len({person for _, person, _ in self.triplets}))
-        self.open_photos([self.root], [files[part] for _, _, files in self.triplets for part in ('gt', 'ref')])
+        self.open_photos(files[part] for _, _, files in self.triplets for part in ('gt', 'ref'))
 
     def _read(self, opt: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Path]]]:
         """(id, person, files) of every triplet to use."""
@@ -88,7 +88,7 @@ class RefSelDataset(TrainingPhotoDataset):
         mirror = self.options.use_hflip and rng.random() < 0.5
         gt = self.face(files['gt'], mirror)
         return {
-            **self.degraded(gt.img, rng),
+            'lq': to_tensor(self.degradation(gt.img, rng)),
             'gt': to_tensor(gt.img),
             **pack_references(self._references(gt, person, files, mirror, rng), 1, self.size),
             'lq_path': f'{name}.png',
