@@ -9,13 +9,13 @@ and JPEG act per pixel and stay as they are.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import cv2
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
+from annotated_types import Predicate
+from pydantic import BeforeValidator, Field, PrivateAttr
 from scipy.special import ndtri
 
 from refstar.utils.errors import RefStarError
@@ -46,23 +46,11 @@ def _pair(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
-    if pair[0] > pair[1]:
-        raise ValueError
-    return pair
-
-
-def _odd(value: int) -> int:
-    if value % 2 == 0:
-        raise ValueError
-    return value
-
-
 def _interval(lowest: float, highest: float, text: str) -> Any:
     """Return the type of a range [low, high] within limits."""
-    number = Annotated[float, Field(ge=lowest, le=highest)]
+    number, ordered = Annotated[float, Field(ge=lowest, le=highest)], Predicate(lambda pair: pair[0] <= pair[1])
     expected = Expected(f'[low, high] or a number, {text}')
-    return Annotated[tuple[number, number], BeforeValidator(_pair), AfterValidator(_ordered), expected]
+    return Annotated[tuple[number, number], BeforeValidator(_pair), ordered, expected]
 
 
 class Degradation(OptionBlock):
@@ -76,7 +64,7 @@ class Degradation(OptionBlock):
         description='standard deviation of Gaussian colour noise, of 255; ~ for no noise'
     )
     jpeg_range: _interval(1, 100, 'from 1 to 100') | None = Field(description='JPEG quality; ~ for no JPEG')
-    blur_kernel_size: Annotated[int, Field(ge=1), AfterValidator(_odd), Expected('an odd number')] = Field(
+    blur_kernel_size: Annotated[int, Predicate(lambda side: side % 2 and side > 0), Expected('an odd number')] = Field(
         41, description='side of the blur kernel in pixels; a wide Gaussian is cut off by it, as published'
     )
     isotropic_prob: Share = Field(0.5, description='share of round kernels; others are ellipses at any angle')
@@ -138,29 +126,18 @@ class Degradation(OptionBlock):
         return self.draw(rng, img.shape[:2]).apply(img)
 
 
-@dataclass(frozen=True)
-class DegradationDraw:
-    """What happens to one image.
+class DegradationDraw(NamedTuple):
+    """What happens to one image."""
 
-    Args:
-        sigma_x, sigma_y: standard deviations of the blur in pixels; equal for a round one.
-        theta: angle of the kernel in radians.
-        kernel: side of the kernel in pixels, odd; 1 for no blur.
-        height, width: of the shrunken image.
-        noise: standard deviation of the noise, of 1.
-        field: the noise before scaling, (height, width, 3); None for no noise.
-        quality: of the JPEG; 0 for none.
-    """
-
-    sigma_x: float
+    sigma_x: float  # standard deviations of the blur in pixels; equal for a round one
     sigma_y: float
-    theta: float
-    kernel: int
-    height: int
+    theta: float  # angle of the kernel in radians
+    kernel: int  # side of the kernel in pixels, odd; 1 for no blur
+    height: int  # of the shrunken image
     width: int
-    noise: float
-    field: np.ndarray | None
-    quality: int
+    noise: float  # standard deviation of the noise, of 1
+    field: np.ndarray | None  # the noise before scaling, (height, width, 3); None for no noise
+    quality: int  # of the JPEG; 0 for none
 
     def apply(self, img: np.ndarray) -> np.ndarray:
         """Degrade one image (H, W, 3), RGB, float32 in [0, 1]; return it as uint8, as if read from a file."""

@@ -48,19 +48,13 @@ def fill_hull(points: np.ndarray, size: int, grow: float = 1.0) -> np.ndarray:
 def conflicts(gt: np.ndarray | None, ref: np.ndarray | None) -> list[tuple[slice, float]]:
     """Return the parts whose state differs between two photos, so that the reference must not be used there.
 
-    Args:
-        gt, ref: 68 points each; with others nothing is known and the list is empty.
-
-    Returns:
-        (points of the part, growth of their hull) for the mouth and for each eye in conflict.
+    Each is (points of the part, growth of their hull), for the mouth and each eye. Without 68 points nothing is known.
     """
     if gt is None or ref is None or len(gt) != 68 or len(ref) != 68:
         return []
-    found = []
     widths = [mouth_width(points) for points in (gt, ref)]
     opens = abs(mouth_opening(gt) - mouth_opening(ref)) > OPEN_DIFFERENCE
-    if opens or max(widths) > (1 + WIDTH_DIFFERENCE) * min(widths):
-        found.append((MOUTH, 1.3))
+    found = [(MOUTH, 1.3)] if opens or max(widths) > (1 + WIDTH_DIFFERENCE) * min(widths) else []
     found += [(eye, 1.6) for eye in EYES if (eye_opening(gt[eye]) < CLOSED_EYE) != (eye_opening(ref[eye]) < CLOSED_EYE)]
     return found
 

@@ -38,11 +38,7 @@ def to_positions(flow: np.ndarray) -> np.ndarray:
 
 
 def warp(img: np.ndarray, positions: np.ndarray, smooth: bool = True) -> np.ndarray:
-    """Fetch `img` (S, S) or (S, S, c) at positions; outside the frame it is mirrored.
-
-    Args:
-        smooth: cubic interpolation, for pictures; else linear, for masks and maps.
-    """
+    """Fetch `img` (S, S[, c]) at positions, mirrored outside the frame; `smooth`: cubic (pictures), else linear."""
     mode = cv2.INTER_CUBIC if smooth else cv2.INTER_LINEAR
     return cv2.remap(img, positions, None, mode, borderMode=cv2.BORDER_REFLECT_101)
 
@@ -52,9 +48,7 @@ def invert(positions: np.ndarray, steps: int = 12, polish: int = 3) -> np.ndarra
 
     Exact where the map is smooth and its displacement changes by less than a pixel per pixel; `returns` tells where.
 
-    Args:
-        steps: iterations on a grid four times as coarse, which is as good for a smooth map and costs a sixteenth.
-        polish: iterations on the full grid.
+    First `steps` iterations on a grid four times as coarse, which cost a sixteenth, then `polish` on the full one.
     """
     size = positions.shape[0]
     coarse = max(8, size // 4)

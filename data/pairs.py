@@ -139,13 +139,10 @@ def selected_pair(gt: Face, ref: Face, mask: np.ndarray) -> PairedReference:
 
 
 def _connect(ref, to_ref, to_gt, gt_area, ref_area, seen) -> PairedReference:
-    """Pair a reference by its position maps: selected is what lies in both areas and is found there and back.
+    """Pair a reference (S, S, 3) by its position maps: selected is what lies in both areas, found there and back.
 
-    Args:
-        ref: reference picture (S, S, 3).
-        to_ref, to_gt: position maps of both directions, (S, S, 2).
-        gt_area, ref_area: what could be selected, each on its own grid, (S, S) 0/1.
-        seen: where the flow is worth teaching, GT grid, (S, S) 0/1.
+    `to_ref`, `to_gt` are (S, S, 2). The areas, each on its own grid, and `seen` (GT grid: where the flow is worth
+    teaching) are (S, S) 0/1.
     """
     there = returns(to_ref, to_gt)
     gt_mask = gt_area * (warp(ref_area, to_ref, smooth=False) > 0.5) * there

@@ -97,6 +97,7 @@ class PhotoDataset(Dataset):
 class TrainingPhotoDataset(PhotoDataset):
     """Base of the datasets for training: a list of photos, each of which gives `draws` different samples.
 
+    Subclasses set `photo_count` and define `sample(index, rng)`.
     Everything random in a sample follows from `seed` and its index, whatever the number of workers. (BasicSR's
     `dataset_enlarge_ratio` would repeat indices.)
     """
@@ -110,10 +111,6 @@ class TrainingPhotoDataset(PhotoDataset):
         if not 0 <= index < len(self):
             raise IndexError(index)
         return self.sample(index, sample_rng(self.seed, index))
-
-    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Return the sample of an index; every draw comes from `rng`."""
-        raise NotImplementedError
 
     def require_two_people(self, count: int) -> None:
         """Raise RefStarError if another person's photo is wanted and there is only one person."""
@@ -142,11 +139,7 @@ class TrainingPhotoDataset(PhotoDataset):
         if points is not None:
             points = (points * face.size - 0.5) @ matrix[:, :2].T + matrix[:, 2]
             points = ((points + 0.5) / face.size).astype(np.float32)
-        return Face(self.relit(img.clip(0, 1), rng), points)
-
-    def relit(self, img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return a reference in other light, (S, S, 3) in [0, 1]."""
-        return relight(img, rng, self.options.ref_jitter) if self.options.ref_jitter else img
+        return Face(relight(img.clip(0, 1), rng, strength), points)
 
     def self_pair(self, gt: Face, rng: np.random.Generator) -> PairedReference:
         """Make a reference from the GT itself."""

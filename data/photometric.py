@@ -46,10 +46,9 @@ def soften(img: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> 
 
 
 def occlude(img: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Paint one thing over the photo, as a hand, a lock of hair or a microphone would lie: a bent, shaded bar or blob.
+    """Paint a bent, shaded bar or blob over the photo, as a hand or a microphone would lie; return also its mask.
 
-    Returns:
-        The photo with it, and where it is: (S, S) float32, 1 on the thing.
+    The mask is (S, S) float32, 1 on the thing.
     """
     size = img.shape[0]
     centre = rng.uniform(-0.6, 0.6, 2).astype(np.float32)

@@ -26,16 +26,13 @@ class ReferencePairDataset(TrainingPhotoDataset):
     `self_pair_prob` (or where the person has no further photo, unless it is 0) the GT itself, warped and in other
     light; else another photo of the person, whose flow and masks are known where `landmarks` has both photos.
 
-    Args:
-        opt: dataset options, see `Options`.
-
-    Raises:
-        RefStarError: the options are wrong, or photos are missing, unreadable or of another size.
-
     A sample has images RGB in [-1, 1], S = `gt_size`, n = `num_refs`:
         lq, gt (3, S, S), lq_hard (3, S, S) with `hard_degradation`; refs (n, 3, S, S);
         ref_valid (n,) bool, False on padding; ref_mask, gt_mask (n, 1, S, S) 0/1
         with mask_known (n,) bool; flow (n, 2, S, S) and flow_valid (n, 1, S, S) 0/1; lq_path, gt_path, identity.
+
+    Raises:
+        RefStarError: the options are wrong, or photos are missing, unreadable or of another size.
     """
 
     class Options(AugmentationOptions, ManifestOptions, PhotoOptions):
@@ -70,7 +67,10 @@ class ReferencePairDataset(TrainingPhotoDataset):
         self.open_photos(photo for photos in self.photos.values() for photo in photos)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        entry = self._entry(index, rng)
+        at = index % len(self.entries)
+        if self._chances is not None:
+            at = int(np.searchsorted(self._chances, rng.random(), side='right'))
+        entry = self.entries[at]
         mirror = self.options.use_hflip and rng.random() < 0.5
         gt = self.occlude_gt(self.face(entry.gt, mirror), rng)
         sample = {'lq': to_tensor(self.degradation(gt.img, rng)), 'gt': to_tensor(gt.img)}
@@ -84,11 +84,6 @@ class ReferencePairDataset(TrainingPhotoDataset):
             'gt_path': str(entry.gt),
             'identity': entry.identity,
         }
-
-    def _entry(self, index: int, rng: np.random.Generator) -> Entry:
-        if self._chances is None:
-            return self.entries[index % len(self.entries)]
-        return self.entries[int(np.searchsorted(self._chances, rng.random(), side='right'))]
 
     def _references(self, entry: Entry, gt: Face, mirror: bool, rng: np.random.Generator) -> list[PairedReference]:
         o = self.options
@@ -107,7 +102,6 @@ class ReferencePairDataset(TrainingPhotoDataset):
         return found
 
     def _other_person(self, entry: Entry, mirror: bool, rng: np.random.Generator) -> Face:
-        start = self._number[entry.identity]
-        person = self.people[(start + rng.integers(1, len(self.people))) % len(self.people)]
+        person = self.people[(self._number[entry.identity] + rng.integers(1, len(self.people))) % len(self.people)]
         photo = self.photos[person][rng.integers(len(self.photos[person]))]
         return self.jitter(self.face(photo, mirror), rng)

@@ -28,9 +28,6 @@ class SyntheticFaceDataset(Dataset):
     `i // identities` of identity `first_identity + i % identities`: the first `identities` samples show everyone
     once. Splits are disjoint where their ranges of identities are.
 
-    Args:
-        opt: dataset options, see `Options`; with phase `train` a sample has no wrong references.
-
     A sample has the keys of `ReferencePairDataset`; outside of training also `wrong_refs` and `wrong_valid`.
 
     Raises:

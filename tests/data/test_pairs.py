@@ -135,11 +135,6 @@ def test_open_mouth_is_left_out_against_a_closed_one():
     assert other.gt_mask[SIZE // 2, SIZE // 2] == 1
 
 
-def test_pairs_without_landmarks_claim_nothing():
-    pair = real_pair(Face(photo(), landmarks()), Face(photo(1)))
-    assert not pair.known and pair.flow_valid.sum() == 0 and pair.gt_mask.sum() == 0
-
-
 def test_given_mask_is_kept_and_carried_over():
     mask = np.zeros((SIZE, SIZE), np.float32)
     mask[30:40, 30:40] = 1
@@ -166,5 +161,3 @@ def test_landmark_files(tmp_path):
     for name in ('c.csv', 'd.csv', 'e.npz', 'none.npz', 'none.csv'):
         with pytest.raises(RefStarError, match=name):
             Landmarks(str(tmp_path / name), [tmp_path])
-
-
