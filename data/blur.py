@@ -5,7 +5,7 @@
 * an axis along which the kernel is wide is halved first. What the halving and the interpolation blur is taken off the
   kernel.
 
-The result differs from the two steps by 0.04 of an 8-bit level on average, and by 4 levels at most at sharp edges.
+The result differs from the two steps by 0.04 of an 8-bit level on average, and by 5 levels at most at sharp edges.
 """
 
 import math

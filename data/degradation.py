@@ -56,19 +56,13 @@ def _interval(lowest: float, highest: float, text: str) -> Any:
 class Degradation(OptionBlock):
     """The degradation of one face. Ranges are closed intervals, drawn from uniformly, given at `reference_size`."""
 
-    blur_sigma: _interval(0, 1e4, 'from 0') = Field(description='Gaussian blur, standard deviation in pixels')
-    downsample_range: _interval(1e-4, 1e4, 'above 0') = Field(
-        description='how many times smaller the image becomes; below 1 it is enlarged'
-    )
-    noise_range: _interval(0, 1e4, 'from 0') | None = Field(
-        description='standard deviation of Gaussian colour noise, of 255; ~ for no noise'
-    )
-    jpeg_range: _interval(1, 100, 'from 1 to 100') | None = Field(description='JPEG quality; ~ for no JPEG')
-    blur_kernel_size: Annotated[int, Predicate(lambda side: side % 2 and side > 0), Expected('an odd number')] = Field(
-        41, description='side of the blur kernel in pixels; a wide Gaussian is cut off by it, as published'
-    )
-    isotropic_prob: Share = Field(0.5, description='share of round kernels; others are ellipses at any angle')
-    reference_size: Count = Field(512, description='image side in pixels for which the ranges are meant')
+    blur_sigma: _interval(0, 1e4, 'from 0')  # Gaussian blur, standard deviation in pixels
+    downsample_range: _interval(1e-4, 1e4, 'above 0')  # how many times smaller the image becomes; below 1: larger
+    noise_range: _interval(0, 1e4, 'from 0') | None  # standard deviation of Gaussian colour noise, of 255
+    jpeg_range: _interval(1, 100, 'from 1 to 100') | None  # JPEG quality
+    blur_kernel_size: Annotated[int, Predicate(lambda side: side % 2 and side > 0), Expected('an odd number')] = 41
+    isotropic_prob: Share = 0.5  # of round kernels; others are ellipses at any angle
+    reference_size: Count = 512  # image side in pixels for which the ranges are meant
     _size: int = PrivateAttr(512)
 
     @classmethod

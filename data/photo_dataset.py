@@ -22,20 +22,18 @@ from .pairs import Face, PairedReference, self_pair
 from .photometric import occlude, relight
 
 Strength = Annotated[float, Field(ge=0, le=2), Expected('a number from 0 to 2')]
+PRESET_OR_RANGES = 'preset name, or a mapping with preset and/or ranges'
 DegradationOption = Annotated[str | dict[str, Any], Expected('a preset name or a mapping')]
 
 
 class PhotoOptions(DatasetOptions):
     """Keys of every dataset of photos."""
 
-    gt_size: Annotated[int, Field(ge=8), Expected('a whole number from 8')] = Field(
-        description='side of all images in pixels'
-    )
+    gt_size: Annotated[int, Field(ge=8), Expected('a whole number from 8')] = Field(description='image side in pixels')
     resize: bool = Field(False, description='bring images of another size to gt_size instead of refusing them')
     cache: bool = Field(False, description='decode every image once and keep it in memory (8-bit)')
     landmarks: FilePath | None = Field(
-        None,
-        description='npz or csv of landmarks per photo (see benchmarks/landmarks.py); real pairs then have a flow',
+        None, description='npz or csv of landmarks per photo (see benchmarks/landmarks.py); real pairs then have a flow'
     )
     seed: Natural = Field(0, description='every random draw follows from this number and the index')
 
@@ -44,29 +42,15 @@ class AugmentationOptions(OptionBlock):
     """Keys of datasets for training."""
 
     draws: Count = Field(100, description='different samples made of each photo before they repeat')
-    degradation: DegradationOption = Field(
-        'ffhq_ref_train', description='preset name, or a mapping with preset and/or ranges'
-    )
+    degradation: DegradationOption = Field('ffhq_ref_train', description=PRESET_OR_RANGES)
     use_hflip: bool = Field(True, description='mirror the sample, references included, half of the time')
     ref_drop_prob: Share = Field(0.1, description='share of samples without any reference')
-    wrong_ref_prob: Share = Field(
-        0.1, description="share of references that are another person's, with nothing to select"
-    )
-    self_pair_prob: Share = Field(
-        0.5, description='share of references made from the GT itself by a warp and new light, with exact flow'
-    )
-    ref_jitter: Share = Field(
-        0.5, description='size of the colour and affine changes of real references: 0 none, 1 full'
-    )
-    warp_strength: Strength = Field(
-        1.0, description='size of the warp of self-pairs: 1 moves the middle of the face by up to 8 % of the side'
-    )
-    light_strength: Strength = Field(
-        1.0, description='size of the colour and light change of self-pairs: 0 none, 1 full'
-    )
-    occlusion_prob: Share = Field(
-        0.2, description='share of self-pairs with something painted over the reference; half as often over the GT'
-    )
+    wrong_ref_prob: Share = Field(0.1, description='share of references of another person, with nothing to select')
+    self_pair_prob: Share = Field(0.5, description='share of references made from the GT by a warp and new light')
+    ref_jitter: Share = Field(0.5, description='size of colour and affine changes of real references: 0 none, 1 full')
+    warp_strength: Strength = Field(1.0, description='size of the warp of self-pairs; 1 moves up to 8 % of the side')
+    light_strength: Strength = Field(1.0, description='size of the light change of self-pairs: 0 none, 1 full')
+    occlusion_prob: Share = Field(0.2, description='share of self-pairs with a covered reference; the GT half as often')
     mirror_prob: Share = Field(0.0, description='share of self-pairs with a mirrored reference')
 
 

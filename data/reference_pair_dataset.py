@@ -39,12 +39,8 @@ class ReferencePairDataset(TrainingPhotoDataset):
         """Keys of the dataset."""
 
         num_refs: Count = Field(1, description='largest number of references of a sample')
-        min_refs: Natural = Field(
-            1, description='smallest number of references of a sample that is not dropped; drawn from here to num_refs'
-        )
-        hard_degradation: DegradationOption | None = Field(
-            None, description='a second, harder degradation: samples then also hold lq_hard'
-        )
+        min_refs: Natural = Field(1, description='smallest number of references of a sample that is not dropped')
+        hard_degradation: DegradationOption | None = Field(None, description='a harder degradation, for lq_hard')
 
     def __init__(self, opt: Mapping[str, Any]):
         super().__init__(opt)

@@ -12,7 +12,15 @@ from refstar.utils.option_block import Count
 
 from .collections.manifest import ManifestOptions, photos_by_identity, read_manifest
 from .pairs import real_pair
-from .photo_dataset import DegradationOption, PhotoDataset, PhotoOptions, pack_images, pack_references, sample_rng
+from .photo_dataset import (
+    PRESET_OR_RANGES,
+    DegradationOption,
+    PhotoDataset,
+    PhotoOptions,
+    pack_images,
+    pack_references,
+    sample_rng,
+)
 
 
 @DATASET_REGISTRY.register()
@@ -36,9 +44,7 @@ class ReferenceTestDataset(PhotoDataset):
         """Keys of the dataset."""
 
         num_refs: Count = Field(1, description='largest number of references of a sample')
-        degradation: DegradationOption = Field(
-            'ffhq_ref_severe', description='preset name, or a mapping with preset and/or ranges'
-        )
+        degradation: DegradationOption = Field('ffhq_ref_severe', description=PRESET_OR_RANGES)
 
     def __init__(self, opt: Mapping[str, Any]):
         super().__init__(opt)

@@ -14,7 +14,7 @@ from refstar.utils.option_block import Count, DatasetOptions, Expected, Natural,
 
 from .degradation import Degradation
 from .pairs import PairedReference
-from .photo_dataset import DegradationOption, pack_images, pack_references
+from .photo_dataset import PRESET_OR_RANGES, DegradationOption, pack_images, pack_references
 from .synthetic.identity import person
 from .synthetic.photo_match import Photo, correspond
 from .synthetic.render_photo import draw_shot, take_photo
@@ -38,21 +38,15 @@ class SyntheticFaceDataset(Dataset):
         """Keys of the dataset."""
 
         gt_size: Annotated[int, Field(ge=16), Expected('a whole number from 16')] = Field(
-            description='side of all images in pixels'
+            description='image side in pixels'
         )
         identities: Count = Field(description='how many people')
         first_identity: Natural = Field(0, description='number of the first of them')
-        photos_per_identity: Annotated[int, Field(ge=2), Expected('a whole number from 2')] = Field(
-            100, description='photos of each'
-        )
+        photos_per_identity: Count = Field(100, description='photos of each; more than num_refs')
         num_refs: Count = Field(1, description='largest number of references of a sample')
-        min_refs: Count | None = Field(
-            None, description='smallest number of references of a sample; the rest is padding (default: num_refs)'
-        )
+        min_refs: Count | None = Field(None, description='smallest number of references (default: num_refs)')
         seed: Natural = Field(0, description='every random draw follows from this number and the index')
-        degradation: DegradationOption = Field(
-            'ffhq_ref_severe', description='preset name, or a mapping with preset and/or ranges'
-        )
+        degradation: DegradationOption = Field('ffhq_ref_severe', description=PRESET_OR_RANGES)
         wrong_ref_prob: Share = Field(0.0, description='share of references that show another person')
         ref_drop_prob: Share = Field(0.0, description='share of samples without any reference')
 

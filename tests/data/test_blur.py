@@ -52,7 +52,7 @@ def test_blur_is_that_of_filter2d_and_resize(photo, kernel, side):
 
 
 @pytest.mark.parametrize('name', PRESETS)
-def test_blur_of_the_presets_is_exact(photo, name):
+def test_blur_of_the_presets_is_close(photo, name):
     degradation = Degradation.from_option({'preset': name, 'reference_size': SIZE}, SIZE)  # kernels as at 512 pixels
     rng = np.random.default_rng(0)
     draws = [degradation.draw(rng, (SIZE, SIZE)) for _ in range(25)]
@@ -61,7 +61,7 @@ def test_blur_of_the_presets_is_exact(photo, name):
         for draw in draws
         if draw.kernel >= 3
     ]
-    assert max(level.max() for level in levels) < 4
+    assert max(level.max() for level in levels) < 5
     assert np.mean([level.mean() for level in levels]) < 0.1
 
 
