@@ -37,17 +37,14 @@ def reference_losses(
     """Compute the named terms of ``selection``, ``correspondence`` and ``person`` losses that are configured.
 
     Args:
-        refsel (nn.Module): the :class:`RefSel` that made ``aux``.
+        refsel (nn.Module): the :class:`RefSel` that made ``aux``, see :meth:`RefSel.select`.
         criteria (nn.ModuleDict): losses by name.
-        aux (dict): ``mask_logits``, ``carried`` and ``match``, see :meth:`RefSTAR.select_and_match`.
         data (dict): batch with ``gt, identity, ref_mask, gt_mask, mask_known, flow, flow_valid, ref_valid``.
     """
     terms = {}
     if 'selection' in criteria:
         known = data['mask_known'] & data['ref_valid']
         loss = criteria['selection']
-        if aux['mask_logits'] is None:
-            raise RefStarError('train:selection_opt: this network predicts no selection')
         terms |= {f'l_sel_{k}': v for k, v in loss(aux['mask_logits'], data['ref_mask'], known, logits=True).items()}
         terms |= {f'l_carried_{k}': v for k, v in loss(aux['carried'], data['gt_mask'], known).items()}
     if 'correspondence' in criteria:

@@ -36,11 +36,7 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
 
 # ----------------------------------------------------------------- files
 def save_atomically(data: Any, path: str | os.PathLike) -> None:
-    """Write `data` with `torch.save`; a crash at any moment leaves either the old file or the new one.
-
-    Args:
-        data: what `torch.save` accepts.
-        path: file to write; its folder exists. It is on disk when the call returns.
+    """Write `data` with `torch.save` into an existing folder; a crash at any moment leaves the old file or the new one.
 
     Raises:
         RefStarError: the file could not be written (disk full, no permission ...).
@@ -72,10 +68,7 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, 
 
 
 def load_file(path: str | os.PathLike) -> Any:
-    """Read a file of tensors and plain values onto the CPU; refuse arbitrary Python objects.
-
-    Args:
-        path: a file written by `torch.save`, or a .safetensors file, of which the network's state dict is taken.
+    """Read a file of `torch.save`, or the state dict of a .safetensors file, onto the CPU; refuse Python objects.
 
     Raises:
         RefStarError: the file is missing, broken, or holds Python objects.
@@ -149,7 +142,6 @@ def read_state_dict(path: str | Path | None, what: str) -> dict[str, Tensor]:
     """Read the state dict of a released network, whatever level it is stored on.
 
     Args:
-        path: file written by `torch.save`, or .safetensors.
         what: what needs it and under which key it is configured, for messages.
 
     Raises:

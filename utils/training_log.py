@@ -18,12 +18,7 @@ _END = 'INFO: End of training.'
 
 @dataclass(frozen=True)
 class LoggedIteration:
-    """One logged iteration.
-
-    Attributes:
-        iteration (int): counted from 1.
-        terms (dict[str, float]): logged values by name, in the order of the log.
-    """
+    """One logged iteration, counted from 1, and its values by name in the order of the log."""
 
     iteration: int
     terms: dict[str, float]
@@ -36,12 +31,7 @@ class LoggedIteration:
 
 @dataclass
 class History:
-    """Everything that a training logged.
-
-    Attributes:
-        entries (dict[int, LoggedIteration]): by iteration.
-        metrics (dict[tuple[str, str], dict[int, float]]): (data set, metric) -> figure by iteration.
-    """
+    """Everything that a training logged: entries by iteration; (data set, metric) -> figure by iteration."""
 
     entries: dict[int, LoggedIteration] = field(default_factory=dict)
     metrics: dict[tuple[str, str], dict[int, float]] = field(default_factory=dict)
