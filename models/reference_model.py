@@ -18,7 +18,6 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from pydantic import Field
 from torch import Tensor, nn
 
-from refstar.data.device_degradation import add_degraded
 from refstar.trainer.run_options import Loss
 from refstar.trainer.training_step import step_of
 from refstar.trainer.validation import in_order
@@ -104,7 +103,6 @@ class ReferenceModel(SRModel):
     # ----------------------------------------------------------------- a step
     def feed_data(self, data: dict[str, Any]) -> None:
         """Send every tensor of a batch to the device and keep the batch (keys: see ``docs/training.md``)."""
-        data = add_degraded(data, self.device)
         tensors = {k: v.to(self.device, non_blocking=True) for k, v in data.items() if isinstance(v, Tensor)}
         self.set_batch({**data, **tensors})
 

@@ -15,8 +15,6 @@ from refstar import (
     PersonLoss,
     SelectionLoss,
 )
-from refstar.data.degradation import DegradationDraw
-from refstar.data.device_degradation import degrade
 from refstar.identity_arch import PREPARE
 from refstar.losses.correspondence_loss import nearest_keys, shrink_flow
 from refstar.losses.masked import masked_mean, only
@@ -100,13 +98,6 @@ def test_person_pairs_do_not_wait() -> None:
     with Waits() as waits:
         _, same, *_ = person_pairs(SimpleNamespace(person=person), verdict, data)
     assert waits.count == 0 and same.shape == (2, 4)
-
-
-def test_batch_degradation_does_not_wait() -> None:
-    draw = DegradationDraw(2.0, 1.0, 0.3, 9, 12, 10, 0.05, 50)
-    with Waits() as waits:
-        assert degrade(torch.ones(2, 3, 32, 32, device='meta'), [draw, draw]).shape == (2, 3, 32, 32)
-    assert waits.count == 0
 
 
 def test_helper_sees_waits() -> None:
