@@ -25,9 +25,7 @@ def person_pairs(refsel: nn.Module, verdict: Verdict, data: dict[str, Any]) -> t
     logits = refsel.person.same_person_logits(verdict.embedding, verdict.refs.flatten(0, 1).expand(b, -1, -1))
     names = data['identity']
     equal = torch.tensor([[a == other for other in names for _ in range(n)] for a in names])
-    equal = (
-        equal.pin_memory() if logits.is_cuda else equal
-    )  # a copy of other memory waits for all that the GPU has to do
+    equal = equal.pin_memory() if logits.is_cuda else equal  # a copy of other memory would wait for the GPU
     same = equal.to(logits.device, non_blocking=True) & same_person(data).flatten()
     valid = data['ref_valid'].flatten().expand(b, -1)
     return logits, same, valid, verdict.embedding, refsel.person.encoder(data['gt'])
