@@ -73,10 +73,9 @@ def read_identities(opt: Mapping, missing: Missing) -> FolderEntries:
     root = folder(opt, 'dataroot')
     tree = Tree(root, opt.get('meta_info_file'))
     split = opt.get('split_file')
-    people = read_lines(split) if split else tree.folders()
     found: dict[str, list[str]] = {}
     seen: set[str] = set()
-    for person in people:
+    for person in read_lines(split) if split else tree.folders():
         if split:
             person = inside(root, person, split).relative_to(root).as_posix()
         names = tree.names(person)
@@ -86,8 +85,8 @@ def read_identities(opt: Mapping, missing: Missing) -> FolderEntries:
             there = [name for name in names if not missing(root / person / name)]
             missing.left_out += len(names) - len(there)
             names = there
-        if distinct := _distinct(root, person, names, seen, missing, tree.in_order):
-            found[person] = found.get(person, []) + distinct
+        if names := _distinct(root, person, names, seen, missing, tree.in_order):
+            found[person] = found.get(person, []) + names
     return FolderEntries(root, found, tree.in_order)
 
 

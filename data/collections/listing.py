@@ -15,6 +15,7 @@ from .lmdb_images import contains, database_of, names_in, read_meta_info
 IMAGE_SUFFIXES = frozenset({'.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff'})
 IMAGE_NAME = re.compile(f'.+({"|".join(map(re.escape, IMAGE_SUFFIXES))})', re.IGNORECASE | re.DOTALL)
 MAX_NAME = 255  # bytes of one part of a path: what file systems allow
+NO_NAME = re.compile(r'^[A-Za-z]:|[\x00-\x1f\x7f]')
 DIGITS = re.compile(r'(\d+)')
 
 
@@ -42,15 +43,9 @@ class Entry:
 
 
 class Missing:
-    """Collects what is wrong with a list, to report it together: as an error, or as a warning and drop it.
-
-    Args:
-        policy: `error` or `drop`.
-    """
+    """Collects what is wrong with a list, to report it together: as an `error`, or as a warning and `drop` it."""
 
     def __init__(self, policy: str):
-        if policy not in ('error', 'drop'):
-            raise RefStarError(f'missing must be error or drop, got {policy!r}')
         self.policy = policy
         self.found: dict[str, dict[str, None]] = {}
         self.left_out = 0
@@ -97,10 +92,8 @@ def folder(opt: Mapping, key: str) -> Path:
     Raises:
         RefStarError: the option is not set, or there is no such folder.
     """
-    if not opt.get(key):
-        raise RefStarError(f'dataset: {key} is not set')
-    if not isinstance(opt[key], (str, Path)):
-        raise RefStarError(f'dataset: {key} must be one path, got {shorten(opt[key])}')
+    if not opt.get(key) or not isinstance(opt[key], (str, Path)):
+        raise RefStarError(f'dataset: {key} must be one path, got {shorten(opt.get(key))}')
     path = Path(opt[key]).expanduser()
     if not path.is_dir():
         raise RefStarError(f'{key}: there is no folder {path}')
@@ -114,10 +107,9 @@ def inside(root: Path, name: str, source: str) -> Path:
         RefStarError: the name is empty, absolute, climbs by `..`, or can be no file name.
     """
     pure = PurePosixPath(name.replace('\\', '/'))
-    if not pure.parts or not name.strip() or pure.is_absolute() or '..' in pure.parts or re.match('[A-Za-z]:', name):
+    outside = not pure.parts or not name.strip() or pure.is_absolute() or '..' in pure.parts
+    if outside or NO_NAME.search(name) or any(len(part.encode()) > MAX_NAME for part in pure.parts):
         raise RefStarError(f'{source}: {shorten(name)} must be a file name inside {root}')
-    if re.search(r'[\x00-\x1f\x7f]', name) or any(len(part.encode()) > MAX_NAME for part in pure.parts):
-        raise RefStarError(f'{source}: {shorten(name)} can be no file name')
     return root.joinpath(*pure.parts)
 
 
@@ -140,6 +132,15 @@ def images_in(path: str | Path) -> list[Path]:
         raise RefStarError(f'{path}: cannot be read ({error})') from None
 
 
+def distinct(entries: Iterable[Entry], missing: Missing) -> list[Entry]:
+    """Return the entries without later ones of the same name, which are noted in `missing`."""
+    kept: dict[str, Entry] = {}
+    for entry in entries:
+        if kept.setdefault(entry.name, entry) is not entry:
+            missing.note_double(entry.gt or entry.lq, entry.name)
+    return list(kept.values())
+
+
 class Tree:
     """Images directly below a root, and in its folders: on disk, in an lmdb, or as a `meta_info` file lists them.
 
@@ -156,19 +157,14 @@ class Tree:
 
     def __init__(self, root: Path, meta_info: str | None = None):
         self.root = root
-        self._listed: dict[str, list[str]] | None = None
-        if meta_info:
-            self._listed = self._by_folder(read_meta_info(meta_info), meta_info)
-        elif database_of(root):
-            self._listed = self._by_folder(sorted(names_in(root), key=natural), f'{root}/meta_info.txt')
-        self.in_order = self._listed is not None
-
-    def _by_folder(self, names: Iterable[str], source: str) -> dict[str, list[str]]:
-        folders: dict[str, list[str]] = {}
-        for name in names:
-            image = inside(self.root, name, source).relative_to(self.root)
-            folders.setdefault('' if image.parent == Path() else image.parent.as_posix(), []).append(image.name)
-        return folders
+        self.in_order = bool(meta_info or database_of(root))
+        self._listed: dict[str, list[str]] | None = {} if self.in_order else None
+        if self.in_order:
+            names = read_meta_info(meta_info) if meta_info else sorted(names_in(root), key=natural)
+            for name in names:
+                image = inside(root, name, meta_info or f'{root}/meta_info.txt').relative_to(root)
+                home = '' if image.parent == Path() else image.parent.as_posix()
+                self._listed.setdefault(home, []).append(image.name)
 
     def folders(self) -> list[str]:
         """Return the names of the folders below the root, 2 before 10."""

@@ -6,8 +6,8 @@ Train form `gt_image,ref_image`, val and test form `gt_image,lq_image,ref_image`
 import ast
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ TWICE = 'listed twice'
 ITSELF = 'its own reference'
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One row of the csv.
 
     Args:
@@ -87,8 +86,14 @@ def read_reference_csv(path: str | Path) -> list[Row]:
     rows = []
     for where, row in read_csv(path, ['gt_image', 'ref_image']):
         refs = _name_list(row['ref_image'], where)
-        rows.append(Row(where, row['gt_image'], row.get('lq_image') or row['gt_image'], refs, _weight(row, where)))
-    return [replace(row, person=person) for row, person in zip(rows, _people(rows), strict=True)]
+        try:
+            weight = float(row.get('weight') or 1)
+        except ValueError:
+            weight = -1.0
+        if not 0 <= weight < float('inf'):
+            raise RefStarError(f'{where}: weight must be a number of at least 0, got {shorten(row["weight"])}')
+        rows.append(Row(where, row['gt_image'], row.get('lq_image') or row['gt_image'], refs, weight))
+    return [row._replace(person=person) for row, person in zip(rows, _people(rows), strict=True)]
 
 
 def write_reference_csv(path: str | Path, rows: Iterable[Row], with_lq: bool) -> None:
@@ -115,17 +120,6 @@ def _name_list(text: str, where: str) -> tuple[str, ...]:
         example = "['a.png', 'b.png']"
         raise RefStarError(f'{where}: ref_image must be a list of file names such as {example}, got {shorten(text)}')
     return tuple(names)
-
-
-def _weight(row: dict[str, str], where: str) -> float:
-    text = row.get('weight') or 1
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = -1.0
-    if not 0 <= weight < float('inf'):
-        raise RefStarError(f'{where}: weight must be a number of at least 0, got {shorten(text)}')
-    return weight
 
 
 def _people(rows: list[Row]) -> list[str]:
