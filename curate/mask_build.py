@@ -77,7 +77,7 @@ def build_masks(
                 train_network(network, work / 'teach', training, threads, train)
         reviews = decided(root)
         block = json.dumps(training['network_g']) if training else ''
-        predictor = Predictor(root, work / 'teach' / 'mask', source.size, block, network, frozenset(reviews))
+        predictor = Predictor(root, source.size, block, network, frozenset(reviews))
         found = run(work / 'masks', [r['id'] for r in records], predictor, title='predict' if training else 'masks')
         rows = []
         for record, new in zip(records, found, strict=True):

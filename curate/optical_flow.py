@@ -35,13 +35,9 @@ class Correspondence:
         return cv2.remap(img, self.positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     def points(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return points spread over an area, with their match: 6 rows of it, 6 points in each.
+        """Return points spread over an area ((S, S) bool, not empty), with their match: 6 rows of it, 6 points in each.
 
-        Args:
-            where: (S, S) bool, not empty.
-
-        Returns:
-            (36, 2) points here and in the other photo, shares of the side.
+        Both are (36, 2), shares of the side.
         """
         steps = (np.arange(6) + 0.5) / 6
         rows = np.quantile(np.nonzero(where)[0], steps, method='nearest')

@@ -43,11 +43,7 @@ class Networks:
 
 
 def write_image(path: Path, img: np.ndarray) -> None:
-    """Write a PNG atomically: BGR (S, S, 3) or grey (S, S), uint8.
-
-    Raises:
-        RefStarError: it could not be written.
-    """
+    """Write a PNG atomically: BGR (S, S, 3) or grey (S, S), uint8."""
     try:
         write_atomically(path, cv2.imencode('.png', img)[1].tobytes())
     except OSError as error:

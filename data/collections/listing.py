@@ -69,29 +69,20 @@ class Missing:
         self.left_out += 1
 
     def settle(self, source: str) -> None:
-        """Raise or log what was found.
-
-        Raises:
-            RefStarError: something was wrong and the policy is `error`.
-        """
-        if not self.found:
-            return
+        """Raise a RefStarError, or log, what was found, by the policy."""
         counts = [
             f'{len(names)} {kind}: {", ".join(list(names)[:5])}{", ..." if len(names) > 5 else ""}'
             for kind, names in self.found.items()
         ]
         message = f'{source}: {"; ".join(counts)}'
-        if self.policy == 'error':
+        if counts and self.policy == 'error':
             raise RefStarError(f'{message}. Set missing: drop to go on without them')
-        logging.getLogger('basicsr').warning('%s; dropped, and %d images that need them', message, self.left_out)
+        if counts:
+            logging.getLogger('basicsr').warning('%s; dropped, and %d images that need them', message, self.left_out)
 
 
 def folder(opt: Mapping, key: str) -> Path:
-    """Return the folder (or lmdb) that an option names.
-
-    Raises:
-        RefStarError: the option is not set, or there is no such folder.
-    """
+    """Return the folder (or lmdb) that an option names; raise a RefStarError where there is none."""
     if not opt.get(key) or not isinstance(opt[key], (str, Path)):
         raise RefStarError(f'dataset: {key} must be one path, got {shorten(opt.get(key))}')
     path = Path(opt[key]).expanduser()
@@ -101,11 +92,7 @@ def folder(opt: Mapping, key: str) -> Path:
 
 
 def inside(root: Path, name: str, source: str) -> Path:
-    """Return `root / name`.
-
-    Raises:
-        RefStarError: the name is empty, absolute, climbs by `..`, or can be no file name.
-    """
+    """Return `root / name`; raise a RefStarError if it is empty, absolute, climbs by `..`, or can be no file name."""
     pure = PurePosixPath(name.replace('\\', '/'))
     outside = not pure.parts or not name.strip() or pure.is_absolute() or '..' in pure.parts
     if outside or NO_NAME.search(name) or any(len(part.encode()) > MAX_NAME for part in pure.parts):
@@ -121,11 +108,7 @@ def natural(name: str) -> list[str | tuple[int, str]]:
 
 
 def images_in(path: str | Path) -> list[Path]:
-    """Return the image files of a folder, 2 before 10.
-
-    Raises:
-        RefStarError: the folder cannot be read.
-    """
+    """Return the image files of a folder, 2 before 10."""
     try:
         return [Path(path, name) for name in sorted(filter(IMAGE_NAME.fullmatch, os.listdir(path)), key=natural)]
     except OSError as error:
@@ -144,12 +127,8 @@ def distinct(entries: Iterable[Entry], missing: Missing) -> list[Entry]:
 class Tree:
     """Images directly below a root, and in its folders: on disk, in an lmdb, or as a `meta_info` file lists them.
 
-    Args:
-        root: a folder or an lmdb.
-        meta_info: `meta_info` file that lists the images to use; without it all are used.
-
-    Attributes:
-        in_order: the images have an order already, that of the list; else it is 2 before 10.
+    With a `meta_info` file only the images that it lists are used. `in_order`: the images have an order already, that
+    of the list; else it is 2 before 10.
 
     Raises:
         RefStarError: the lmdb or the `meta_info` file is broken, or a name leads out of the root.
@@ -174,11 +153,7 @@ class Tree:
             return sorted((item.name for item in found if item.is_dir()), key=natural)
 
     def names(self, folder: str = '') -> list[str]:
-        """Return the names of the images in one folder, in any order on disk; none where there is no such folder.
-
-        Raises:
-            RefStarError: the folder cannot be read.
-        """
+        """Return the names of the images in one folder, in any order on disk; none where there is no such folder."""
         if self._listed is not None:
             return self._listed.get(folder, [])
         try:

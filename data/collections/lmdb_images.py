@@ -22,9 +22,8 @@ META_LINE = re.compile(r'(?P<name>.+?\.\w+)(?:\s+\((?P<shape>\d+(?:,\s*\d+){1,2}
 def read_meta_info(path: str | Path) -> list[str]:
     """Read the image names of a `meta_info` file, in its order.
 
-    Args:
-        path: each line is `ann/1.png (512,512,3) 1`: a name with suffix, and optionally `(height,width,channels)` and
-            a compression level, as BasicSR's scripts write them.
+    Each line is `ann/1.png (512,512,3) 1`: a name with suffix, and optionally `(height,width,channels)` and a
+    compression level, as BasicSR's scripts write them.
 
     Raises:
         RefStarError: the file cannot be read, or a line is malformed or names an image for the second time.
@@ -69,11 +68,7 @@ def contains(path: str | Path) -> bool:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read the encoded image at a path into an lmdb.
-
-    Raises:
-        RefStarError: there is none, or as `names_in`.
-    """
+    """Read the encoded image at a path into an lmdb; errors as of `names_in`, or there is none."""
     database, key = _address(path)
     try:
         with _open(database).environment.begin() as transaction:

@@ -90,15 +90,11 @@ def read_entries(opt: Mapping, missing: Missing) -> Sequence[Entry]:
 
 
 def form_of(opt: Mapping) -> str:
-    """Return the key that marks the form of manifest which the options describe.
-
-    Raises:
-        RefStarError: there is none.
-    """
-    for form in FORMS:
-        if opt.get(form):
-            return form
-    raise RefStarError('dataset: give dataroot (identity folders), reference_csv, or dataroot_ref (file stems)')
+    """Return the key that marks the form of manifest which the options describe."""
+    found = [form for form in FORMS if opt.get(form)]
+    if not found:
+        raise RefStarError('dataset: give dataroot (identity folders), reference_csv, or dataroot_ref (file stems)')
+    return found[0]
 
 
 def read_stems(opt: Mapping, missing: Missing) -> Iterator[Entry]:
@@ -137,7 +133,7 @@ def read_stems(opt: Mapping, missing: Missing) -> Iterator[Entry]:
 
 
 def _by_stem(images: Iterable[Path], missing: Missing) -> dict[str, Path]:
-    """Stem -> image; a second image of a stem is noted in `missing`."""
+    """Return stem -> image; a second image of a stem is noted in `missing`."""
     found: dict[str, Path] = {}
     for image in images:
         if found.setdefault(image.stem, image) is not image:
@@ -146,21 +142,13 @@ def _by_stem(images: Iterable[Path], missing: Missing) -> dict[str, Path]:
 
 
 def check_io_backend(opt: Mapping) -> None:
-    """Check BasicSR's key `io_backend`, if it is given; without it the ending `.lmdb` decides.
-
-    Raises:
-        RefStarError: it is malformed or contradicts a root.
-    """
+    """Refuse BasicSR's key `io_backend` where it contradicts a root; the ending `.lmdb` of a root decides alone."""
     backend = opt.get('io_backend')
-    if not backend:
-        return
-    kind = backend.get('type') if isinstance(backend, Mapping) else None
-    if kind not in ('disk', 'lmdb'):
-        raise RefStarError(f'dataset: io_backend must have type: disk or type: lmdb, got {shorten(backend)}')
     for key in ('dataroot', 'dataroot_gt', 'dataroot_lq', 'dataroot_ref'):
-        if opt.get(key) and bool(database_of(opt[key])) != (kind == 'lmdb'):
+        if backend and opt.get(key) and backend != {'type': 'lmdb' if database_of(opt[key]) else 'disk'}:
             raise RefStarError(
-                f'dataset: io_backend has type: {kind}, but {key} is {opt[key]}; the name of an lmdb ends in .lmdb'
+                f'dataset: io_backend must have type: lmdb where a root ends in .lmdb, else type: disk; '
+                f'got {shorten(backend)} with {key}: {opt[key]}'
             )
 
 

@@ -5,7 +5,7 @@ Train form `gt_image,ref_image`, val and test form `gt_image,lq_image,ref_image`
 
 import ast
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,9 +45,6 @@ def read_csv_entries(opt: Mapping, missing: Missing) -> Iterator[Entry]:
     """Read every row whose files are there; names are relative to `dataroot_gt`, `dataroot_ref` and `dataroot_lq`.
 
     A missing reference is left out of its row. A row without references, or without its image, is left out whole.
-
-    Raises:
-        RefStarError: a folder, the csv or a name in it is wrong.
     """
     gt_root = folder(opt, 'dataroot_gt')
     ref_root = folder(opt, 'dataroot_ref') if opt.get('dataroot_ref') else gt_root
@@ -96,13 +93,8 @@ def read_reference_csv(path: str | Path) -> list[Row]:
     return [row._replace(person=person) for row, person in zip(rows, _people(rows), strict=True)]
 
 
-def write_reference_csv(path: str | Path, rows: Iterable[Row], with_lq: bool) -> None:
-    """Write the train form, or with the column `lq_image` the val and test form; `weight` where one is not 1.
-
-    Raises:
-        RefStarError: it cannot be written.
-    """
-    rows = list(rows)
+def write_reference_csv(path: str | Path, rows: Sequence[Row], with_lq: bool) -> None:
+    """Write the train form, or with the column `lq_image` the val and test form; `weight` where one is not 1."""
     weighted = any(row.weight != 1 for row in rows)
     columns = ['gt_image', *(['lq_image'] if with_lq else []), 'ref_image', *(['weight'] if weighted else [])]
     names = ({'gt_image': row.gt, 'lq_image': row.lq, 'ref_image': str(list(row.refs))} for row in rows)
