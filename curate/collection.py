@@ -16,19 +16,12 @@ DEGRADED = 'test_images'
 
 @dataclass(frozen=True)
 class ImageList:
-    """One list of images.
+    """One list of images; nobody may be in the lists of two splits."""
 
-    Args:
-        name: for messages.
-        split: train, val, test ...: nobody may be in two of them.
-        opt: dataset options that describe the list; with `dataroot` alone it may also be a folder of unknown people.
-        also: further images that belong to this split and are not looked at.
-    """
-
-    name: str
-    split: str
-    opt: Mapping
-    also: Sequence[Path] = ()
+    name: str  # for messages
+    split: str  # train, val, test ...
+    opt: Mapping  # dataset options; with `dataroot` alone it may also be a folder of unknown people
+    also: Sequence[Path] = ()  # further images that belong to this split and are not looked at
 
     @property
     def unknown(self) -> bool:
@@ -41,11 +34,7 @@ class ImageList:
         return form_of(self.opt) == 'dataroot' and not self.unknown
 
     def read(self, missing: Missing) -> Sequence[Entry]:
-        """Read the images; what is missing is noted in `missing`.
-
-        Raises:
-            RefStarError: a folder or list is malformed.
-        """
+        """Read the images; what is missing is noted in `missing`."""
         if not self.unknown:
             return read_entries(self.opt, missing)
         tree, split = self._tree(), self.opt.get('split_file')

@@ -36,24 +36,15 @@ class Scan(NamedTuple):
 
 @dataclass
 class ListReport:
-    """What one list holds, and what is wrong with it.
-
-    Args:
-        name, split: of the list.
-        identities: people; 0 where they are not known.
-        images: photos (ground truth and references), each counted once.
-        degraded: ready LQ images.
-        sizes: smallest and largest side of the photos.
-        problems: kind -> what.
-    """
+    """What one list holds, and what is wrong with it."""
 
     name: str
     split: str
-    identities: int = 0
-    images: int = 0
-    degraded: int = 0
-    sizes: tuple[int, int] | None = None
-    problems: dict[str, list[str]] = field(default_factory=dict)
+    identities: int = 0  # people; 0 where they are not known
+    images: int = 0  # photos (ground truth and references), each counted once
+    degraded: int = 0  # ready LQ images
+    sizes: tuple[int, int] | None = None  # smallest and largest side of the photos
+    problems: dict[str, list[str]] = field(default_factory=dict)  # kind -> what
 
     def add(self, kind: str, what: str) -> None:
         """Add a problem."""
@@ -179,15 +170,10 @@ def _measure(one: _Read, scans: dict[Path, Scan], min_size: int) -> None:
 
 
 def leaks(found: Sequence[_Read], same: Sequence[Sequence[Path]]) -> list[Leak]:
-    """Find everybody who is in more than one split, in lists of which several may be of one split.
+    """Find everybody who is in more than one split; several lists may be of one split.
 
-    Args:
-        found: the lists.
-        same: groups of photos that are duplicates of each other.
-
-    Returns:
-        One leak for each person, by the strongest evidence: the name of a folder, then a file, then a photo that is
-        there under two names.
+    A person is one leak, by the strongest evidence: the name of a folder, then a file, then a photo that is there under
+    two names (`same`: groups of duplicates).
     """
     by_name: dict[str, dict[str, Path]] = defaultdict(dict)
     by_file: dict[Path, dict[str, Path]] = defaultdict(dict)

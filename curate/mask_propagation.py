@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -87,28 +88,24 @@ def _train(train: Callable[[list[str]], int], folder: Path, threads: int) -> int
     return train(['-opt', f'{NAME}.yml', '--auto_resume'])
 
 
+@dataclass(frozen=True)
 class Predictor:
-    """Predict the masks of pairs and merge them with the proposals; the work of a stage.
+    """Predict the masks of pairs and merge them with the proposals; the work of a stage. Writes `mask/<id>.png`."""
 
-    Args:
-        root: folder of the collection; `mask/<id>.png` is written there.
-        size: side of the photos in pixels.
-        block: `network_g` of the training, as JSON.
-        weights: file of the network; None: a proposal is the mask.
-        keep: ids whose mask is not touched.
-    """
-
-    def __init__(self, root: Path, size: int, block: str, weights: Path | None, keep: frozenset[str]):
-        self.root, self.block, self.weights, self.keep = root, block, weights, keep
-        self.store = ImageStore(size)
+    root: Path  # folder of the collection
+    size: int  # side of the photos in pixels
+    block: str  # `network_g` of the training, as JSON
+    weights: Path | None  # file of the network; None: a proposal is the mask
+    keep: frozenset[str]  # ids whose mask is not touched
 
     def __call__(self, names: Sequence[str]) -> list[dict]:
         """Return records with `id`, `area` of the mask, and, with a network, `agreement`."""
         files = [self.root / 'build/teach/mask' / f'{name}.png' for name in names]
         predictions = proposals = [decode(file, 'L') / np.float32(255) for file in files]
         if self.weights:
+            store = ImageStore(self.size)
             gt, ref = (
-                torch.stack([to_tensor(self.store(self.root / folder / f'{name}.png')) for name in names])
+                torch.stack([to_tensor(store(self.root / folder / f'{name}.png')) for name in names])
                 for folder in ('gt', 'ref')
             )
             with torch.inference_mode():

@@ -21,17 +21,11 @@ NAME = 40  # letters of each part of an id
 
 @dataclass(frozen=True)
 class Mining:
-    """What makes a pair.
+    """What makes a pair, and how many pairs are taken."""
 
-    Args:
-        per_person: pairs of a person at most.
-        similarity: least and greatest cosine of two photos: below it is another person, above the same photo twice.
-        limit: pairs in all, at most, evenly taken.
-    """
-
-    per_person: int = 4
-    similarity: tuple[float, float] = (0.3, 0.98)
-    limit: int | None = None
+    per_person: int = 4  # at most
+    similarity: tuple[float, float] = (0.3, 0.98)  # cosine: below it is another person, above the same photo twice
+    limit: int | None = None  # pairs in all, at most, evenly taken
 
 
 def sharpness(img: np.ndarray) -> float:

@@ -66,13 +66,7 @@ class SyntheticPairs:
 
 
 class PhotoPairs:
-    """Pairs of aligned photos.
-
-    Args:
-        pairs: records of `mine`.
-        photos: records of `PhotoReader`.
-        size: side in pixels; photos of another size are resized.
-    """
+    """Pairs of aligned photos, by the records of `mine` and `PhotoReader`; photos are resized to `size` pixels."""
 
     def __init__(self, pairs: Sequence[Mapping], photos: Sequence[Mapping], size: int):
         self.pairs, self.photos = pairs, photos
@@ -93,23 +87,14 @@ class PhotoPairs:
 
 @dataclass(frozen=True)
 class PhotoSource:
-    """A collection of photos, from which pairs are mined.
+    """A collection of photos, from which pairs are mined."""
 
-    Args:
-        photos: (number, identity, file), of `list_photos`.
-        root: what the user named.
-        networks: to look at the photos with.
-        mining: what makes a pair.
-        size: side of the aligned photos in pixels.
-        gt: folder of the photos of a csv or list, if not `root`.
-    """
-
-    photos: Sequence[tuple[int, str, Path]]
-    root: str
+    photos: Sequence[tuple[int, str, Path]]  # of `list_photos`
+    root: str  # what the user named
     networks: Networks
     mining: Mining
-    size: int
-    gt: str | None = None
+    size: int  # side of the aligned photos in pixels
+    gt: str | None = None  # folder of the photos of a csv or list, if not `root`
 
     def settings(self) -> dict:
         """Return what the pairs depend on."""

@@ -32,24 +32,16 @@ Rows = Callable[[str, str], list[Row]]  # (split, person or group) -> rows for t
 
 @dataclass(frozen=True)
 class UnknownPeople:
-    """How photos of unknown people are grouped and paired.
+    """How photos of unknown people are grouped and paired; distances are 1 - cosine of embeddings."""
 
-    Args:
-        network, weights, prepare: of the face-recognition network, as `IdentityEncoder` takes them.
-        distance: cosine distance below which two photos are of one person; FFHQ-Ref's, for the ArcFace used there.
-        split_distance: people nearer than this share a split; None: `distance`.
-        max_refs, min_refs: references of a photo at most, and at least (photos with fewer get no row).
-        test_distance: references nearer to the photo than this are left out of the test csv, as FFHQ-Ref did.
-    """
-
-    network: str | None = None
+    network: str | None = None  # this and the next two: as `IdentityEncoder` takes them
     weights: str | None = None
     prepare: str | None = None
-    distance: float = 0.4
-    split_distance: float | None = None
-    max_refs: int = 9
-    min_refs: int = 1
-    test_distance: float = 0.1
+    distance: float = 0.4  # below it two photos are of one person; FFHQ-Ref's, for the ArcFace used there
+    split_distance: float | None = None  # people nearer than this share a split; None: `distance`
+    max_refs: int = 9  # of a photo
+    min_refs: int = 1  # a photo with fewer gets no row
+    test_distance: float = 0.1  # references nearer than this are left out of the test csv, as FFHQ-Ref did
 
 
 def split_people(
@@ -101,9 +93,6 @@ def divide(people: Sequence[str], fractions: Sequence[float], seed: int) -> dict
 
     Returns:
         Split -> names, sorted.
-
-    Raises:
-        RefStarError: the fractions are wrong, or there are fewer people than splits.
     """
     if len(fractions) != len(SPLITS) or not all(0 <= f <= 1 for f in fractions) or abs(sum(fractions) - 1) > 1e-6:
         raise RefStarError(f'fractions must be {len(SPLITS)} numbers of at least 0 with the sum 1, got {fractions}')
@@ -218,9 +207,6 @@ def embed(photos: Sequence[Path], encoder: IdentityEncoder, jobs: int) -> tuple[
 
     Returns:
         The photos that could be read, their embeddings (n, d) float32 of length 1, and the errors of the others.
-
-    Raises:
-        RefStarError: no photo could be read.
     """
     device = choose_device()
     encoder = encoder.to(device).eval()

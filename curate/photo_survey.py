@@ -27,19 +27,12 @@ ENLARGED = 2.0  # a face that had to be enlarged more than this is too small
 
 @dataclass(frozen=True)
 class Networks:
-    """Files of the networks, '' for those that are not to be used.
+    """Files of the networks, '' for those that are not to be used."""
 
-    Args:
-        detector: face detector; photos are aligned by it. Without it they are aligned already.
-        landmarks: a landmark network (`.onnx`, `.pth`), or a file of landmarks (`.npz`, `.csv`).
-        parsing: face parsing network.
-        embedder: (network, weights, prepare) of `IdentityEncoder`.
-    """
-
-    detector: str = ''
-    landmarks: str = ''
+    detector: str = ''  # photos are aligned by it; without it they are aligned already
+    landmarks: str = ''  # a network (`.onnx`, `.pth`), or a file of landmarks (`.npz`, `.csv`)
     parsing: str = ''
-    embedder: tuple[str, str, str | None] = ('', '', None)
+    embedder: tuple[str, str, str | None] = ('', '', None)  # network, weights, prepare of `IdentityEncoder`
 
 
 def write_image(path: Path, img: np.ndarray) -> None:
@@ -53,11 +46,8 @@ def write_image(path: Path, img: np.ndarray) -> None:
 class PhotoReader:
     """Make the records of photos that `mine` and `PhotoPairs` read; the work of a stage.
 
-    Args:
-        networks: what to look with; loaded once in every process that works.
-        size: side of aligned photos in pixels.
-        folder: aligned photos and areas of faces are written here.
-        roots: folders to which the names in a file of landmarks are relative.
+    Aligned photos (of `size` pixels) and areas of faces are written into `folder`; names in a file of landmarks are
+    relative to `roots`. The networks are loaded once in every process.
 
     A record has `image` (the file), `identity`, `stem`, `aligned` (file), `points` ((68, 2) landmarks, shares of the
     side, or None), `face` (file of its area, or ''), `sharpness`, `embedding` (of `pack`, or ''), and `problem`: why

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from refstar.utils.errors import RefStarError
@@ -50,13 +50,6 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def _command(commands, run, line: str, about: str) -> argparse.ArgumentParser:
-    form = argparse.RawDescriptionHelpFormatter
-    command = commands.add_parser(run.__name__, help=line, description=about, formatter_class=form)
-    command.set_defaults(run=run)
-    return command
-
-
 def _check_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument('roots', nargs='+', metavar='ROOT', help='what to check; several are one split each')
     p.add_argument('--splits', nargs='+', default=[], metavar='X.txt', help='lists of a share of ROOT (split_file)')
@@ -87,6 +80,13 @@ def _split_arguments(p: argparse.ArgumentParser) -> None:
     unknown.add_argument('--test_distance', type=float, metavar='D', default=0.1, help=about)
 
 
+def _command(commands, run, line: str, about: str) -> argparse.ArgumentParser:
+    form = argparse.RawDescriptionHelpFormatter
+    command = commands.add_parser(run.__name__, help=line, description=about, formatter_class=form)
+    command.set_defaults(run=run)
+    return command
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run `refstar data`; return the exit code."""
     args = parser().parse_args((sys.argv[1:] if argv is None else argv) or ['--help'])
@@ -110,11 +110,7 @@ def whole(value: object, key: str, low: int) -> int:
 
 
 def check(args: argparse.Namespace) -> int:
-    """Run `refstar data check`; return the number of problems.
-
-    Raises:
-        RefStarError: wrong input, or somebody is in two splits.
-    """
+    """Run `refstar data check`; return the number of problems."""
     from refstar.curate.collection_check import check
     from refstar.utils.text_files import write_text
 
@@ -144,10 +140,9 @@ def split(args: argparse.Namespace) -> None:
     """Run `refstar data split`."""
     from refstar.curate.people_split import UnknownPeople, split_people
 
-    keys = ('network', 'weights', 'prepare', 'distance', 'split_distance', 'max_refs', 'min_refs', 'test_distance')
     for key in ('max_refs', 'min_refs'):
         whole(getattr(args, key), f'--{key}', 1)
-    unknown = UnknownPeople(**{key: getattr(args, key) for key in keys})
+    unknown = UnknownPeople(**{field.name: getattr(args, field.name) for field in fields(UnknownPeople)})
     split_people(args.root, args.out, args.fractions, args.seed, args.overwrite, unknown, args.jobs)
 
 

@@ -17,7 +17,6 @@ from .train import main as train
 SYNTHETIC_SIZE, SIZE = 256, 512
 # Least confidence and agreement. Photos have noise and fine folds that procedural people lack: they are never as alike.
 STRICTNESS = {'synthetic': (0.75, 0.85), 'photos': (0.55, 0.6)}
-NETWORKS = ('detector', 'landmarks', 'parsing')
 OPTIONS = Path(__file__).parents[1] / 'options' / 'masks' / 'refsel.yml'
 
 
@@ -66,11 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def build(args: argparse.Namespace) -> None:
-    """Build a collection, and print what is in it.
-
-    Raises:
-        RefStarError: wrong input.
-    """
+    """Build a collection, and print what is in it."""
     _check(args)
     from refstar.curate.mask_build import build_masks
     from refstar.curate.mask_curation import Strictness
@@ -100,12 +95,10 @@ def build(args: argparse.Namespace) -> None:
 def _check(args: argparse.Namespace) -> None:
     if (args.root is None) == (args.synthetic is None):
         raise RefStarError('give either ROOT, a collection of photos, or --synthetic N')
-    given = {key: getattr(args, key) for key in ('synthetic', 'size', 'jobs', 'pairs', 'per_person')}
-    for key, value in given.items():
-        if value is not None and value < (32 if key == 'size' else 1):
-            raise RefStarError(f'--{key} must be at least {32 if key == "size" else 1}, got {value}')
-    if (args.iterations or 0) < 0 or args.seed < 0:
-        raise RefStarError('--iterations and --seed must not be below 0')
+    lowest = {'synthetic': 1, 'size': 32, 'jobs': 1, 'pairs': 1, 'per_person': 1, 'iterations': 0, 'seed': 0}
+    for key, low in lowest.items():
+        if getattr(args, key) is not None and getattr(args, key) < low:
+            raise RefStarError(f'--{key} must be at least {low}, got {getattr(args, key)}')
     for key in ('confidence', 'agreement'):
         if not 0 <= (getattr(args, key) or 0) <= 1:
             raise RefStarError(f'--{key} must lie between 0 and 1, got {getattr(args, key)}')
@@ -118,9 +111,10 @@ def _check(args: argparse.Namespace) -> None:
             raise RefStarError(f'--{key} {getattr(args, key)}: no such file')
     if args.detector and Path(args.landmarks).suffix in ('.npz', '.csv'):
         raise RefStarError('--landmarks: points of photos that --detector is to align are of no use; give a network')
-    unused = [key for key in ('pairs', 'split', 'gt', 'ref', *NETWORKS, 'network') if getattr(args, key)]
-    if args.synthetic and (unused or args.splits):
-        raise RefStarError(f'--{(unused or ["splits"])[0]} cannot be used with --synthetic')
+    of_photos = ('pairs', 'split', 'splits', 'gt', 'ref', 'detector', 'landmarks', 'parsing', 'network')
+    unused = [key for key in of_photos if getattr(args, key)]
+    if args.synthetic and unused:
+        raise RefStarError(f'--{unused[0]} cannot be used with --synthetic')
 
 
 if __name__ == '__main__':

@@ -23,23 +23,15 @@ DIGITS = re.compile(r'(\d+)')
 class Entry:
     """One image and its references, in any form of list.
 
-    Args:
-        name: unique and fit to be a file name; no suffix.
-        identity: the person; entries of one person share it.
-        gt: ground-truth file, None where there is none (real degraded photos).
-        lq: degraded file, None where it is to be synthesised.
-        refs: photos of the same person, the most useful first.
-        weight: how often to draw this entry, relative to the others.
-
     A file in an lmdb has the path `<name>.lmdb/<image name>` (`lmdb_images`).
     """
 
-    name: str
-    identity: str
-    gt: Path | None
-    lq: Path | None
-    refs: tuple[Path, ...]
-    weight: float = 1.0
+    name: str  # unique and fit to be a file name; no suffix
+    identity: str  # the person; entries of one person share it
+    gt: Path | None  # ground truth, None where there is none (real degraded photos)
+    lq: Path | None  # degraded, None where it is to be synthesised
+    refs: tuple[Path, ...]  # photos of the same person, the most useful first
+    weight: float = 1.0  # how often to draw this entry, relative to the others
 
 
 class Missing:
@@ -163,10 +155,13 @@ class Tree:
         except OSError as error:
             raise RefStarError(f'{self.root / folder}: cannot be read ({error})') from None
 
+    def ordered(self, names: Iterable[str]) -> list[str]:
+        """Return names of images in their order."""
+        return list(names) if self.in_order else sorted(names, key=natural)
+
     def images(self, folder: str = '') -> list[Path]:
         """Return the images in one folder, or directly below the root, in their order."""
-        names = self.names(folder)
-        return [self.root / folder / name for name in (names if self.in_order else sorted(names, key=natural))]
+        return [self.root / folder / name for name in self.ordered(self.names(folder))]
 
     def all_images(self) -> list[Path]:
         """Return every image, at any depth."""

@@ -118,18 +118,18 @@ def read_stems(opt: Mapping, missing: Missing) -> Iterator[Entry]:
     for stem in sorted(files[first], key=natural):
         if wanted is not None and stem not in wanted:
             continue
-        gone = [f'{roots[key]}/{stem}.*' for key in roots if stem not in files[key]]
+        images = {key: files[key].get(stem) for key in roots}
+        gone = [f'{roots[key]}/{stem}.*' for key in roots if images[key] is None]
         if not refs.get(stem):
             gone.append(f'{ref_root}/{stem}.* or {ref_root}/{stem}/*')
         for what in gone:
             missing.note(what)
-        gone += [files[key][stem] for key in roots if stem in files[key] and missing(files[key][stem])]
+        gone += [image for image in images.values() if image and missing(image)]
         found = tuple(ref for ref in refs.get(stem, ()) if not missing(ref))
         if gone or not found:
             missing.left_out += 1
-            continue
-        gt, lq = (files.get(key, {}).get(stem) for key in ('dataroot_gt', 'dataroot_lq'))
-        yield Entry(stem, stem, gt, lq, found)
+        else:
+            yield Entry(stem, stem, images.get('dataroot_gt'), images.get('dataroot_lq'), found)
 
 
 def _by_stem(images: Iterable[Path], missing: Missing) -> dict[str, Path]:

@@ -23,22 +23,14 @@ ITSELF = 'its own reference'
 
 
 class Row(NamedTuple):
-    """One row of the csv.
+    """One row of the csv, with file names."""
 
-    Args:
-        where: `file:line`, for messages.
-        gt, lq: file names; `lq` is `gt` where the csv has no such column.
-        refs: file names of the references, in the order of the csv.
-        weight: how often to draw this image.
-        person: rows that share a file, directly or through others, are the same person.
-    """
-
-    where: str
+    where: str  # `file:line`, for messages
     gt: str
-    lq: str
-    refs: tuple[str, ...]
-    weight: float = 1.0
-    person: str = ''
+    lq: str  # `gt` where the csv has no such column
+    refs: tuple[str, ...]  # in the order of the csv
+    weight: float = 1.0  # how often to draw this image
+    person: str = ''  # rows that share a file, directly or through others, are the same person
 
 
 def read_csv_entries(opt: Mapping, missing: Missing) -> Iterator[Entry]:
