@@ -23,16 +23,12 @@ CelebA-Test-Ref, a meta_info file of BasicSR, the folder FFHQ-Ref, or an option 
 Exit code: 0 nothing is wrong; 1 problems, which are listed; 2 somebody is in two splits, or wrong input."""
 SPLIT = """Divide the people of a collection into train, val and test, so that nobody is in two of them.
 
-ROOT is one of
-  a folder (or lmdb) with a folder of photos per person: writes the people's names, for the key split_file;
-  a csv of FFHQ-Ref: writes the images' names and a csv per split;
-  a folder (or lmdb) of photos of unknown people: --network and --weights recognise them. Writes the photos' names, and
-  a csv per split with the references of every photo that has any.
-split.json says how it was done."""
-LMDB = """Pack a folder of photos into an lmdb of BasicSR.
+Of a folder (or lmdb) of people's folders it writes the people's names; of a csv of FFHQ-Ref the images' names and a csv
+per split; of a folder (or lmdb) of photos of unknown people, which --network and --weights recognise, the photos' names
+and a csv per split with the references of every photo that has any. split.json says how it was done."""
+LMDB = """Pack a folder of photos into an lmdb of BasicSR, whole or not at all.
 
-The key of an image is its path below FOLDER without suffix: `00001`, or `ann/1` with a folder per person. Data sets
-read it by `dataroot...: OUT.lmdb` and `io_backend: {type: lmdb}`. OUT.lmdb is there whole or not at all."""
+The key of an image is its path below FOLDER without suffix: `00001`, or `ann/1` with a folder per person."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -56,8 +56,6 @@ def test_nobody_may_be_in_two_splits(tmp_path, capsys):
     assert printed.err.startswith('error: 1 people are in more than one of the splits test, train')
     lists[1].write_text('cid\n')
     assert check(root, '--splits', *lists)[0] == 0
-
-    (lists[1]).write_text('cid\n')
     Image.open(root / 'ann/0.png').save(root / 'cid/9.jpg', quality=70)  # the same photo under another name
     code, found = check(root, '--splits', *lists, json_to=tmp_path / 'o.json')
     assert code == 2 and [(leak['who'], leak['how']) for leak in found['leaks']] == [('ann', 'same photo')]
@@ -65,9 +63,7 @@ def test_nobody_may_be_in_two_splits(tmp_path, capsys):
 
 
 def test_folders_given_as_splits_leak_by_name(tmp_path):
-    train, test = collection(tmp_path / 'train', {'ann': 2}), collection(tmp_path / 'test', {'bob': 2}, first=500)
-    assert check(train, test)[0] == 0
-    collection(tmp_path / 'test', {'ann': 1}, first=700)
+    train, test = collection(tmp_path / 'train', {'ann': 2}), collection(tmp_path / 'test', {'ann': 2}, first=500)
     assert check(train, test)[0] == 2
 
 
