@@ -19,7 +19,7 @@ CLOSED_EYE = 0.16  # height over width of an eye that counts as closed
 
 @lru_cache(maxsize=8)
 def face_oval(size: int) -> np.ndarray:
-    """The face of the FFHQ alignment without any landmark: an oval from forehead to chin. (S, S), float32 0/1."""
+    """Return the face of the FFHQ alignment without landmarks: an oval from forehead to chin. (S, S), float32 0/1."""
     oval = np.zeros((size, size), np.uint8)
     box = ((0.5 * size - 0.5, 0.57 * size - 0.5), (0.53 * size, 0.67 * size), 0)
     cv2.ellipse(oval, box, 1, -1)
@@ -29,7 +29,7 @@ def face_oval(size: int) -> np.ndarray:
 
 
 def face_area(points: np.ndarray | None, size: int) -> np.ndarray:
-    """The face: hull of jaw and raised brows where there are 68 points, else the oval. (S, S), float32 0/1."""
+    """Return the face: hull of jaw and raised brows where there are 68 points, else the oval. (S, S), float32 0/1."""
     if points is None or len(points) != 68:
         return face_oval(size)
     up = (points[27] - points[8]) * 0.22  # from the chin to the nose's root: the lower forehead above the brows
@@ -37,7 +37,7 @@ def face_area(points: np.ndarray | None, size: int) -> np.ndarray:
 
 
 def fill_hull(points: np.ndarray, size: int, grow: float = 1.0) -> np.ndarray:
-    """The convex hull of points, grown about its middle. (S, S), float32 0/1."""
+    """Return the convex hull of points, grown about its middle. (S, S), float32 0/1."""
     middle = points.mean(0)
     pixels = ((points - middle) * grow + middle) * size - 0.5
     mask = np.zeros((size, size), np.uint8)
@@ -46,38 +46,32 @@ def fill_hull(points: np.ndarray, size: int, grow: float = 1.0) -> np.ndarray:
 
 
 def conflicts(gt: np.ndarray | None, ref: np.ndarray | None) -> list[tuple[slice, float]]:
-    """Parts whose state differs between two photos, so that the reference must not be used there.
+    """Return the parts whose state differs between two photos, so that the reference must not be used there.
 
-    Args:
-        gt, ref: 68 points each; with others nothing is known and the list is empty.
-
-    Returns:
-        (points of the part, growth of their hull) for the mouth and for each eye in conflict.
+    Each is (points of the part, growth of their hull), for the mouth and each eye. Without 68 points nothing is known.
     """
     if gt is None or ref is None or len(gt) != 68 or len(ref) != 68:
         return []
-    found = []
     widths = [mouth_width(points) for points in (gt, ref)]
     opens = abs(mouth_opening(gt) - mouth_opening(ref)) > OPEN_DIFFERENCE
-    if opens or max(widths) > (1 + WIDTH_DIFFERENCE) * min(widths):
-        found.append((MOUTH, 1.3))
+    found = [(MOUTH, 1.3)] if opens or max(widths) > (1 + WIDTH_DIFFERENCE) * min(widths) else []
     found += [(eye, 1.6) for eye in EYES if (eye_opening(gt[eye]) < CLOSED_EYE) != (eye_opening(ref[eye]) < CLOSED_EYE)]
     return found
 
 
 def mouth_opening(points: np.ndarray) -> float:
-    """Mean gap of the inner lips over their width; 0 is a closed mouth."""
+    """Return the mean gap of the inner lips over their width; 0 is a closed mouth."""
     gap = np.linalg.norm(points[61:64] - points[[67, 66, 65]], axis=1).mean()
     return float(gap / max(np.linalg.norm(points[60] - points[64]), 1e-6))
 
 
 def mouth_width(points: np.ndarray) -> float:
-    """Width of the mouth over the distance of the eyes' middles."""
+    """Return the width of the mouth over the distance of the eyes' middles."""
     eyes = np.linalg.norm(points[EYES[0]].mean(0) - points[EYES[1]].mean(0))
     return float(np.linalg.norm(points[48] - points[54]) / max(eyes, 1e-6))
 
 
 def eye_opening(eye: np.ndarray) -> float:
-    """Height over width of one eye, from its six points."""
+    """Return the height over width of one eye, from its six points."""
     height = np.linalg.norm(eye[[1, 2]] - eye[[5, 4]], axis=1).mean()
     return float(height / max(np.linalg.norm(eye[0] - eye[3]), 1e-6))

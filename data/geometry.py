@@ -12,7 +12,7 @@ import numpy as np
 
 @lru_cache(maxsize=8)
 def pixel_grid(size: int) -> np.ndarray:
-    """Every pixel's own position, shape (size, size, 2); read-only."""
+    """Return every pixel's own position, shape (size, size, 2); read-only."""
     axis = np.arange(size, dtype=np.float32)
     grid = np.stack(np.meshgrid(axis, axis), -1)
     grid.flags.writeable = False
@@ -21,40 +21,34 @@ def pixel_grid(size: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def unit_grid(size: int) -> np.ndarray:
-    """Every pixel's own position in [-1, 1] (corners of the image, not pixel centres), (size, size, 2); read-only."""
+    """Return every pixel's own position in [-1, 1] (corners of the image, not centres), (size, size, 2); read-only."""
     grid = to_flow(pixel_grid(size))
     grid.flags.writeable = False
     return grid
 
 
 def to_flow(positions: np.ndarray) -> np.ndarray:
-    """Pixel positions (S, S, 2) -> `grid_sample(align_corners=False)` coordinates."""
+    """Convert pixel positions (S, S, 2) to `grid_sample(align_corners=False)` coordinates."""
     return (2 * positions + 1) / np.float32(positions.shape[0]) - 1
 
 
 def to_positions(flow: np.ndarray) -> np.ndarray:
-    """The inverse of `to_flow`."""
+    """Invert `to_flow`."""
     return ((flow + 1) * np.float32(flow.shape[0]) - 1) / 2
 
 
 def warp(img: np.ndarray, positions: np.ndarray, smooth: bool = True) -> np.ndarray:
-    """Fetches `img` (S, S) or (S, S, c) at positions; outside the frame it is mirrored.
-
-    Args:
-        smooth: cubic interpolation, for pictures; else linear, for masks and maps.
-    """
+    """Fetch `img` (S, S[, c]) at positions, mirrored outside the frame; `smooth`: cubic (pictures), else linear."""
     mode = cv2.INTER_CUBIC if smooth else cv2.INTER_LINEAR
     return cv2.remap(img, positions, None, mode, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def invert(positions: np.ndarray, steps: int = 12, polish: int = 3) -> np.ndarray:
-    """The position map of the way back, by fixed-point iteration: f(p) = p - d(f(p)) where positions = q + d(q).
+    """Return the position map of the way back, by fixed-point iteration: f(p) = p - d(f(p)) where positions = q + d(q).
 
     Exact where the map is smooth and its displacement changes by less than a pixel per pixel; `returns` tells where.
 
-    Args:
-        steps: iterations on a grid four times as coarse, which is as good for a smooth map and costs a sixteenth.
-        polish: iterations on the full grid.
+    First `steps` iterations on a grid four times as coarse, which cost a sixteenth, then `polish` on the full one.
     """
     size = positions.shape[0]
     coarse = max(8, size // 4)
@@ -65,7 +59,7 @@ def invert(positions: np.ndarray, steps: int = 12, polish: int = 3) -> np.ndarra
 
 
 def _iterate(shift: np.ndarray, back: np.ndarray, steps: int) -> np.ndarray:
-    """`steps` times back(p) = -shift(p + back(p)): displacements on one grid, (s, s, 2)."""
+    """Apply `steps` times back(p) = -shift(p + back(p)): displacements on one grid, (s, s, 2)."""
     grid = pixel_grid(shift.shape[0])
     for _ in range(steps):
         back = -cv2.remap(shift, grid + back, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -73,7 +67,7 @@ def _iterate(shift: np.ndarray, back: np.ndarray, steps: int) -> np.ndarray:
 
 
 def inside(positions: np.ndarray) -> np.ndarray:
-    """Where positions lie between pixel centres of the frame, so that no border is interpolated in; (S, S) bool."""
+    """Return where positions lie between the outermost pixel centres; (S, S) bool."""
     x, y = cv2.split(positions)
     slack = 0.01  # rounding
     last = positions.shape[0] - 1 + slack
@@ -81,20 +75,20 @@ def inside(positions: np.ndarray) -> np.ndarray:
 
 
 def returns(there: np.ndarray, back: np.ndarray, tolerance: float = 0.5) -> np.ndarray:
-    """Where going there and back ends within `tolerance` pixels of the start, inside the frame; (S, S) bool."""
+    """Return where going there and back ends within `tolerance` pixels of the start, inside the frame; (S, S) bool."""
     trip = cv2.remap(back, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     x, y = cv2.split(cv2.absdiff(trip, pixel_grid(there.shape[0])))
     return inside(there) & (x <= tolerance) & (y <= tolerance)
 
 
 def area_ratio(positions: np.ndarray) -> np.ndarray:
-    """Determinant of the Jacobian: how many pixels over there one pixel covers; negative where it folds. (S, S)."""
+    """Return how many pixels over there one pixel covers, (S, S); negative where the map folds."""
     dy, dx = (np.gradient(positions, axis=axis) for axis in (0, 1))
     return dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]
 
 
 def enlarge(field: np.ndarray, size: int) -> np.ndarray:
-    """A coarse field (s, s, c) on the (size, size) grid, with smooth derivatives: linear, then a mean over one cell.
+    """Enlarge a coarse field (s, s, c) to (size, size, c), with smooth derivatives: linear, then a mean over one cell.
 
     OpenCV's cubic leaves ripples in the derivatives, which `area_ratio` would show.
     """
@@ -103,7 +97,7 @@ def enlarge(field: np.ndarray, size: int) -> np.ndarray:
 
 
 def smooth_warp(size: int, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
-    """A random smooth map such as another photo of the same face would give, shape (size, size, 2).
+    """Draw a smooth map such as another photo of the same face would give, shape (size, size, 2).
 
     Small turn, scale, shift and perspective; a bulge that moves the middle of the face against its border, as turning
     the head does; and a low-frequency field for the expression. The bulge reaches 8 % of the side at strength 1.

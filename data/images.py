@@ -22,7 +22,7 @@ def decode(path: Path, mode: str) -> np.ndarray:
 
 
 class ImageStore:
-    """Reads images of one size.
+    """Reader of images of one size.
 
     Args:
         size: side of the images in pixels.
@@ -36,9 +36,7 @@ class ImageStore:
     def __init__(self, size: int, resize: bool = False, preload: Iterable[Path] = ()):
         self.size = size
         self.resize = resize
-        self._kept: dict[Path, np.ndarray] = {}
-        for path in dict.fromkeys(preload):
-            self._kept[path] = self.read(path)
+        self._kept = {path: self.read(path) for path in dict.fromkeys(preload)}
 
     def __call__(self, path: Path) -> np.ndarray:
         """Return the image, (size, size, 3), RGB, float32 in [0, 1]; the caller may write into it."""

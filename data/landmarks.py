@@ -27,9 +27,9 @@ class Landmarks:
         RefStarError: the file cannot be read or has another form.
     """
 
-    def __init__(self, path: str, roots: list[Path]):
+    def __init__(self, path: str | Path, roots: list[Path]):
         self.roots = [root.expanduser().absolute() for root in roots]
-        names, points = _read_npz(path) if str(path).endswith('.npz') else _read_csv(path)
+        names, points = _read(Path(path).expanduser())
         if points.ndim != 3 or points.shape[2] != 2 or not 5 <= points.shape[1] <= 68 or len(names) != len(points):
             raise RefStarError(f'{path}: expected n names and points of shape (n, 5 to 68, 2), got {points.shape}')
         if not np.isfinite(points).all() or np.abs(points - 0.5).max(initial=0) > 1:
@@ -37,7 +37,7 @@ class Landmarks:
         self._points = dict(zip(names, points.astype(np.float32), strict=True))
 
     def __call__(self, photo: Path) -> np.ndarray | None:
-        """The points of a photo, (K, 2), or None where the file has none for it."""
+        """Return the points of a photo, (K, 2), or None where the file has none for it."""
         photo = photo.expanduser().absolute()
         for root in self.roots:
             if photo.is_relative_to(root) and photo.relative_to(root).as_posix() in self._points:
@@ -46,7 +46,7 @@ class Landmarks:
 
 
 def fit_positions(gt: np.ndarray, ref: np.ndarray, size: int, stiffness: float = STIFFNESS) -> np.ndarray:
-    """For every pixel of the GT its position in the reference, by a thin-plate spline through the landmarks.
+    """Return for every pixel of the GT its position in the reference, by a thin-plate spline through the landmarks.
 
     Args:
         gt, ref: the same K landmarks in both photos, (K, 2), shares of the side.
@@ -72,37 +72,23 @@ def fit_positions(gt: np.ndarray, ref: np.ndarray, size: int, stiffness: float =
     return pixel_grid(size) + enlarge(field.astype(np.float32).reshape(GRID, GRID, 2), size)
 
 
-def move_points(points: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    """Points of an image to which `cv2.warpAffine(img, matrix)` was applied."""
-    pixels = points * size - 0.5
-    return ((pixels @ matrix[:, :2].T + matrix[:, 2] + 0.5) / size).astype(np.float32)
-
-
-def mirror_points(points: np.ndarray) -> np.ndarray:
-    """Points of the mirrored image; left and right keep their numbers, so mirror both photos of a pair."""
-    return np.stack([1 - points[:, 0], points[:, 1]], 1)
-
-
 def _plate(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """r^2 log r^2 between all pairs of two sets of points, the thin plate's kernel."""
+    """Return r^2 log r^2 between all pairs of two sets of points, the thin plate's kernel."""
     squared = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T
     np.maximum(squared, 1e-9, out=squared)
     return squared * np.log(squared)
 
 
-def _read_npz(path: str) -> tuple[list[str], np.ndarray]:
+def _read(path: Path) -> tuple[list[str], np.ndarray]:
+    """Read names (n,) and points (n, K, 2)."""
     try:
-        with np.load(Path(path).expanduser(), allow_pickle=False) as file:
-            return [str(name) for name in file['names']], np.asarray(file['points'], np.float32)
-    except (OSError, KeyError, ValueError) as error:
-        raise RefStarError(f'{path}: no readable npz with names and points ({error})') from None
-
-
-def _read_csv(path: str) -> tuple[list[str], np.ndarray]:
-    try:
-        with open(Path(path).expanduser(), encoding='utf-8-sig', newline='') as file:
+        if path.suffix == '.npz':
+            with np.load(path, allow_pickle=False) as file:
+                return [str(name) for name in file['names']], np.asarray(file['points'], np.float32)
+        with open(path, encoding='utf-8-sig', newline='') as file:
             header, *rows = [row for row in csv.reader(file) if row]
         points = np.array([[float(v) for v in row[1:]] for row in rows], np.float32)
         return [row[0] for row in rows], points.reshape(len(rows), (len(header) - 1) // 2, 2)
-    except (OSError, ValueError, csv.Error) as error:
-        raise RefStarError(f'{path}: no readable csv with name, x0, y0, x1, y1, ... ({error})') from None
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        form = 'npz with names and points, or csv with name, x0, y0, x1, y1, ...'
+        raise RefStarError(f'{path}: no readable {form} ({error})') from None

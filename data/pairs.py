@@ -12,7 +12,7 @@ import numpy as np
 
 from .face_region import conflicts, face_area, fill_hull
 from .geometry import area_ratio, invert, returns, smooth_warp, to_flow, to_positions, warp
-from .landmarks import fit_positions, mirror_points
+from .landmarks import fit_positions
 from .photometric import occlude, relight, soften
 
 TURNED_AWAY = 0.4  # a region that shrinks below this share of its area between the photos is seen too flatly
@@ -43,10 +43,10 @@ class Face:
         return np.ones(self.img.shape[:2], np.float32) if self.hidden is None else 1 - self.hidden
 
     def mirrored(self) -> 'Face':
-        """The photo as seen in a mirror."""
+        """Return the photo as seen in a mirror; left and right landmarks keep their numbers."""
         return Face(
             cv2.flip(self.img, 1),
-            None if self.points is None else mirror_points(self.points),
+            None if self.points is None else np.stack([1 - self.points[:, 0], self.points[:, 1]], 1),
             None if self.hidden is None else np.ascontiguousarray(self.hidden[:, ::-1]),
         )
 
@@ -72,7 +72,7 @@ class PairedReference:
 
     @classmethod
     def without_flow(cls, ref: np.ndarray, known: bool, ref_mask: np.ndarray | None = None) -> 'PairedReference':
-        """A reference of which no correspondence is known; with `known` and no mask: nothing may be taken from it."""
+        """Make one without correspondence; with `known` and no mask, nothing may be taken from it."""
         zeros = np.zeros(ref.shape[:2], np.float32)
         flow = np.zeros((*ref.shape[:2], 2), np.float32)
         return cls(ref, known, zeros if ref_mask is None else ref_mask, zeros, flow, zeros)
@@ -86,19 +86,15 @@ def self_pair(
     occlusion_prob: float = 0.0,
     mirror_prob: float = 0.0,
 ) -> PairedReference:
-    """Makes a reference from the GT itself.
+    """Make a reference with exact flow and masks from the GT itself.
 
     Args:
         gt: the photo.
         rng: source of every draw.
-        warp_strength: size of the warp, see `geometry.smooth_warp`.
-        light_strength: size of the colour and light change, see `photometric.relight`.
+        warp_strength: see `geometry.smooth_warp`.
+        light_strength: see `photometric.relight`.
         occlusion_prob: how often something is painted over the reference (and left out of the masks).
-        mirror_prob: how often the reference is mirrored. Its flow is right all the same, but it teaches that a left
-            eye matches a right one.
-
-    Returns:
-        The reference with exact flow and masks.
+        mirror_prob: how often the reference is mirrored; that teaches that a left eye matches a right one.
     """
     to_gt = smooth_warp(gt.size, rng, warp_strength)
     to_ref = invert(to_gt)
@@ -117,7 +113,7 @@ def self_pair(
 
 
 def real_pair(gt: Face, ref: Face) -> PairedReference:
-    """Another photo of the person, with the truth that landmarks give; without them, with none."""
+    """Pair with another photo of the person; the truth is what landmarks give, without them none."""
     if gt.points is None or ref.points is None or len(gt.points) != len(ref.points):
         return PairedReference.without_flow(ref.img, known=False)
     size = gt.size
@@ -134,7 +130,7 @@ def real_pair(gt: Face, ref: Face) -> PairedReference:
 
 
 def selected_pair(gt: Face, ref: Face, mask: np.ndarray) -> PairedReference:
-    """Another photo with a hand-made selection on its grid, (S, S) 0/1; landmarks, if any, carry it to the GT's."""
+    """Pair with a photo and a given selection on its grid, (S, S) 0/1; landmarks, if any, carry it to the GT's."""
     pair = real_pair(gt, ref)
     if not pair.known:
         return PairedReference.without_flow(ref.img, known=True, ref_mask=mask)
@@ -143,13 +139,10 @@ def selected_pair(gt: Face, ref: Face, mask: np.ndarray) -> PairedReference:
 
 
 def _connect(ref, to_ref, to_gt, gt_area, ref_area, seen) -> PairedReference:
-    """Pair a reference by its position maps: selected is what lies in both areas and is found there and back.
+    """Pair a reference (S, S, 3) by its position maps: selected is what lies in both areas, found there and back.
 
-    Args:
-        ref: reference picture (S, S, 3).
-        to_ref, to_gt: position maps of both directions, (S, S, 2).
-        gt_area, ref_area: what could be selected, each on its own grid, (S, S) 0/1.
-        seen: where the flow is worth teaching, GT grid, (S, S) 0/1.
+    `to_ref`, `to_gt` are (S, S, 2). The areas, each on its own grid, and `seen` (GT grid: where the flow is worth
+    teaching) are (S, S) 0/1.
     """
     there = returns(to_ref, to_gt)
     gt_mask = gt_area * (warp(ref_area, to_ref, smooth=False) > 0.5) * there

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -16,27 +16,24 @@ from refstar.utils.image_files import to_tensor
 from refstar.utils.option_block import Count, DatasetOptions, Expected, FilePath, Natural, OptionBlock, Share
 
 from .degradation import Degradation
-from .device_degradation import pack_draw
 from .images import ImageStore
-from .landmarks import Landmarks, move_points
+from .landmarks import Landmarks
 from .pairs import Face, PairedReference, self_pair
 from .photometric import occlude, relight
 
 Strength = Annotated[float, Field(ge=0, le=2), Expected('a number from 0 to 2')]
+PRESET_OR_RANGES = 'preset name, or a mapping with preset and/or ranges'
 DegradationOption = Annotated[str | dict[str, Any], Expected('a preset name or a mapping')]
 
 
 class PhotoOptions(DatasetOptions):
     """Keys of every dataset of photos."""
 
-    gt_size: Annotated[int, Field(ge=8), Expected('a whole number from 8')] = Field(
-        description='side of all images in pixels'
-    )
+    gt_size: Annotated[int, Field(ge=8), Expected('a whole number from 8')] = Field(description='image side in pixels')
     resize: bool = Field(False, description='bring images of another size to gt_size instead of refusing them')
     cache: bool = Field(False, description='decode every image once and keep it in memory (8-bit)')
     landmarks: FilePath | None = Field(
-        None,
-        description='npz or csv of landmarks per photo (see benchmarks/landmarks.py); real pairs then have a flow',
+        None, description='npz or csv of landmarks per photo (see benchmarks/landmarks.py); real pairs then have a flow'
     )
     seed: Natural = Field(0, description='every random draw follows from this number and the index')
 
@@ -45,44 +42,20 @@ class AugmentationOptions(OptionBlock):
     """Keys of datasets for training."""
 
     draws: Count = Field(100, description='different samples made of each photo before they repeat')
-    degradation: DegradationOption = Field(
-        'ffhq_ref_train', description='preset name, or a mapping with preset and/or ranges'
-    )
-    degrade_on: Literal['loader', 'model'] = Field(
-        'loader', description='by the data loader, on the CPU, or where the model is'
-    )
+    degradation: DegradationOption = Field('ffhq_ref_train', description=PRESET_OR_RANGES)
     use_hflip: bool = Field(True, description='mirror the sample, references included, half of the time')
     ref_drop_prob: Share = Field(0.1, description='share of samples without any reference')
-    wrong_ref_prob: Share = Field(
-        0.1, description="share of references that are another person's, with nothing to select"
-    )
-    self_pair_prob: Share = Field(
-        0.5, description='share of references made from the GT itself by a warp and new light, with exact flow'
-    )
-    ref_jitter: Share = Field(
-        0.5, description='size of the colour and affine changes of real references: 0 none, 1 full'
-    )
-    warp_strength: Strength = Field(
-        1.0, description='size of the warp of self-pairs: 1 moves the middle of the face by up to 8 % of the side'
-    )
-    light_strength: Strength = Field(
-        1.0, description='size of the colour and light change of self-pairs: 0 none, 1 full'
-    )
-    occlusion_prob: Share = Field(
-        0.2, description='share of self-pairs with something painted over the reference; half as often over the GT'
-    )
+    wrong_ref_prob: Share = Field(0.1, description='share of references of another person, with nothing to select')
+    self_pair_prob: Share = Field(0.5, description='share of references made from the GT by a warp and new light')
+    ref_jitter: Share = Field(0.5, description='size of colour and affine changes of real references: 0 none, 1 full')
+    warp_strength: Strength = Field(1.0, description='size of the warp of self-pairs; 1 moves up to 8 % of the side')
+    light_strength: Strength = Field(1.0, description='size of the light change of self-pairs: 0 none, 1 full')
+    occlusion_prob: Share = Field(0.2, description='share of self-pairs with a covered reference; the GT half as often')
     mirror_prob: Share = Field(0.0, description='share of self-pairs with a mirrored reference')
 
 
 class PhotoDataset(Dataset):
-    """Base of the datasets of real photos: checked options, image size, seed, degradation, and how photos are opened.
-
-    Args:
-        opt: dataset options, see `Options`.
-
-    Raises:
-        RefStarError: the options are wrong.
-    """
+    """Base of the datasets of real photos: options, image size, seed, degradation, and how photos are opened."""
 
     Options = PhotoOptions
 
@@ -93,15 +66,11 @@ class PhotoDataset(Dataset):
         self.size, self.seed = self.options.gt_size, self.options.seed
         self.degradation = Degradation.from_option(self.options.degradation, self.size)
 
-    def open_photos(self, roots: Sequence[Path], photos: Iterable[Path]) -> None:
-        """Prepare the reading of photos.
-
-        Args:
-            roots: folders to which the names of the landmarks are relative.
-            photos: all photos, decoded at once where `cache` is set.
-        """
+    def open_photos(self, photos: Iterable[Path]) -> None:
+        """Prepare the reading of photos; decode all of them now where `cache` is set."""
         self.store = ImageStore(self.size, self.options.resize, photos if self.options.cache else ())
-        self.landmarks = Landmarks(self.options.landmarks, list(roots)) if self.options.landmarks else None
+        roots = [Path(self.opt[key]) for key in ('dataroot', 'dataroot_gt', 'dataroot_ref') if self.opt.get(key)]
+        self.landmarks = Landmarks(self.options.landmarks, roots) if self.options.landmarks else None
 
     def face(self, photo: Path, mirror: bool = False) -> Face:
         """Read a photo with its landmarks, mirrored if wanted."""
@@ -112,8 +81,8 @@ class PhotoDataset(Dataset):
 class TrainingPhotoDataset(PhotoDataset):
     """Base of the datasets for training: a list of photos, each of which gives `draws` different samples.
 
-    Everything random in a sample follows from `seed` and its index: the same index gives the same sample in every
-    process, whatever the number of workers, and two visits of a photo differ until all draws are used up. (BasicSR's
+    Subclasses set `photo_count` and define `sample(index, rng)`.
+    Everything random in a sample follows from `seed` and its index, whatever the number of workers. (BasicSR's
     `dataset_enlarge_ratio` would repeat indices.)
     """
 
@@ -127,30 +96,10 @@ class TrainingPhotoDataset(PhotoDataset):
             raise IndexError(index)
         return self.sample(index, sample_rng(self.seed, index))
 
-    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Return the sample of an index; every draw comes from `rng`."""
-        raise NotImplementedError
-
     def require_two_people(self, count: int) -> None:
         """Raise RefStarError if another person's photo is wanted and there is only one person."""
         if self.options.wrong_ref_prob > 0 and count < 2:
             raise RefStarError('dataset: wrong_ref_prob needs two people; there is one. Set it to 0')
-
-    def degraded(
-        self, img: np.ndarray, rng: np.random.Generator, degradation: Degradation | None = None, key: str = 'lq'
-    ) -> dict[str, torch.Tensor]:
-        """Return the LQ of a GT under its key; or, under `<key>_draw`, what the model needs to make it.
-
-        Args:
-            img: (S, S, 3) in [0, 1].
-            rng: source of every draw.
-            degradation: another one than that of the options.
-            key: of the sample.
-        """
-        degradation = degradation or self.degradation
-        if self.options.degrade_on == 'model':
-            return {f'{key}_draw': pack_draw(degradation.draw(rng, img.shape[:2], field=False))}
-        return {key: to_tensor(degradation(img, rng))}
 
     def occlude_gt(self, gt: Face, rng: np.random.Generator) -> Face:
         """Sometimes paint something over the face in the GT (and so in the LQ): not to be looked for elsewhere."""
@@ -170,12 +119,11 @@ class TrainingPhotoDataset(PhotoDataset):
         matrix[:, 2] += np.array(shift) * face.size
         frame = (face.size, face.size)
         img = cv2.warpAffine(face.img, matrix, frame, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-        points = None if face.points is None else move_points(face.points, matrix, face.size)
-        return Face(self.relit(img.clip(0, 1), rng), points)
-
-    def relit(self, img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return a reference in other light, (S, S, 3) in [0, 1]."""
-        return relight(img, rng, self.options.ref_jitter) if self.options.ref_jitter else img
+        points = face.points
+        if points is not None:
+            points = (points * face.size - 0.5) @ matrix[:, :2].T + matrix[:, 2]
+            points = ((points + 0.5) / face.size).astype(np.float32)
+        return Face(relight(img.clip(0, 1), rng, strength), points)
 
     def self_pair(self, gt: Face, rng: np.random.Generator) -> PairedReference:
         """Make a reference from the GT itself."""

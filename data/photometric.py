@@ -7,7 +7,7 @@ from .geometry import unit_grid
 
 
 def relight(img: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
-    """Changes exposure, contrast, warmth, saturation, and adds light from one side.
+    """Change exposure, contrast, warmth, saturation; add light from one side.
 
     Args:
         img: shape (S, S, 3), RGB, float32 in [0, 1].
@@ -34,7 +34,7 @@ def relight(img: np.ndarray, rng: np.random.Generator, strength: float = 1.0) ->
 
 
 def soften(img: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
-    """Mild blur (up to 0.4 % of the side) and noise (up to 5 of 255), as between two cameras."""
+    """Add mild blur (up to 0.4 % of the side) and noise (up to 5 of 255), as between two cameras."""
     sigma = rng.uniform(0, 0.004) * img.shape[0] * strength
     noise = rng.uniform(0, 5 / 255) * strength
     if sigma > 0.2:
@@ -46,10 +46,9 @@ def soften(img: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> 
 
 
 def occlude(img: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Paints one thing over the photo, as a hand, a lock of hair or a microphone would lie: a bent, shaded bar or blob.
+    """Paint a bent, shaded bar or blob over the photo, as a hand or a microphone would lie; return also its mask.
 
-    Returns:
-        The photo with it, and where it is: (S, S) float32, 1 on the thing.
+    The mask is (S, S) float32, 1 on the thing.
     """
     size = img.shape[0]
     centre = rng.uniform(-0.6, 0.6, 2).astype(np.float32)

@@ -1,7 +1,6 @@
 """Training on real photos: a photo is degraded, other photos of the person (or itself, warped) are its references."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,28 +26,21 @@ class ReferencePairDataset(TrainingPhotoDataset):
     `self_pair_prob` (or where the person has no further photo, unless it is 0) the GT itself, warped and in other
     light; else another photo of the person, whose flow and masks are known where `landmarks` has both photos.
 
-    Args:
-        opt: dataset options, see `Options`.
-
-    Raises:
-        RefStarError: the options are wrong, or photos are missing, unreadable or of another size.
-
     A sample has images RGB in [-1, 1], S = `gt_size`, n = `num_refs`:
         lq, gt (3, S, S), lq_hard (3, S, S) with `hard_degradation`; refs (n, 3, S, S);
         ref_valid (n,) bool, False on padding; ref_mask, gt_mask (n, 1, S, S) 0/1
         with mask_known (n,) bool; flow (n, 2, S, S) and flow_valid (n, 1, S, S) 0/1; lq_path, gt_path, identity.
+
+    Raises:
+        RefStarError: the options are wrong, or photos are missing, unreadable or of another size.
     """
 
     class Options(AugmentationOptions, ManifestOptions, PhotoOptions):
         """Keys of the dataset."""
 
         num_refs: Count = Field(1, description='largest number of references of a sample')
-        min_refs: Natural = Field(
-            1, description='smallest number of references of a sample that is not dropped; drawn from here to num_refs'
-        )
-        hard_degradation: DegradationOption | None = Field(
-            None, description='a second, harder degradation: samples then also hold lq_hard'
-        )
+        min_refs: Natural = Field(1, description='smallest number of references of a sample that is not dropped')
+        hard_degradation: DegradationOption | None = Field(None, description='a harder degradation, for lq_hard')
 
     def __init__(self, opt: Mapping[str, Any]):
         super().__init__(opt)
@@ -68,30 +60,26 @@ class ReferencePairDataset(TrainingPhotoDataset):
         self.people = list(self.photos)
         self._number = {person: i for i, person in enumerate(self.people)}
         self.require_two_people(len(self.people))
-        roots = [Path(opt[key]) for key in ('dataroot', 'dataroot_gt', 'dataroot_ref') if opt.get(key)]
-        self.open_photos(roots, (photo for photos in self.photos.values() for photo in photos))
+        self.open_photos(photo for photos in self.photos.values() for photo in photos)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        entry = self._entry(index, rng)
+        at = index % len(self.entries)
+        if self._chances is not None:
+            at = int(np.searchsorted(self._chances, rng.random(), side='right'))
+        entry = self.entries[at]
         mirror = self.options.use_hflip and rng.random() < 0.5
         gt = self.occlude_gt(self.face(entry.gt, mirror), rng)
-        lq = self.degraded(gt.img, rng)
+        sample = {'lq': to_tensor(self.degradation(gt.img, rng)), 'gt': to_tensor(gt.img)}
         references = self._references(entry, gt, mirror, rng)
-        hard = {} if self.hard is None else self.degraded(gt.img, rng, self.hard, 'lq_hard')
+        if self.hard is not None:
+            sample['lq_hard'] = to_tensor(self.hard(gt.img, rng))
         return {
-            **lq,
-            **hard,
-            'gt': to_tensor(gt.img),
+            **sample,
             **pack_references(references, self.options.num_refs, self.size),
             'lq_path': f'{entry.name}.png',
             'gt_path': str(entry.gt),
             'identity': entry.identity,
         }
-
-    def _entry(self, index: int, rng: np.random.Generator) -> Entry:
-        if self._chances is None:
-            return self.entries[index % len(self.entries)]
-        return self.entries[int(np.searchsorted(self._chances, rng.random(), side='right'))]
 
     def _references(self, entry: Entry, gt: Face, mirror: bool, rng: np.random.Generator) -> list[PairedReference]:
         o = self.options
@@ -110,7 +98,6 @@ class ReferencePairDataset(TrainingPhotoDataset):
         return found
 
     def _other_person(self, entry: Entry, mirror: bool, rng: np.random.Generator) -> Face:
-        start = self._number[entry.identity]
-        person = self.people[(start + rng.integers(1, len(self.people))) % len(self.people)]
+        person = self.people[(self._number[entry.identity] + rng.integers(1, len(self.people))) % len(self.people)]
         photo = self.photos[person][rng.integers(len(self.photos[person]))]
         return self.jitter(self.face(photo, mirror), rng)

@@ -18,6 +18,7 @@ from .collections.listing import Missing, folder, images_in, inside
 from .collections.manifest import ListOptions, check_io_backend, evenly
 from .pairs import Face, PairedReference, selected_pair
 from .photo_dataset import AugmentationOptions, PhotoOptions, TrainingPhotoDataset, pack_references
+from .photometric import relight
 
 PARTS = ('gt', 'ref', 'mask')
 
@@ -27,21 +28,17 @@ class RefSelDataset(TrainingPhotoDataset):
     """Triplets `gt/<id>.png`, `ref/<id>.png`, `mask/<id>.png` below `dataroot`, listed in `meta.csv`.
 
     The mask is 8-bit, in the reference's coordinates, and selects from 128 up. `meta.csv` has a column `id`, and may
-    have `identity` (else every triplet is a person of its own) and `provenance`. As in `ReferencePairDataset`, the
-    dataset is `draws` times as long as the list, everything random follows from `seed` and index, and a reference can
-    be another person's (nothing selected) or the GT itself, warped (the face selected). Augmentation changes light
-    only: a mask stays where it was drawn.
+    have `identity` (else every triplet is a person of its own) and `provenance`. As in `ReferencePairDataset`, a
+    reference can be another person's (nothing selected) or the GT itself, warped (the face selected). Augmentation
+    changes light only: a mask stays where it was drawn.
 
     The selection in GT coordinates is known with `landmarks`; without them `gt_mask` is all zero, and flow unknown:
     such samples train RefSel, not RefSTAR.
 
-    Args:
-        opt: dataset options, see `Options`.
+    A sample has the keys of `ReferencePairDataset`, with one reference.
 
     Raises:
         RefStarError: the options or `meta.csv` are wrong, or files are missing, unreadable or of another size.
-
-    A sample has the keys of `ReferencePairDataset`, with one reference.
     """
 
     class Options(AugmentationOptions, ListOptions, PhotoOptions):
@@ -59,7 +56,7 @@ class RefSelDataset(TrainingPhotoDataset):
         self.triplets = evenly(self._read(opt), self.options.max_images)
         self.photo_count = len(self.triplets)
         self.require_two_people(len({person for _, person, _ in self.triplets}))
-        self.open_photos([self.root], [files[part] for _, _, files in self.triplets for part in ('gt', 'ref')])
+        self.open_photos(files[part] for _, _, files in self.triplets for part in ('gt', 'ref'))
 
     def _read(self, opt: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Path]]]:
         """(id, person, files) of every triplet to use."""
@@ -88,7 +85,7 @@ class RefSelDataset(TrainingPhotoDataset):
         mirror = self.options.use_hflip and rng.random() < 0.5
         gt = self.face(files['gt'], mirror)
         return {
-            **self.degraded(gt.img, rng),
+            'lq': to_tensor(self.degradation(gt.img, rng)),
             'gt': to_tensor(gt.img),
             **pack_references(self._references(gt, person, files, mirror, rng), 1, self.size),
             'lq_path': f'{name}.png',
@@ -104,16 +101,13 @@ class RefSelDataset(TrainingPhotoDataset):
         if drop:
             return []
         if wrong:
-            ref = self.jitter(self.face(self._other_person(person, rng), mirror), rng)
+            while (other := self.triplets[rng.integers(len(self.triplets))])[1] == person:
+                pass
+            ref = self.jitter(self.face(other[2]['ref'], mirror), rng)
             return [PairedReference.without_flow(ref.img, known=True)]
         if own:
             return [self.self_pair(gt, rng)]
         ref = self.face(files['ref'], mirror)
         mask = self.store.read_mask(files['mask'])
         pair = selected_pair(gt, ref, np.ascontiguousarray(mask[:, ::-1]) if mirror else mask)
-        return [replace(pair, ref=self.relit(pair.ref, rng))]
-
-    def _other_person(self, person: str, rng: np.random.Generator) -> Path:
-        while (other := self.triplets[rng.integers(len(self.triplets))])[1] == person:
-            pass
-        return other[2]['ref']
+        return [replace(pair, ref=relight(pair.ref, rng, o.ref_jitter)) if o.ref_jitter else pair]

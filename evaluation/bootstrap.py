@@ -17,19 +17,13 @@ BATCH = 500  # resamples at a time, to bound the memory
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its confidence interval.
-
-    Attributes:
-        mean, low, high: NaN where nothing was measured; low and high also where fewer than two people were.
-        n: photos that were measured.
-        groups: people (or, where they are unknown, photos) that they show.
-    """
+    """A mean and its confidence interval; NaN where nothing was measured, or fewer than two people."""
 
     mean: float
     low: float
     high: float
-    n: int
-    groups: int
+    n: int  # photos that were measured
+    groups: int  # people (or, where they are unknown, photos) that they show
 
     @property
     def excludes_zero(self) -> bool:
@@ -49,12 +43,8 @@ def bootstrap(
     Args:
         values: shape (photos, columns); NaN is "not measured". A column may be a difference of two methods.
         groups: the person on each photo; None: every photo is one of its own.
-        resamples: how many.
-        seed: of the draws.
+        resamples, seed: of the draws.
         level: confidence, in (0, 1).
-
-    Returns:
-        One interval per column.
     """
     values = np.asarray(values, np.float64)
     names, member = np.unique(np.arange(len(values)) if groups is None else np.asarray(groups), return_inverse=True)

@@ -1,17 +1,25 @@
-"""The steps of `refstar demo` and their option files: the shipped ones of `options/demo`, renamed and overridden."""
+"""The steps of `refstar demo`: their option files, their processes, and a ledger of what is done."""
 
 import hashlib
 import json
+import os
 import re
+import subprocess
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import AcquireReturnProxy, FileLock, Timeout
+from tqdm import tqdm
 
 from refstar.trainer.option_file import load_options
 from refstar.utils.errors import RefStarError
+from refstar.utils.text_files import write_text
+from refstar.utils.training_log import parse_line
 
 TRAININGS = ('refsel', 'backbone', 'refstar')
 TESTS = tuple(f'test_{name}' for name in TRAININGS)
@@ -23,24 +31,19 @@ SECONDS = {
     'experiment': dict(zip(TRAININGS + TESTS, (4100, 3200, 3100, 40, 25, 130), strict=True)),
 }
 
+PATIENCE = 15.0  # seconds to wait for a lock whose holder is about to end
+BAR = '{percentage:3.0f}%|{bar:20}| {elapsed}, {remaining} left for all {postfix}'
+
 
 @dataclass(frozen=True)
 class Step:
-    """One training or test.
+    """One training or test."""
 
-    Attributes:
-        name: the option file's stem.
-        experiment: BasicSR's ``name``.
-        file: option file to run.
-        options: its content.
-        fingerprint: changes with the options of this step and of the steps whose weights it reads.
-    """
-
-    name: str
-    experiment: str
-    file: Path
+    name: str  # the option file's stem
+    experiment: str  # BasicSR's ``name``
+    file: Path  # option file to run
     options: dict
-    fingerprint: str
+    fingerprint: str  # changes with the options of this step and of the steps whose weights it reads
 
     @property
     def command(self) -> str:
@@ -100,7 +103,7 @@ def plan(length: str, prefix: str, out: Path, overrides: Path | None = None) -> 
         length: 'demo' (the shipped files) or 'experiment' (with the table ``options/demo/experiment.yml``).
         prefix: experiments are called ``<prefix>_<step>``.
         out: output folder.
-        overrides: a further table, applied last.
+        overrides: a further table of options, applied last.
 
     Raises:
         RefStarError: a table is wrong.
@@ -131,3 +134,140 @@ def _fingerprint(options: dict, before: list[Step]) -> str:
     text = json.dumps({k: v for k, v in options.items() if k != 'logger'}, sort_keys=True)
     used = [s.fingerprint for s in before if f'experiments/{s.experiment}/' in json.dumps(options.get('path') or {})]
     return hashlib.sha256('\n'.join([text, *used]).encode()).hexdigest()[:16]
+
+
+Command = Callable[[Step, Path], list[str]]  # step and lock file -> command line of the process
+
+
+def lock(path: Path, patience: float | None = None) -> AcquireReturnProxy:
+    """Lock a file for a `with` block.
+
+    Raises:
+        RefStarError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return FileLock(path, timeout=PATIENCE if patience is None else patience).acquire()
+    except Timeout:
+        what = 'another `refstar demo`, or a step that one left behind,'
+        raise RefStarError(f'{path}: {what} is running here; wait for its end, or end it') from None
+
+
+class Ledger:
+    """Table of the steps in ``<out>/steps.json``: step -> fingerprint, seconds spent, done."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.rows: dict[str, dict] = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
+        except ValueError as error:
+            raise RefStarError(f'{path}: broken ({error}); delete it to start the steps afresh') from error
+
+    def is_begun(self, step: Step) -> bool:
+        """Return whether the step was begun with the same options."""
+        return self.rows.get(step.name, {}).get('fingerprint') == step.fingerprint
+
+    def is_done(self, step: Step) -> bool:
+        """Return whether the step has ended well with the same options, and its product is still there."""
+        return self.is_begun(step) and self.rows[step.name]['done'] and step.product() is not None
+
+    def seconds(self, step: Step) -> float:
+        """Return the time spent on a step, interrupted runs included."""
+        return self.rows[step.name]['seconds'] if self.is_begun(step) else 0.0
+
+    def write(self, step: Step, seconds: float, done: bool = False) -> None:
+        """Set the row of a step and write the file."""
+        self.rows[step.name] = {'fingerprint': step.fingerprint, 'seconds': round(seconds, 1), 'done': done}
+        write_text(self.path, json.dumps(self.rows, indent=2))
+
+
+class Run:
+    """A step as a process of its own, whose output goes to ``<out>/logs/<step>.log``.
+
+    The process must hold the lock file that ``command`` gets, so that a step that outlives a killed demo is not started
+    twice. The ledger gets the time spent.
+
+    Raises:
+        RefStarError: the step runs already.
+    """
+
+    def __init__(self, step: Step, command: Command, out: Path, ledger: Ledger, threads: int) -> None:
+        self.step, self.ledger, self.entry = step, ledger, None
+        self.before, self.start = ledger.seconds(step), time.monotonic()
+        self.log = out / 'logs' / f'{step.name}.log'
+        held = self.log.with_suffix('.lock')
+        with lock(held):
+            resume = ledger.is_begun(step)
+        arguments = command(step, held) + (['--auto_resume'] if resume and step.command == 'train' else [])
+        ledger.write(step, self.before)
+        environment = {'OMP_NUM_THREADS': str(threads), **os.environ, 'PYTHONUNBUFFERED': '1'}
+        with open(self.log, 'a' if resume else 'w', encoding='utf-8') as file:
+            self.process = subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT, env=environment)
+
+    def is_done(self) -> bool:
+        """Return whether the step has ended; also read its log and keep its time.
+
+        Raises:
+            RefStarError: it failed; the message holds the last line of its log.
+        """
+        code = self.process.poll()
+        lines = self.log.read_text(encoding='utf-8', errors='replace').splitlines()
+        self.entry = next(filter(None, map(parse_line, reversed(lines))), None)
+        done = code == 0 and self.step.product() is not None
+        self.ledger.write(self.step, self.before + time.monotonic() - self.start, done)
+        if code is not None and not done:
+            end = lines[-1] if lines else 'nothing'
+            raise RefStarError(f'step {self.step.name} failed (exit code {code}); its log {self.log} ends with: {end}')
+        return done
+
+    def stop(self) -> None:
+        """End the process if it is still running, and wait for it."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+
+
+def seconds_left(shares: dict[str, float], foreseen: dict[str, float]) -> float:
+    """Add up the stages of which shares of the steps are done; the longest step of a stage counts."""
+    return sum(max((1 - shares[name]) * foreseen[name] for name in stage) for stage in STAGES)
+
+
+def run_steps(steps: Sequence[Step], out: Path, ledger: Ledger, foreseen: dict[str, float], command: Command) -> None:
+    """Run all steps that are not done, those of a stage side by side, each on its share of the cores.
+
+    A progress bar shows the foreseen seconds of all steps; its remaining time follows the measured pace.
+
+    Raises:
+        RefStarError: a step failed; the others are ended.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    shares = {step.name: float(ledger.is_done(step)) for step in steps}
+    total = seconds_left(dict.fromkeys(shares, 0.0), foreseen)
+    bar = tqdm(total=total, initial=total - seconds_left(shares, foreseen), bar_format=BAR, smoothing=0, disable=None)
+    for stage in STAGES:
+        for step in (step for step in steps if step.name in stage and shares[step.name]):
+            tqdm.write(f'{step.experiment}: done earlier in {tqdm.format_interval(ledger.seconds(step))}')
+        waiting = [step for step in steps if step.name in stage and not shares[step.name]]
+        runs: list[Run] = []
+        try:
+            for step in waiting:
+                tqdm.write(f'{step.experiment}: {step.command} ...')
+                runs.append(Run(step, command, out, ledger, max(1, cores // len(waiting))))
+            while running := [run for run in runs if shares[run.step.name] < 1]:
+                time.sleep(0.5)
+                for run in running:
+                    if run.is_done():
+                        shares[run.step.name] = 1.0
+                        tqdm.write(f'{run.step.experiment}: {tqdm.format_interval(ledger.seconds(run.step))}')
+                    elif run.entry:
+                        shares[run.step.name] = min(0.99, run.entry.iteration / run.step.iterations)
+                texts = [f'{r.step.name} {r.entry.iteration}, loss {r.entry.loss:.4f}' for r in running if r.entry]
+                bar.n = total - seconds_left(shares, foreseen)
+                bar.set_postfix_str('   '.join(texts))
+        finally:
+            for run in runs:
+                run.stop()
+    bar.close()

@@ -12,27 +12,14 @@ from refstar.utils.html_report import data_uri, encode_preview, write_report
 
 from .bootstrap import Interval
 from .score_tables import Tables
-from .scores import Scores, read_photo
-from .testset import Sample, TestSet
+from .scores import Scores
+from .testset import Sample, TestSet, read_photo
 
 THUMBNAIL = 112  # pixels
 LARGEST = 512  # pixels of a large picture
 EMBEDDED = 40_000_000  # bytes of large pictures in the page; above it they lie beside it
-TITLES = {
-    'psnr': 'PSNR',
-    'ssim': 'SSIM',
-    'detail': 'detail',
-    'lpips': 'LPIPS',
-    'flpips': 'fLPIPS',
-    'id_gt': 'ID-GT',
-    'id_ref_first': 'ID-Ref first',
-    'id_ref': 'ID-Ref mean',
-    'copy_gap': 'copy gap',
-    'id_wrong': 'ID-wrong',
-    'lmd': 'LMD',
-    'niqe': 'NIQE',
-    'fid': 'FID',
-}
+TITLES = {'flpips': 'fLPIPS', 'detail': 'detail', 'id_gt': 'ID-GT', 'id_ref': 'ID-Ref mean', 'copy_gap': 'copy gap'}
+TITLES |= {'id_ref_first': 'ID-Ref first', 'id_wrong': 'ID-wrong'}
 ARROWS = {'higher': ' ↑', 'lower': ' ↓', '': ''}
 
 Predictions = Mapping[str, Mapping[str, Path]]  # method -> name of the photo -> file
@@ -49,14 +36,7 @@ def write_evaluation_report(
 ) -> Path:
     """Write `report.html`, and the large pictures into `pictures/` beside it where they are many.
 
-    Args:
-        scores, tables, testset, predictions: what was measured.
-        summary: of `summary.json`.
-        out: folder.
-        size: side to which ground truth and references were brought.
-
-    Returns:
-        The page.
+    ``summary`` is the content of `summary.json`, ``size`` the side to which ground truth and references were brought.
     """
     better = summary['better']
     columns = [c for c in better if any(c in row and row[c].n for row in tables.means.values())]
@@ -65,13 +45,13 @@ def write_evaluation_report(
         'Ground truth or references that cannot be read': list(scores.failed_gt.values()),
     }
     for column, where in scores.unmeasured.items():
-        listings[f'{TITLES.get(column, column)}: not measured on some photos'] = [f'{k}: {v}' for k, v in where.items()]
+        listings[f'{title(column)}: not measured on some photos'] = [f'{k}: {v}' for k, v in where.items()]
     content = {
         'title': testset.title,
         'testset': testset,
         'tables': tables,
         'summary': summary,
-        'columns': [{'key': c, 'title': TITLES.get(c, c) + ARROWS[better[c]], 'better': better[c]} for c in columns],
+        'columns': [{'key': c, 'title': title(c) + ARROWS[better[c]], 'better': better[c]} for c in columns],
         'best': {c: best_mean(tables, c, better[c]) for c in columns},
         'verdict': verdict,
         'listings': listings,
@@ -79,6 +59,11 @@ def write_evaluation_report(
     }
     write_report(out / 'report.html', 'evaluation.html', **content)
     return out / 'report.html'
+
+
+def title(column: str) -> str:
+    """Return the head of a column."""
+    return TITLES.get(column, column.upper())
 
 
 def best_mean(tables: Tables, column: str, better: str) -> float | None:

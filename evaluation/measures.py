@@ -25,57 +25,37 @@ Score = Callable[[np.ndarray], Values]
 
 @dataclass
 class Truth:
-    """Everything that a restored photo is compared with; all images uint8 (H, W, 3) BGR in [0, 255].
+    """Everything that a restored photo is compared with; all images uint8 (H, W, 3) BGR in [0, 255]."""
 
-    Attributes:
-        gt: ground truth; None: there is none (real degraded photos), and what needs one is not measured.
-        refs: references of the person that were used, the first one first.
-        wrong: references of another person, where they are known.
-        region: (H, W) in [0, 1], where the references can help; None: not known.
-    """
-
-    gt: np.ndarray | None = None
-    refs: Sequence[np.ndarray] = ()
-    wrong: Sequence[np.ndarray] = ()
-    region: np.ndarray | None = None
+    gt: np.ndarray | None = None  # None: real degraded photos; what needs a ground truth is not measured
+    refs: Sequence[np.ndarray] = ()  # references that were used, the first one first
+    wrong: Sequence[np.ndarray] = ()  # references of another person, where they are known
+    region: np.ndarray | None = None  # (H, W) in [0, 1], where the references can help; None: not known
 
 
 @dataclass
 class Measure:
     """One or more columns of figures.
 
-    Attributes:
-        columns: name -> 'higher' or 'lower' is better, or '' if neither.
-        against: truth -> function that scores a restored photo; RefStarError: it cannot be measured on this photo. What
-            belongs to the truth alone is computed once for all methods.
-        about: facts to publish with the figures: network, file, sha256, crop.
-        needs_gt: without a ground truth nothing of it can be measured.
+    ``against`` takes the truth, computes once what belongs to it alone, and returns the function that scores a restored
+    photo. It raises RefStarError where it cannot be measured on this photo.
     """
 
-    columns: dict[str, str]
+    columns: dict[str, str]  # name -> 'higher' or 'lower' is better, or '' if neither
     against: Callable[[Truth], Score]
-    about: dict[str, object] = field(default_factory=dict)
+    about: dict[str, object] = field(default_factory=dict)  # facts to publish with the figures: network, sha256, crop
     needs_gt: bool = True
 
 
 @dataclass
 class MeasureSettings:
-    """Options and files of the measures; a measure whose file is not given is left out.
+    """Options and files of the measures; a measure whose file is not given is left out."""
 
-    Attributes:
-        crop_border: pixels left out at every edge, for PSNR, SSIM and NIQE.
-        down: strongest down-sampling factor of the degradation at this size, for *detail*; None: that of
-            ffhq_ref_severe.
-        lpips_net: 'vgg', 'alex' or 'squeeze'.
-        id_protocol: see :func:`~refstar.metrics.identity_protocols.protocol`.
-        device: where networks run.
-    """
-
-    crop_border: int = 0
-    down: float | None = None
-    lpips_net: str = 'vgg'
+    crop_border: int = 0  # pixels left out at every edge, for PSNR, SSIM and NIQE
+    down: float | None = None  # strongest down-sampling factor, for *detail*; None: that of ffhq_ref_severe
+    lpips_net: str = 'vgg'  # or 'alex', 'squeeze'
     lpips_weights: str | None = None
-    id_protocol: str = 'refldm'
+    id_protocol: str = 'refldm'  # see metrics/identity_protocols.py
     id_weights: str | None = None
     detector_weights: str | None = None
     landmark_weights: str | None = None
@@ -201,10 +181,6 @@ def naturalness(s: MeasureSettings) -> Measure:
 
 def build_measures(s: MeasureSettings, with_gt: bool = True) -> tuple[list[Measure], dict[str, str]]:
     """Build the measures that the settings allow; return them, and columns -> why the others are not measured.
-
-    Args:
-        s: settings.
-        with_gt: there is a ground truth.
 
     Raises:
         RefStarError: a file that was given is missing or of another network, or a name is unknown.

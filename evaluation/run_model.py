@@ -25,29 +25,20 @@ from refstar.trainer.option_check import check_options
 from refstar.trainer.option_file import load_options, parse_options
 from refstar.utils.errors import RefStarError
 
-from .degraded_testset import describe, write_provenance
 from .score_tables import write_csv
-from .testset import Folders
+from .testset import Folders, describe, write_provenance
 
 DEGRADATION = 'ffhq_ref_severe'  # default of the data sets for tests
 
 
 @dataclass
 class ModelOutput:
-    """Folders that a model left behind on one test set.
+    """Folders that a model left behind on one test set."""
 
-    Attributes:
-        name: of the data set.
-        folders: of its photos.
-        arms: arm -> folder of the restored photos.
-        settings: fields of :class:`~refstar.evaluation.measures.MeasureSettings` that the option file names.
-        num_refs: number of references of a photo.
-    """
-
-    name: str
+    name: str  # of the data set
     folders: Folders
-    arms: dict[str, Path]
-    settings: dict[str, Any]
+    arms: dict[str, Path]  # arm -> folder of the restored photos
+    settings: dict[str, Any]  # fields of MeasureSettings that the option file names
     num_refs: int
 
 
@@ -63,12 +54,7 @@ def read_test(opt_file: str, force: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def run_model(opt: dict[str, Any], arms: Sequence[str], out: Path) -> Iterator[ModelOutput]:
-    """Run arms on all test sets of an option file, one after the other.
-
-    Args:
-        opt: of :func:`read_test`.
-        arms: out of right, none, wrong.
-        out: folder; every data set gets one of its own in it.
+    """Run arms on all test sets of an option file; every data set gets a folder of its own in ``out``.
 
     Raises:
         RefStarError: the model knows no references, or photos are wrong.

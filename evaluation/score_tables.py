@@ -25,18 +25,11 @@ PACKAGES = ('refstar', 'torch', 'basicsr', 'lpips', 'facexlib', 'numpy', 'opencv
 
 @dataclass
 class Tables:
-    """Means and differences with their intervals.
+    """Means and differences with their intervals."""
 
-    Attributes:
-        means: method -> column -> interval.
-        differences: (method, other method) -> column -> interval of the first minus the other, photo by photo.
-        unit: what was resampled: 'people' or 'photos'.
-        resamples, seed: of the bootstrap.
-    """
-
-    means: dict[str, dict[str, Interval]]
-    differences: dict[tuple[str, str], dict[str, Interval]]
-    unit: str
+    means: dict[str, dict[str, Interval]]  # method -> column
+    differences: dict[tuple[str, str], dict[str, Interval]]  # the first method minus the other, photo by photo
+    unit: str  # what was resampled: 'people' or 'photos'
     resamples: int
     seed: int
 
@@ -79,13 +72,7 @@ def never_measured(scores: Scores, testset: TestSet) -> dict[str, str]:
 
 
 def summarise_scores(scores: Scores, tables: Tables, testset: TestSet, about: dict, absent: dict[str, str]) -> dict:
-    """Return the content of `summary.json`.
-
-    Args:
-        scores, tables, testset: what was measured on what.
-        about: columns of a measure -> facts to publish with its figures.
-        absent: columns -> why they were not measured at all.
-    """
+    """Return the content of `summary.json`; ``about`` and ``absent`` say what was measured how, and what was not."""
     return {
         'test_set': {
             'title': testset.title,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from refstar.data.collections.listing import images_in
@@ -16,27 +15,22 @@ from refstar.metrics.fid import FeatureNetwork, frechet_distance
 from refstar.utils.errors import RefStarError
 
 from .measures import Measure, Score, Truth
-from .testset import Sample, TestSet
+from .testset import Sample, TestSet, read_photo, shape
 
 
 @dataclass
 class Scores:
     """All figures.
 
-    Attributes:
-        columns: column -> 'higher' or 'lower' is better, or ''.
-        rows: one per photo and method: image, identity, method, status ('ok', 'missing', 'failed'), reason, and the
-            columns that could be measured.
-        unmeasured: column -> photo and method -> why it could not be measured there.
-        failed_gt: photo -> why its ground truth, references or mask could not be read.
-        fid: method -> Fréchet distance.
+    A row is a photo of a method: image, identity, method, status ('ok', 'missing', 'failed'), reason, and the columns
+    that could be measured.
     """
 
-    columns: dict[str, str]
+    columns: dict[str, str]  # column -> 'higher' or 'lower' is better, or ''
     rows: list[dict[str, object]] = field(default_factory=list)
-    unmeasured: dict[str, dict[str, str]] = field(default_factory=dict)
-    failed_gt: dict[str, str] = field(default_factory=dict)
-    fid: dict[str, float] = field(default_factory=dict)
+    unmeasured: dict[str, dict[str, str]] = field(default_factory=dict)  # column -> photo and method -> why
+    failed_gt: dict[str, str] = field(default_factory=dict)  # photo -> why its truth could not be read
+    fid: dict[str, float] = field(default_factory=dict)  # method -> Fréchet distance
 
     def coverage(self, method: str) -> dict[str, object]:
         """Return n, and the names of what is missing or failed, of one method."""
@@ -51,18 +45,6 @@ class Scores:
         """Note that columns could not be measured on a photo."""
         for column in columns:
             self.unmeasured.setdefault(column, {})[where] = str(why)
-
-
-def read_photo(path: Path, size: int | None = None) -> np.ndarray:
-    """Read a photo as uint8 (H, W, 3) BGR, brought to ``size`` by Pillow's bicubic filter (as FFHQ-Ref is) if given.
-
-    Raises:
-        RefStarError: no readable image.
-    """
-    img = decode(path, 'RGB')
-    if size and img.shape[:2] != (size, size):
-        img = np.asarray(Image.fromarray(img).resize((size, size), Image.Resampling.BICUBIC))
-    return np.ascontiguousarray(img[..., ::-1])
 
 
 def read_truth(sample: Sample, size: int | None) -> Truth:
@@ -81,11 +63,6 @@ def read_truth(sample: Sample, size: int | None) -> Truth:
     return Truth(gt, refs, wrong, region)
 
 
-def shape(img: np.ndarray) -> str:
-    """Format width x height."""
-    return f'{img.shape[1]}x{img.shape[0]}'
-
-
 def score_all(
     testset: TestSet,
     predictions: Mapping[str, Mapping[str, Path]],
@@ -94,11 +71,8 @@ def score_all(
 ) -> Scores:
     """Measure all photos; a photo that cannot be measured is in the result with its reason.
 
-    Args:
-        testset: what is compared with.
-        predictions: method -> name of the sample -> file.
-        measures: what is measured.
-        size: ground truth and references are brought to this side; restored photos never are.
+    ``predictions`` are method -> name of the sample -> file. Ground truth and references are brought to ``size``;
+    restored photos never are.
     """
     scores = Scores({column: better for m in measures for column, better in m.columns.items()})
     for sample in tqdm(testset.samples, 'scoring', unit='photo', disable=None):

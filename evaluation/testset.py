@@ -2,15 +2,24 @@
 
 import json
 import re
+import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
 
 from refstar.data.collections.listing import images_in, inside, natural
 from refstar.data.collections.reference_csv import read_reference_csv
+from refstar.data.degradation import Degradation
+from refstar.data.images import decode
+from refstar.data.photo_dataset import sample_rng
 from refstar.utils.errors import RefStarError
-from refstar.utils.text_files import read_csv
+from refstar.utils.text_files import read_csv, write_text
 
 PROVENANCE = 'testset.json'  # beside degraded photos that were synthesised here
 # Published test sets, in letters and digits: nothing that was synthesised here is called by these names.
@@ -23,73 +32,45 @@ LEAK = (
 
 @dataclass(frozen=True)
 class Folders:
-    """Places of a test set; everything but ``gt`` or ``lq`` may be None.
+    """Places of a test set; everything but ``gt`` or ``lq`` may be None."""
 
-    Attributes:
-        gt: ground truth.
-        lq: degraded photos.
-        refs: references: the names of the csv (default: in ``gt``), else `<stem>.png` or `<stem>/*.png`.
-        wrong: references of another person, `<stem>.png` or `<stem>/*.png`.
-        regions: 8-bit masks `<stem>.png`: where *detail* is measured.
-        mapping: csv of FFHQ-Ref's form.
-        people: csv with the columns `image` (stem) and `identity`; without it, the people are those of ``mapping``.
-    """
-
-    gt: Path | None = None
-    lq: Path | None = None
-    refs: Path | None = None
-    wrong: Path | None = None
-    regions: Path | None = None
-    mapping: Path | None = None
-    people: Path | None = None
+    gt: Path | None = None  # ground truth
+    lq: Path | None = None  # degraded photos
+    refs: Path | None = None  # references: names of the csv (default: in ``gt``), else `<stem>.png` or `<stem>/*.png`
+    wrong: Path | None = None  # references of another person, `<stem>.png` or `<stem>/*.png`
+    regions: Path | None = None  # 8-bit masks `<stem>.png`: where *detail* is measured
+    mapping: Path | None = None  # csv of FFHQ-Ref's form
+    people: Path | None = None  # csv `image,identity` (stem, person); without it, the people are those of ``mapping``
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One photo of the test set.
+    """One photo of the test set; files that are not there are None."""
 
-    Attributes:
-        name: unique, fit to be a file name.
-        stems: what a restored photo may be called, without suffix.
-        identity: the person; None: unknown.
-        gt, lq, region: files; None: there is none.
-        refs: the references that are used, the first one first.
-        wrong: references of another person.
-    """
-
-    name: str
-    stems: tuple[str, ...]
-    identity: str | None = None
+    name: str  # unique, fit to be a file name
+    stems: tuple[str, ...]  # what a restored photo may be called, without suffix
+    identity: str | None = None  # the person; None: unknown
     gt: Path | None = None
     lq: Path | None = None
-    refs: tuple[Path, ...] = ()
-    wrong: tuple[Path, ...] = ()
+    refs: tuple[Path, ...] = ()  # the references that are used, the first one first
+    wrong: tuple[Path, ...] = ()  # references of another person
     region: Path | None = None
 
 
 @dataclass
 class TestSet:
-    """The photos on which methods are measured.
-
-    Attributes:
-        samples: the photos.
-        title: what it may be called.
-        lq_source: where its degraded photos come from.
-        notes: what a reader of the figures has to know.
-        missing: files that are named and not there.
-    """
+    """The photos on which methods are measured."""
 
     __test__ = False  # nothing for pytest
 
     samples: list[Sample]
-    title: str
-    lq_source: str
-    notes: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
+    title: str  # what it may be called
+    lq_source: str  # where its degraded photos come from
+    notes: list[str] = field(default_factory=list)  # what a reader of the figures has to know
+    missing: list[str] = field(default_factory=list)  # files that are named and not there
 
     @property
     def has_gt(self) -> bool:
-        """Whether any photo has a ground truth."""
         return any(s.gt for s in self.samples)
 
     @property
@@ -100,12 +81,7 @@ class TestSet:
 
 
 def read_testset(folders: Folders, num_refs: int = 1, name: str | None = None) -> TestSet:
-    """List the photos of a test set.
-
-    Args:
-        folders: where everything lies.
-        num_refs: the first so many references of a photo are used, none twice.
-        name: what the user calls it.
+    """List the photos of a test set; the first ``num_refs`` references of a photo are used, none twice.
 
     Raises:
         RefStarError: a folder or file is missing, the csv is malformed, a name is there twice, or nothing is left.
@@ -214,12 +190,7 @@ def _describe(testset: TestSet, folders: Folders) -> TestSet:
 
 
 def find_predictions(folder: Path, samples: Sequence[Sample], suffixes: Sequence[str] = ('',)) -> dict[str, Path]:
-    """Return the restored photos of one method by the names of the samples; what is not there is left out.
-
-    Args:
-        folder: of the method.
-        samples: of the test set.
-        suffixes: what may follow the stem, tried in this order, e.g. '_00'.
+    """Return the restored photos of one method by the names of the samples; ``suffixes`` may follow the stem.
 
     Raises:
         RefStarError: there is no such folder, or nothing in it fits.
@@ -238,3 +209,66 @@ def find_predictions(folder: Path, samples: Sequence[Sample], suffixes: Sequence
         expected = f'none called as one of the test set ({samples[0].stems[0]} ...); see --pred_suffix'
         raise RefStarError(f'--pred {folder}: has {has}, {expected}')
     return found
+
+
+def read_photo(path: Path, size: int | None = None) -> np.ndarray:
+    """Read a photo as uint8 (H, W, 3) BGR, brought to ``size`` by Pillow's bicubic filter (as FFHQ-Ref is) if given.
+
+    Raises:
+        RefStarError: no readable image.
+    """
+    img = decode(path, 'RGB')
+    if size and img.shape[:2] != (size, size):
+        img = np.asarray(Image.fromarray(img).resize((size, size), Image.Resampling.BICUBIC))
+    return np.ascontiguousarray(img[..., ::-1])
+
+
+def shape(img: np.ndarray) -> str:
+    """Format width x height."""
+    return f'{img.shape[1]}x{img.shape[0]}'
+
+
+def describe(degradation: str | Mapping[str, Any], seed: int, size: int) -> str:
+    """Return what a test set made by these options is called: `synthesised, ffhq_ref_severe ranges, seed 0`."""
+    opt = {'preset': degradation} if isinstance(degradation, str) else dict(degradation)
+    changed = ', '.join(f'{k} {v}' for k, v in opt.items() if k != 'preset')
+    ranges = f'{opt["preset"]} ranges' if 'preset' in opt else 'own ranges'
+    made_for = Degradation.from_option(degradation, size).reference_size
+    scaled = '' if size == made_for else f', scaled from {made_for} to {size} px'
+    return f'synthesised, {ranges}{f" with {changed}" if changed else ""}, seed {seed}{scaled}'
+
+
+def write_provenance(folder: Path, text: str, photos_of: str = '') -> None:
+    """Write beside degraded photos what they are, and the places of the photos that they were made of."""
+    write_text(folder / PROVENANCE, json.dumps({'text': text, 'photos_of': photos_of}, indent=2))
+
+
+def synthesise(samples: Sequence[Sample], preset: str, seed: int, out: Path, size: int | None = None) -> None:
+    """Degrade the ground truth of a test set into `<out>/<name>.png`: the draws of `ReferenceTestDataset`.
+
+    Args:
+        samples: of the test set.
+        preset: name of published ranges, see ``data/degradation.py``.
+        seed: every draw follows from it and from the photo's name.
+        out: folder, new or empty.
+        size: side to which the ground truth is brought first.
+
+    Raises:
+        RefStarError: the folder holds something, there is no ground truth, or photos are not square or differ in size.
+    """
+    if out.is_dir() and any(out.iterdir()):
+        raise RefStarError(f'--lq {out}: is not empty; degraded photos are written into a new folder only')
+    degradation, made = None, []
+    for sample in samples:
+        if sample.gt is None:
+            raise RefStarError(f'{sample.name}: no ground truth to degrade; give --gt')
+        gt = read_photo(sample.gt, size)
+        side = degradation.size if degradation else gt.shape[0]
+        if gt.shape[:2] != (side, side):
+            raise RefStarError(f'{sample.gt}: is {shape(gt)}, expected {side}x{side}; see --size')
+        degradation = degradation or Degradation.from_option(preset, side)
+        lq = degradation(gt[..., ::-1] / np.float32(255), sample_rng(seed, zlib.crc32(sample.name.encode())))
+        made.append((sample.name, lq[..., ::-1]))
+    write_provenance(out, describe(preset, seed, side), str(samples[0].gt.parent))
+    for name, lq in made:
+        cv2.imwrite(str(out / f'{name}.png'), lq)

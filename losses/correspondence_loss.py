@@ -25,16 +25,9 @@ CHARBONNIER = 1e-3  # of the image side: below it the end-point error counts as 
 def shrink_flow(flow: Tensor, valid: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Average the true *displacement* of the known pixels of each cell of a coarser grid.
 
-    A mean of positions would be biased to the known part of a partly known cell.
-
-    Args:
-        flow (Tensor): (m, 2, H, W).
-        valid (Tensor): (m, 1, H, W), 0 or 1.
-        size: (h, w).
-
-    Returns:
-        tuple: flow (m, 2, h, w); known (m, h, w) bool: cells of which at least half is known and which point into the
-        reference.
+    Flow (m, 2, H, W) and validity (m, 1, H, W), 0 or 1, become flow (m, 2, h, w) and known (m, h, w) bool: cells of
+    which at least half is known and which point into the reference. A mean of positions would be biased to the known
+    part of a partly known cell.
     """
     offset = (flow - identity_grid(*flow.shape[-2:], flow)) * valid
     share = F.interpolate(valid, size, mode='area')
@@ -44,14 +37,10 @@ def shrink_flow(flow: Tensor, valid: Tensor, size: tuple[int, int]) -> tuple[Ten
 
 
 def nearest_keys(position: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Find the four cells around each position and their bilinear weights.
-
-    Args:
-        position (Tensor): (m, 2), in [-1, 1].
-        size: (h, w) of the grid of cells.
+    """Find the four cells of a grid (h, w) around positions (m, 2) in [-1, 1].
 
     Returns:
-        tuple: indices into h*w, (m, 4) long, and weights (m, 4) that sum to 1.
+        tuple: indices into h*w, (m, 4) long, and bilinear weights (m, 4) that sum to 1.
     """
     (y, wy), (x, wx) = (_neighbours(p, side) for p, side in zip(position.flip(1).unbind(1), size, strict=True))
     index = y[:, :, None] * size[1] + x[:, None, :]

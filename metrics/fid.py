@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from refstar.utils.checkpoint import read_state_dict, sha256
 from refstar.utils.errors import RefStarError
@@ -39,8 +39,16 @@ class FeatureNetwork:
             self.name = 'TorchScript'
             if 'return_features' in [a.name for a in self.net.forward.schema.arguments]:
                 self.options['return_features'] = True
-        except RuntimeError:
-            self.net, self.name = inception(weights).to(device), "torch-fidelity's InceptionV3, 2048 features"
+        except RuntimeError:  # no TorchScript
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+            read_state_dict(weights, 'FID')  # refuses a file that would run code before torch-fidelity reads it
+            try:
+                net = FeatureExtractorInceptionV3('inception', ['2048'], feature_extractor_weights_path=weights)
+            except RuntimeError as error:
+                reason = ' '.join(str(error).split())[:200]
+                raise RefStarError(f"FID: {weights} is no file of torch-fidelity's InceptionV3: {reason}") from None
+            self.net, self.name = net.to(device), "torch-fidelity's InceptionV3, 2048 features"
 
     @torch.no_grad()
     def __call__(self, img: np.ndarray) -> Tensor:
@@ -58,22 +66,6 @@ class FeatureNetwork:
             'weights': self.weights,
             'sha256': sha256(self.weights),
         }
-
-
-def inception(weights: str) -> nn.Module:
-    """Build torch-fidelity's InceptionV3.
-
-    Raises:
-        RefStarError: the file holds more than tensors, or is of another network.
-    """
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
-    read_state_dict(weights, 'FID')  # refuses a file that would run code before torch-fidelity reads it
-    try:
-        return FeatureExtractorInceptionV3('inception', ['2048'], feature_extractor_weights_path=weights)
-    except RuntimeError as error:
-        reason = ' '.join(str(error).split())[:200]
-        raise RefStarError(f"FID: {weights} is no file of torch-fidelity's InceptionV3: {reason}") from None
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:

@@ -39,16 +39,7 @@ def gradient_ratio(image_loss: Tensor, gan_loss: Tensor, image: Tensor) -> Tenso
 def discriminator_terms(
     net_d: nn.Module, criterion: nn.Module, fake: Tensor, gt: Tensor, opt: dict[str, Any], current_iter: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Compute the loss of net_d, with R1 every so many iterations.
-
-    Args:
-        net_d, criterion (nn.Module): discriminator and adversarial loss.
-        fake, gt (Tensor): images (b, 3, H, W); no gradient reaches them.
-        opt (dict): options of the training.
-
-    Returns:
-        tuple: the loss, and what to log by name.
-    """
+    """Compute the loss of net_d on images (b, 3, H, W), with R1 every so many iterations; also what to log by name."""
     fake, real = net_d(fake.detach()), net_d(gt)
     loss = criterion(fake, False, is_disc=True) + criterion(real, True, is_disc=True)
     terms = {'l_d': loss.detach(), 'real_score': real.detach().mean(), 'fake_score': fake.detach().mean()}

@@ -30,24 +30,18 @@ class StrengthOptions(OptionBlock):
 
 
 def selected_arms(model: BaseModel, arms: Iterable[str], sample: dict[str, Any]) -> list[str]:
-    """Select the arms named by ``val.arms``, in the order of ``arms``.
-
-    Args:
-        arms: all arms of the model.
-        sample (dict): a sample of the dataset.
+    """Select those of the model's arms that ``val.arms`` names, for data like ``sample``.
 
     Raises:
         RefStarError: unknown arm, or the dataset has no references for it.
     """
-    arms = list(arms)
+    arms, needs = list(arms), {'right': 'refs', 'wrong': 'wrong_refs'}
     wanted = model.opt['val'].get('arms') or arms
     for arm in wanted:
         if arm not in arms:
             raise RefStarError(f'val:arms: unknown arm {arm!r}{nearest(arm, arms)}')
-    missing = {'right': 'refs', 'wrong': 'wrong_refs'}
-    for arm in wanted:
-        if arm in missing and missing[arm] not in sample:
-            raise RefStarError(f'val:arms: the data set has no {missing[arm]} for the arm {arm!r}; leave it out')
+        if arm in needs and needs[arm] not in sample:
+            raise RefStarError(f'val:arms: the data set has no {needs[arm]} for the arm {arm!r}; leave it out')
     return [arm for arm in arms if arm in wanted]
 
 
@@ -58,10 +52,6 @@ def training_strength(model: BaseModel, current_iter: int) -> float:
 
 def test_settings(model: BaseModel) -> dict[str, Any]:
     """Collect the arguments of ``RefSTAR.forward`` for tests."""
+    settings = {'strength': 1.0, 'combine': 'concat', 'guidance_scale': 1.0, 'chunk': None}
     val = model.opt.get('val') or {}
-    return {
-        'strength': val.get('strength', 1.0),
-        'combine': val.get('combine', 'concat'),
-        'guidance_scale': val.get('guidance_scale', 1.0),
-        'chunk': val.get('chunk'),
-    }
+    return {key: val.get(key, default) for key, default in settings.items()}

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import numpy as np
+import torch
 from torch import Tensor, nn
 
 from refstar.person_check import Verdict
-from refstar.utils.device import send
 from refstar.utils.errors import RefStarError
 
 
@@ -25,8 +24,9 @@ def person_pairs(refsel: nn.Module, verdict: Verdict, data: dict[str, Any]) -> t
     b, n = data['ref_valid'].shape
     logits = refsel.person.same_person_logits(verdict.embedding, verdict.refs.flatten(0, 1).expand(b, -1, -1))
     names = data['identity']
-    equal = send(np.array([[a == other for other in names for _ in range(n)] for a in names]), logits.device)
-    same = equal & same_person(data).flatten()
+    equal = torch.tensor([[a == other for other in names for _ in range(n)] for a in names])
+    equal = equal.pin_memory() if logits.is_cuda else equal  # a copy of other memory would wait for the GPU
+    same = equal.to(logits.device, non_blocking=True) & same_person(data).flatten()
     valid = data['ref_valid'].flatten().expand(b, -1)
     return logits, same, valid, verdict.embedding, refsel.person.encoder(data['gt'])
 
@@ -37,17 +37,14 @@ def reference_losses(
     """Compute the named terms of ``selection``, ``correspondence`` and ``person`` losses that are configured.
 
     Args:
-        refsel (nn.Module): the :class:`RefSel` that made ``aux``.
+        refsel (nn.Module): the :class:`RefSel` that made ``aux``, see :meth:`RefSel.select`.
         criteria (nn.ModuleDict): losses by name.
-        aux (dict): ``mask_logits``, ``carried`` and ``match``, see :meth:`RefSTAR.select_and_match`.
         data (dict): batch with ``gt, identity, ref_mask, gt_mask, mask_known, flow, flow_valid, ref_valid``.
     """
     terms = {}
     if 'selection' in criteria:
         known = data['mask_known'] & data['ref_valid']
         loss = criteria['selection']
-        if aux['mask_logits'] is None:
-            raise RefStarError('train:selection_opt: this network predicts no selection')
         terms |= {f'l_sel_{k}': v for k, v in loss(aux['mask_logits'], data['ref_mask'], known, logits=True).items()}
         terms |= {f'l_carried_{k}': v for k, v in loss(aux['carried'], data['gt_mask'], known).items()}
     if 'correspondence' in criteria:

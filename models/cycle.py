@@ -22,18 +22,10 @@ class CycleOptions(OptionBlock):
 
 
 def degrade_reference(x: Tensor, down: tuple[float, float] | list[float], noise: float = 0.05) -> Tensor:
-    """Degrade images: area down-sampling by a random factor, Gaussian noise, bilinear up-sampling.
+    """Degrade (b, 3, H, W) in [-1, 1]: area down-sampling by a random factor, Gaussian noise, bilinear up-sampling.
 
     It is lighter than the dataset's degradation: the cycle tests whether reference content arrived, not whether JPEG is
-    undone.
-
-    Args:
-        x (Tensor): clean images, shape (b, 3, H, W), RGB in [-1, 1].
-        down: range of the factor, drawn once per call.
-        noise (float): standard deviation of the noise, in units of x.
-
-    Returns:
-        Tensor: the same shape and range.
+    undone. The factor, in the range ``down``, is drawn once per call.
     """
     size = max(1, round(x.shape[-1] / random.uniform(*down)))
     small = F.interpolate(x, (size, size), mode='area')

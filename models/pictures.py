@@ -8,12 +8,7 @@ MIN_PANEL = 160  # pixels; smaller panels are enlarged by a whole factor
 
 
 def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Tint what a mask selects green and darken the rest.
-
-    Args:
-        image (ndarray): (H, W, 3) uint8 BGR.
-        mask (ndarray): (H, W) in [0, 1].
-    """
+    """Tint what a mask (H, W) in [0, 1] selects green and darken the rest of an image (H, W, 3)."""
     mask = mask[..., None].astype(np.float32)
     dark, tint = 0.35 * image, 0.75 * image + 0.25 * np.array([80, 220, 80], np.float32)
     return (dark * (1 - mask) + tint * mask).round().astype(np.uint8)

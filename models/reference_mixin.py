@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import nn
 
-from refstar.data.device_degradation import add_degraded
 from refstar.input_checks import check_settings
 from refstar.layers import to_range
 from refstar.utils.errors import RefStarError
@@ -89,7 +88,6 @@ class ReferenceMixin:
         """Feed a batch: map images from [-1, 1], the range of the datasets here, to the range of the model."""
         if 'refs' not in data:
             raise RefStarError(f'{type(self).__name__}: the dataset gives no refs; use e.g. ReferencePairDataset')
-        data = add_degraded(data, self.device)
         used = {'lq', 'gt', *(key for keys in ARMS.values() for key in keys)} & set(data)
         found = {key: data[key].to(self.device, non_blocking=True) for key in used}  # the model's own loop would wait
         found |= {key: to_range(found[key], self.value_range) for key in used & set(IMAGES)}

@@ -18,11 +18,7 @@ def share_weights(net: nn.Module) -> None:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace every gradient by its mean over the processes, in one message. An unused parameter counts as 0.
-
-    Args:
-        parameters: the same ones, in the same order, in every process.
-    """
+    """Replace every gradient by its mean over the processes, in one message. An unused parameter counts as 0."""
     trained = [p for p in parameters if p.requires_grad]
     for p in trained:
         if p.grad is None:

@@ -54,13 +54,7 @@ CONTEXT_TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
 
 
 def default_taps(name: str, net: nn.Module, size: int, key: str = 'taps') -> list[str]:
-    """Return the module paths of a known backbone for the transfer, or for the composite context.
-
-    Args:
-        name (str): registered name of the backbone.
-        net (nn.Module): the backbone.
-        size (int): image size.
-        key (str): 'taps' or 'context_taps'.
+    """Return the module paths of a backbone by its registered name: its 'taps' or its 'context_taps'.
 
     Raises:
         RefStarError: the arch is not in the table.
@@ -109,15 +103,7 @@ def _output_shapes(net: nn.Module, taps: list[str], size: int, key: str) -> list
 
 
 def measure_taps(net: nn.Module, taps: list[str], size: int) -> dict[str, tuple[int, int]]:
-    """Measure channels and resolution of every tap of the transfer.
-
-    Args:
-        net (nn.Module): the backbone.
-        taps (list[str]): module paths whose output is one feature map (1, c, r, r).
-        size (int): image size.
-
-    Returns:
-        dict: tap -> (channels, resolution).
+    """Measure (channels, resolution) of every tap of the transfer; its output is one feature map (1, c, r, r).
 
     Raises:
         RefStarError: a path is not in the network, or its output is not one feature map.
@@ -133,9 +119,8 @@ def measure_taps(net: nn.Module, taps: list[str], size: int) -> dict[str, tuple[
 def measure_context_taps(net: nn.Module, taps: list[str], size: int) -> list[tuple[int, str]]:
     """Measure channels and layout of every output that the composite context conditions.
 
-    Args:
-        net, taps, size: as in :func:`measure_taps`; the outputs are style codes (1, l * c), where c is the network's
-            ``num_style_feat`` (or all), sequences (1, l, c) or (l, 1, c), or maps (1, c, h, w).
+    Outputs are style codes (1, l * c), where c is the network's ``num_style_feat`` (or all), sequences (1, l, c) or
+    (l, 1, c), or maps (1, c, h, w).
 
     Returns:
         list: (channels, axes as in :class:`~refstar.composite_context_arch.ContextAttention`).
@@ -158,12 +143,7 @@ def measure_context_taps(net: nn.Module, taps: list[str], size: int) -> list[tup
 
 @contextmanager
 def replaced_outputs(net: nn.Module, functions: dict[str, Callable[[Any], Any]]) -> Iterator[None]:
-    """Replace the outputs of modules by functions of them while the context is open.
-
-    Args:
-        net (nn.Module): the backbone.
-        functions (dict): module path -> function of the module's output.
-    """
+    """Replace the outputs of modules, given by their paths, by functions of them while the context is open."""
     modules, handles = dict(net.named_modules()), []
     for name, change in functions.items():
         handles.append(modules[name].register_forward_hook(lambda m, inputs, out, change=change: change(out)))

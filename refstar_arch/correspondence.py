@@ -25,11 +25,7 @@ MIN_LOGIT = -40.0  # attention below exp(-40) becomes denormal in the backward p
 
 
 class MatchEncoder(nn.Module):
-    """Features for matching, at stride 4, with a receptive field of the whole photo.
-
-    Args:
-        channels (int): width.
-    """
+    """Features for matching, at stride 4, with a receptive field of the whole photo."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -67,10 +63,7 @@ class Descriptor(nn.Module):
 
 
 def match_logits(query: tuple[Tensor, Tensor], key: tuple[Tensor, Tensor]) -> Tensor:
-    """Compute ``look . look - |place - place|^2`` of all pairs as one product.
-
-    Args:
-        query, key: results of :class:`Descriptor`.
+    """Compute ``look . look - |place - place|^2`` of all pairs of results of :class:`Descriptor`, as one product.
 
     Returns:
         Tensor: (m, h*w of the query, h*w of the key), at least ``MIN_LOGIT``.

@@ -129,11 +129,7 @@ def _torchscript(path: str | Path) -> nn.Module:
 
 
 class OnnxIdentityNetwork(nn.Module):
-    """Run an ONNX file by onnxruntime on the CPU, without gradients.
-
-    Args:
-        path (str | Path): the file; one input, and the first output counts.
-    """
+    """Run an ONNX file by onnxruntime on the CPU, without gradients: one input, and the first output counts."""
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()

@@ -51,14 +51,10 @@ def guided(
         alpha = alpha + share[:, i, None, None, None] * aux['alpha']
         parts.append({key: aux[key] for key in ('mask', 'carried', 'flow')})
     aux = {key: torch.cat([part[key] for part in parts], 1) for key in parts[0]}
-    return replace_image(out, image + scale * change), {**aux, 'alpha': alpha}
+    image = image + scale * change
+    return image if isinstance(out, Tensor) else (image, *out[1:]), {**aux, 'alpha': alpha}
 
 
 def image_of(out: Any) -> Tensor:
     """Return the image in a backbone's output: the output itself, or the first of a tuple."""
     return out if isinstance(out, Tensor) else out[0]
-
-
-def replace_image(out: Any, image: Tensor) -> Any:
-    """Return a backbone's output with another image."""
-    return image if isinstance(out, Tensor) else (image, *out[1:])

@@ -173,15 +173,7 @@ class RefSel(nn.Module):
 
 
 def warp_masks(mask: Tensor, flow: Tensor) -> Tensor:
-    """Warp selection masks into LQ coordinates.
-
-    Args:
-        mask (Tensor): in reference coordinates, shape (b, n, 1, H, W).
-        flow (Tensor): sampling positions for the LQ grid, shape (b, n, 2, h, w).
-
-    Returns:
-        Tensor: shape (b, n, 1, H, W); 0 where the flow leaves the reference.
-    """
+    """Warp masks (b, n, 1, H, W) into LQ coordinates by a flow (b, n, 2, h, w); 0 where it leaves the reference."""
     flow = resize_refs(flow, mask.shape[-2:])
     warped = warp(mask.flatten(0, 1), flow.flatten(0, 1), padding='zeros')
     return split_refs(warped, mask.shape[1])

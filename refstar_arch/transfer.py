@@ -102,15 +102,9 @@ class Transfer(nn.Module):
 
 
 def warp_features(ref: Tensor, flow: Tensor, weight: Tensor) -> Tensor:
-    """Warp reference features into LQ coordinates and sum them over the references.
+    """Warp reference features (b, n, c, h, w) into LQ coordinates and sum them over the references: (b, c, h, w).
 
-    Args:
-        ref (Tensor): reference features, (b, n, c, h, w).
-        flow (Tensor): sampling positions, (b, n, 2, ., .), any resolution.
-        weight (Tensor): share of each reference, (b, n, 1, ., .); all shares of a person sum to 1.
-
-    Returns:
-        Tensor: (b, c, h, w).
+    Flow (b, n, 2, ., .) and weight (b, n, 1, ., .) have any resolution; the weights of a person sum to 1.
     """
     size, n = ref.shape[-2:], ref.shape[1]
     warped = warp(ref.flatten(0, 1), resize(flow.flatten(0, 1), size)) * resize(weight.flatten(0, 1), size)

@@ -23,23 +23,7 @@ from .restorer import Restorer
 from .video import VideoRestorer, restore_video
 
 
-@dataclass(frozen=True)
-class BatchSettings:
-    """Which references the files get, and what is written."""
-
-    output: Path
-    refs: Sequence[str] = ()  # see `Restorer.people`
-    refs_by_name: bool = False  # refs are folders; a file x.png gets refs/x.* and refs/x/ only
-    ref_mask_dir: Path | None = None  # masks painted by the user, named as `save_mask` writes them
-    carry: bool = True  # videos: the correspondence of a frame starts from the frame before
-    suffix: str = ''  # put after the name of every restored file
-    ext: str = 'auto'  # format of photos; auto: as the input
-    save_mask: bool = False
-    save_faces: bool = False
-    report: bool = False
-    network: str = ''  # name of the network's file, for the record
-
-
+@dataclass
 class BatchRestorer:
     """Restore files one by one; aligned faces several at a time.
 
@@ -47,29 +31,64 @@ class BatchRestorer:
         RefStarError: settings do not fit the networks, an output would overwrite something, or no reference is usable.
     """
 
-    def __init__(
-        self,
-        restorer: Restorer,
-        inputs: Sequence[Path],
-        settings: RestoreSettings,
-        photo_settings: PhotoSettings,
-        batch: BatchSettings,
-    ) -> None:
-        self.restorer, self.inputs, self.settings = restorer, inputs, settings
-        self.photo_settings, self.batch = photo_settings, batch
-        restorer.check(settings)
-        if not photo_settings.aligned and restorer.detector is None:
+    restorer: Restorer
+    inputs: Sequence[Path]  # photos and videos
+    settings: RestoreSettings
+    photo_settings: PhotoSettings
+    output: Path  # folder
+    refs: Sequence[str] = ()  # see `Restorer.people`
+    refs_by_name: bool = False  # refs are folders; a file x.png gets refs/x.* and refs/x/ only
+    ref_mask_dir: Path | None = None  # masks painted by the user, named as `save_mask` writes them
+    carry: bool = True  # videos: a frame starts from the result of the frame before
+    suffix: str = ''  # put after the name of every restored file
+    ext: str = 'auto'  # format of photos; auto: as the input
+    save_mask: bool = False
+    save_faces: bool = False
+    report: bool = False
+    network: Path | str = ''  # file of the network, for the record
+
+    def __post_init__(self) -> None:
+        self.restorer.check(self.settings)
+        if not self.photo_settings.aligned and self.restorer.detector is None:
             raise RefStarError('whole photos need a face detector: give --detector FILE, or --aligned')
-        if batch.ref_mask_dir and not batch.ref_mask_dir.is_dir():
-            raise RefStarError(f'--ref_mask_dir {batch.ref_mask_dir}: no such folder')
-        if batch.ref_mask_dir and restorer.engine.net is None:
+        if self.ref_mask_dir and not self.ref_mask_dir.is_dir():
+            raise RefStarError(f'--ref_mask_dir {self.ref_mask_dir}: no such folder')
+        if self.ref_mask_dir and self.restorer.engine.net is None:
             raise RefStarError('--ref_mask_dir: not with an ONNX file; take the network in torch')
-        self.by_name = references_by_name(batch.refs) if batch.refs_by_name else {}
-        self.outputs = output_names(inputs, batch)
-        self.people: list[Person] = [] if batch.refs_by_name else restorer.people(batch.refs or None)
+        self.by_name = references_by_name(self.refs) if self.refs_by_name else {}
+        self.outputs = self._output_names()
+        self.people: list[Person] = [] if self.refs_by_name else self.restorer.people(self.refs or None)
         self.errors: list[str] = []
         self.entries: list[dict[str, Any]] = []  # of the report
         self.counts: Counter[str] = Counter()
+
+    def _output_names(self) -> dict[Path, Path]:
+        """Return where each input is written.
+
+        Raises:
+            RefStarError: an input or a reference would be overwritten, or the format is unknown.
+        """
+        suffix = '' if self.ext == 'auto' else f'.{self.ext.lstrip(".").lower()}'
+        if suffix and suffix not in FORMATS:
+            raise RefStarError(f'--ext {self.ext}: unknown; there are {", ".join(key[1:] for key in FORMATS)}')
+        if Path(self.suffix).name != self.suffix:
+            raise RefStarError(f'--suffix {self.suffix}: must not hold a path')
+        names, stems = {}, Counter(path.stem for path in self.inputs)
+        for path in self.inputs:
+            own = path.suffix.lower() if path.suffix.lower() in FORMATS else '.png'
+            wanted = '.mp4' if is_video(path) else suffix or own
+            stem = path.stem if stems[path.stem] == 1 else path.name.replace('.', '_')  # a.jpg beside a.png
+            names[path] = self.output / f'{stem}{self.suffix}{wanted}'
+        sources, written = {path.resolve() for path in (*self.inputs, *map(Path, self.refs))}, Counter(names.values())
+        for path, output in names.items():
+            places = [output.resolve(), *output.resolve().parents][
+                : 4 if self.refs_by_name else 3
+            ]  # where references lie
+            if output.exists() and not sources.isdisjoint(places):
+                raise RefStarError(f'{output}: would be overwritten; give another --output or a --suffix')
+            if written[output] > 1:
+                raise RefStarError(f'{path}: another input would be written to {output} too; rename one, or --ext auto')
+        return names
 
     def run(self) -> list[str]:
         """Restore all inputs; return the errors of those that failed."""
@@ -87,10 +106,10 @@ class BatchRestorer:
                 bar.update(len(paths))
         faces, done, blank = (self.counts[key] for key in ('faces', 'done', 'without a face'))
         blank = f', {blank} without a face' if blank else ''
-        print(f'{self.batch.output}: {done} restored ({faces} faces{blank}), {len(self.inputs) - done} failed')
-        if self.batch.report:
+        print(f'{self.output}: {done} restored ({faces} faces{blank}), {len(self.inputs) - done} failed')
+        if self.report:
             content = {'title': 'Restored photos', 'errors': self.errors, 'photos': self.entries}
-            write_report(self.batch.output / 'report.html', 'restore.html', **content)
+            write_report(self.output / 'report.html', 'restore.html', **content)
         return self.errors
 
     def attempt(self, path: Path, function: Callable, *args: Any) -> Any:
@@ -108,11 +127,11 @@ class BatchRestorer:
 
     def people_of(self, path: Path) -> list[Person]:
         """Return whose references an input gets."""
-        if not self.batch.refs_by_name:
+        if not self.refs_by_name:
             return self.people
         found = self.by_name.get(path.stem)
         if not found:
-            raise RefStarError(f'{path}: no reference of this name in {", ".join(self.batch.refs)}')
+            raise RefStarError(f'{path}: no reference of this name in {", ".join(self.refs)}')
         return self.restorer.people(found)
 
     # ----------------------------------------------------------------- photos
@@ -136,7 +155,7 @@ class BatchRestorer:
         refuse_large(width, height, self.restorer.max_pixels, f'{path}, enlarged')
         faces = self.restorer.find_faces(picture, settings.only_center_face, settings.aligned, str(path))
         prepared = self.restorer.prepare(faces, self.people_of(path), self.settings)
-        if (root := self.batch.ref_mask_dir) is not None:
+        if (root := self.ref_mask_dir) is not None:
             prepared = [read_masks(face, [root / self.face_name(path, i), root]) for i, face in enumerate(prepared)]
         return picture, prepared
 
@@ -156,12 +175,12 @@ class BatchRestorer:
         write_picture(self.outputs[path], put_back(picture, faces, self.photo_settings).picture)
         for number, face in enumerate(faces):
             name = self.face_name(path, number)
-            if self.batch.save_mask and face.chosen:
-                write_masks(self.batch.output / 'masks' / name, face)
-            if self.batch.save_faces:
+            if self.save_mask and face.chosen:
+                write_masks(self.output / 'masks' / name, face)
+            if self.save_faces:
                 for kind, img in (('before', face.before), ('restored', face.image)):
-                    write_picture(self.batch.output / 'faces' / f'{name}_{kind}.png', Picture(img))
-        if self.batch.report:
+                    write_picture(self.output / 'faces' / f'{name}_{kind}.png', Picture(img))
+        if self.report:
             self.entries.append({'name': path.name, 'faces': [report_entry(face) for face in faces]})
         self.write_record(path, {'faces': [face_record(face) for face in faces]})
 
@@ -175,7 +194,7 @@ class BatchRestorer:
         if self.photo_settings.aligned:
             raise RefStarError(f'{path}: --aligned is for photos')
         people = self.people_of(path)
-        frames = VideoRestorer(self.restorer, people, self.settings, self.photo_settings, self.batch.carry)
+        frames = VideoRestorer(self.restorer, people, self.settings, self.photo_settings, self.carry)
         count = restore_video(path, self.outputs[path], frames, self.restorer.max_pixels)
         self.write_record(path, {'frames': count, 'faces': frames.record()})
 
@@ -185,7 +204,7 @@ class BatchRestorer:
         record = {
             'input': str(path),
             'output': self.outputs[path].name,
-            'network': self.batch.network,
+            'network': str(self.network),
             'strength': self.settings.strength,
             'identity_check': checker.about() if checker else None,
             **done,
@@ -196,30 +215,3 @@ class BatchRestorer:
         for note in notes:
             tqdm.write(f'{path.name}: {note}')
         self.counts.update({'done': 1, 'faces': len(faces), 'without a face': int(not faces)})
-
-
-def output_names(inputs: Sequence[Path], batch: BatchSettings) -> dict[Path, Path]:
-    """Return where each input is written.
-
-    Raises:
-        RefStarError: an input or a reference would be overwritten, or the format is unknown.
-    """
-    suffix = '' if batch.ext == 'auto' else f'.{batch.ext.lstrip(".").lower()}'
-    if suffix and suffix not in FORMATS:
-        raise RefStarError(f'--ext {batch.ext}: unknown; there are {", ".join(key[1:] for key in FORMATS)}')
-    if Path(batch.suffix).name != batch.suffix:
-        raise RefStarError(f'--suffix {batch.suffix}: must not hold a path')
-    names, stems = {}, Counter(path.stem for path in inputs)
-    for path in inputs:
-        own = path.suffix.lower() if path.suffix.lower() in FORMATS else '.png'
-        wanted = '.mp4' if is_video(path) else suffix or own
-        stem = path.stem if stems[path.stem] == 1 else path.name.replace('.', '_')  # a.jpg beside a.png
-        names[path] = batch.output / f'{stem}{batch.suffix}{wanted}'
-    sources, written = {path.resolve() for path in (*inputs, *map(Path, batch.refs))}, Counter(names.values())
-    for path, output in names.items():
-        places = [output.resolve(), *output.resolve().parents][: 4 if batch.refs_by_name else 3]  # where references lie
-        if output.exists() and not sources.isdisjoint(places):
-            raise RefStarError(f'{output}: would be overwritten; give another --output or a --suffix')
-        if written[output] > 1:
-            raise RefStarError(f'{path}: another input would be written to {output} too; rename one, or --ext auto')
-    return names

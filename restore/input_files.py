@@ -35,10 +35,7 @@ def is_video(path: Path) -> bool:
 
 
 def open_sources(sources: Sequence[object]) -> list[tuple[str, list | Path, bool]]:
-    """Group references by the file or folder that names their person.
-
-    Args:
-        sources: folders, `.refbank` files, photos (paths, Pillow images or arrays).
+    """Group folders, `.refbank` files and photos (paths, Pillow images or arrays) by whom they are meant to show.
 
     Returns:
         For every group (name, photos or the path of a bank, whether they are meant to show one person).

@@ -61,18 +61,10 @@ class OnnxNetwork:
         w: float | Tensor | None = None,
         return_aux: bool = False,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """Restore faces.
+        """Restore faces (b, 3, H, W) with references (b, n, 3, H, W), RGB in ``value_range``; ``ref_valid``: (b, n).
 
-        Args:
-            lq: degraded faces, (b, 3, H, W), RGB in ``value_range``.
-            refs: references, (b, n, 3, H, W). None: the backbone alone.
-            ref_valid: bool, (b, n). None: all are valid.
-            strength: 0 to 1; a tensor has shape (b,).
-            w: CodeFormer's fidelity, 0 to 1, a tensor has shape (b,). None: 0, as in its network.
-            return_aux: also return the selections.
-
-        Returns:
-            The images (b, 3, H, W), on the device of ``lq``; with ``return_aux`` also a dict of the other OUTPUTS.
+        ``strength`` and CodeFormer's fidelity ``w`` are 0 to 1, for all or as (b,). Returns the images (b, 3, H, W), on
+        the device of ``lq``; with ``return_aux`` also a dict of the other OUTPUTS.
 
         Raises:
             RefStarError: another image size than the file's, or a w that the file does not take.

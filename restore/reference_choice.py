@@ -147,11 +147,7 @@ def choose_references(
 ) -> PreparedFace:
     """Choose references of one person by the identity policy, then by usefulness.
 
-    Args:
-        face, person: the degraded face, and whose references there are.
-        similarity, threshold: of the two, and the least one of the same person; None: not compared.
-        settings: policy and number of references.
-        unchecked: note for the user where nothing was compared.
+    `similarity` of face and person is None where they were not compared; then `unchecked` is a note for the user.
 
     Raises:
         RefStarError: the references are likely of another person and the settings refuse that.

@@ -1,6 +1,7 @@
 """Read references: find their faces, group them by person, leave out duplicates and blurred photos."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -22,30 +23,23 @@ DUPLICATE = 0.98  # least correlation of two pictures of one photo
 PREVIEW = 48  # pixels: side at which photos are compared
 
 
+@dataclass
 class ReferenceReader:
     """Read references at the network's size.
 
     Without a detector they are aligned faces; without an identity checker nobody is compared.
     """
 
-    def __init__(
-        self,
-        size: int,
-        detector: FaceDetector | None = None,
-        identity_checker: IdentityChecker | None = None,
-        max_pixels: int = MAX_PIXELS,
-    ) -> None:
-        self.size, self.detector, self.identity_checker = size, detector, identity_checker
-        self.max_pixels = max_pixels
+    size: int
+    detector: FaceDetector | None = None
+    identity_checker: IdentityChecker | None = None
+    max_pixels: int = MAX_PIXELS  # of a photo
 
     def read(self, sources: Sequence[object], name: str = 'references', one_person: bool = False) -> list[Person]:
-        """Read photos of any number of people.
+        """Read photos (as of `picture_of`) of any number of people, the first of which gets the name.
 
-        Args:
-            sources: paths, Pillow images, or arrays uint8 (H, W, 3) RGB.
-            name: of the person, for people.
-            one_person: the photos are meant to show one person; faces of others are left out. Else everybody whom the
-                identity network finds is returned.
+        Photos of `one_person` are meant to show one: faces of others are left out. Else everybody is returned whom the
+        identity network finds.
 
         Raises:
             RefStarError: no reference is left; says why.

@@ -5,7 +5,7 @@ PyAV reads and writes the frames; the sound is copied as it is.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +29,18 @@ AGREE = 1.5  # cells of the matching grid: larger differences follow the new fra
 SAME = 5.0  # 8-bit steps of the blurred degraded face: smaller changes count as none
 
 
+@dataclass
 class VideoRestorer:
     """Restore the frames of one video in order; with `carry` a frame starts from the result of the frame before."""
 
-    def __init__(
-        self,
-        restorer: Restorer,
-        people: Sequence[Person],
-        settings: RestoreSettings,
-        photo_settings: PhotoSettings,
-        carry: bool = True,
-    ) -> None:
-        self.restorer, self.people, self.settings, self.photo_settings = restorer, people, settings, photo_settings
-        self.carry = carry
-        self.tracker = FaceTracker(people, restorer.identity_checker)
+    restorer: Restorer
+    people: Sequence[Person]
+    settings: RestoreSettings
+    photo_settings: PhotoSettings
+    carry: bool = True
+
+    def __post_init__(self) -> None:
+        self.tracker = FaceTracker(self.people, self.restorer.identity_checker)
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         """Restore the next frame, uint8 (H, W, 3) RGB -> (H * upscale, W * upscale, 3).

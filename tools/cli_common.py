@@ -1,4 +1,4 @@
-"""What the commands share: user errors end in one line, and a new run that never began archives no old run."""
+"""Shared by the commands: user errors in one line, modules of the user, and the run of an option file."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ RUN_FOLDERS = ('experiments', 'results', 'tb_logger')
 
 
 def message_of(error: Exception) -> str:
-    """Returns one line for the user; errors of data loader workers carry their traceback as text, which is left out."""
+    """Return one line for the user, without the traceback that errors of data loader workers carry as text."""
     if isinstance(error, FileNotFoundError) and error.filename:
         return f'file not found: {error.filename}'
     if isinstance(error, URLError):
@@ -30,7 +30,7 @@ def message_of(error: Exception) -> str:
 
 
 def import_modules(names: list[str]) -> None:
-    """Imports a user's modules, which register what is in them; the current folder is searched first.
+    """Import a user's modules, which register what is in them; the current folder is searched first.
 
     Raises:
         RefStarError: there is no such module.
@@ -50,7 +50,7 @@ def import_modules(names: list[str]) -> None:
 
 
 def run_command(main: Callable[[], object]) -> int:
-    """Runs a command; returns its exit code. A user error is printed as one line on stderr."""
+    """Run a command; return its exit code. A user error is printed as one line on stderr."""
     try:
         main()
     except (RefStarError, FileNotFoundError, URLError) as error:
@@ -59,51 +59,33 @@ def run_command(main: Callable[[], object]) -> int:
     return 0
 
 
-def _runs(root: Path, name: str) -> set[Path]:
-    return {path for folder in RUN_FOLDERS for path in (root / folder).glob(f'{name}*') if path.is_dir()}
-
-
-def _has_results(run: Path) -> bool:
-    return any(path.suffix in ('.pth', '.state', '.png') for path in run.rglob('*'))
-
-
 @contextmanager
-def old_runs_kept(root: Path, name: str) -> Iterator[None]:
-    """Puts an archived run back if the new run of that name fails by a user error before it has made anything.
+def keep_old_run(root: Path, name: str) -> Iterator[None]:
+    """Put an archived run back if the new run of that name fails by a user error before it has made anything."""
 
-    Args:
-        root: folder that holds `experiments/`, `results/`, `tb_logger/`.
-        name: of the run.
-    """
-    before = _runs(root, name)
+    def runs() -> set[Path]:
+        return {path for folder in RUN_FOLDERS for path in (root / folder).glob(f'{name}*') if path.is_dir()}
+
+    before = runs()
     try:
         yield
     except (RefStarError, FileNotFoundError, URLError):
         if int(os.environ.get('RANK', 0)) == 0:
-            _undo(before, _runs(root, name), name)
+            after = runs()
+            archived = {path.parent: path for path in after - before if path.name.startswith(f'{name}_archived_')}
+            for run in (path for path in after if path.name == name):
+                is_new = run not in before or run.parent in archived
+                if is_new and not any(path.suffix in ('.pth', '.state', '.png') for path in run.rglob('*')):
+                    shutil.rmtree(run)
+                    if run.parent in archived:
+                        archived[run.parent].rename(run)
         raise
 
 
-def _undo(before: set[Path], after: set[Path], name: str) -> None:
-    archived = {path.parent: path for path in after - before if path.name.startswith(f'{name}_archived_')}
-    for run in (path for path in after if path.name == name):
-        if (run in before and run.parent not in archived) or _has_results(run):
-            continue
-        shutil.rmtree(run)
-        if run.parent in archived:
-            archived[run.parent].rename(run)
-
-
 def run_pipeline(command: str, argv: list[str], is_train: bool) -> int:
-    """Checks an option file and hands over to BasicSR's trainer or tester; the root path is the current folder.
+    """Check an option file and run BasicSR's trainer or tester in the current folder; return the exit code.
 
-    Args:
-        command: what the user typed, e.g. `basicsr train`; BasicSR writes it into the copy of the option file.
-        argv: BasicSR's arguments.
-        is_train: training or test.
-
-    Returns:
-        Exit code: 0, or 2 after a user error.
+    ``command`` is what the user typed, e.g. `basicsr train`; BasicSR writes it into the copy of the option file.
     """
     args = argument_parser(command).parse_args(argv)
     sys.argv = [command, *argv]  # BasicSR parses it again
@@ -121,7 +103,7 @@ def run_pipeline(command: str, argv: list[str], is_train: bool) -> int:
         if args.debug and not name.startswith('debug'):
             name = f'debug_{name}'
         try:
-            with old_runs_kept(Path.cwd(), name):
+            with keep_old_run(Path.cwd(), name):
                 pipeline(str(Path.cwd()))
         finally:
             if distributed.is_available() and distributed.is_initialized():

@@ -29,8 +29,7 @@ def run(length: str, name: str, out: Path, overrides: Path | None) -> None:
         RefStarError: an override is wrong, a step failed, or another demo runs in this folder.
     """
     from refstar.evaluation.demo_report import write_demo_report
-    from refstar.evaluation.demo_run import Ledger, lock, run_steps
-    from refstar.evaluation.demo_steps import SECONDS, Step, plan
+    from refstar.evaluation.demo_steps import SECONDS, Ledger, Step, lock, plan, run_steps
 
     def command(step: Step, held: Path) -> list[str]:
         return [sys.executable, '-c', STEP, str(held), step.command, '-opt', str(step.file)]

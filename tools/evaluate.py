@@ -113,8 +113,7 @@ def score_model(args: argparse.Namespace) -> None:
 
 def score_folders(args: argparse.Namespace) -> None:
     """Make the degraded photos of `--make_lq`; score the folders of `--pred`."""
-    from refstar.evaluation.degraded_testset import synthesise
-    from refstar.evaluation.testset import Folders, read_testset
+    from refstar.evaluation.testset import Folders, read_testset, synthesise
 
     if args.make_lq:
         if not args.lq or not args.gt:
@@ -156,15 +155,9 @@ def settings(args: argparse.Namespace, named: dict[str, Any]) -> Any:
 
 def score(args: argparse.Namespace, testset: Any, folders: dict[str, Path], out: Path, named: dict[str, Any]) -> None:
     """Measure, write tables and report, print the figures."""
+    from refstar.evaluation import score_tables
     from refstar.evaluation.evaluation_report import write_evaluation_report
     from refstar.evaluation.measures import build_measures
-    from refstar.evaluation.score_tables import (
-        make_tables,
-        never_measured,
-        summarise_scores,
-        terminal_text,
-        write_tables,
-    )
     from refstar.evaluation.scores import add_fid, score_all
     from refstar.evaluation.testset import find_predictions
     from refstar.metrics.fid import FeatureNetwork
@@ -181,12 +174,12 @@ def score(args: argparse.Namespace, testset: Any, folders: dict[str, Path], out:
     else:
         absent['fid'] = f'give --fid_weights ({WEIGHTS["fid_weights"].removeprefix("FID: ")})'
     absent['musiq'] = 'not part of this command; pyiqa measures it on the same folders'
-    absent |= never_measured(scores, testset)
-    tables = make_tables(scores, testset, args.resamples, args.seed)
-    summary = summarise_scores(scores, tables, testset, about, absent)
-    write_tables(scores, tables, summary, out)
+    absent |= score_tables.never_measured(scores, testset)
+    tables = score_tables.make_tables(scores, testset, args.resamples, args.seed)
+    summary = score_tables.summarise_scores(scores, tables, testset, about, absent)
+    score_tables.write_tables(scores, tables, summary, out)
     page = write_evaluation_report(scores, tables, testset, predictions, summary, out, args.size)
-    print(terminal_text(tables, scores, testset, absent))
+    print(score_tables.terminal_text(tables, scores, testset, absent))
     print(page)
 
 

@@ -122,7 +122,7 @@ def restore(args: argparse.Namespace) -> list[str]:
         RefStarError: wrong input; nothing was written.
     """
     from refstar.restore.background import RealESRGAN
-    from refstar.restore.batch import BatchRestorer, BatchSettings
+    from refstar.restore.batch import BatchRestorer
     from refstar.restore.faces import RestoreSettings
     from refstar.restore.input_files import inputs_of
     from refstar.restore.photo import PhotoSettings
@@ -133,8 +133,8 @@ def restore(args: argparse.Namespace) -> list[str]:
     if args.bg_upsampler == 'realesrgan':
         background = RealESRGAN(args.bg_weights, str(restorer.device), args.tile, restorer.max_pixels)
         photo_settings = settings_from(PhotoSettings, args, background=background)
-    batch = settings_from(BatchSettings, args, network=str(args.network))
-    return BatchRestorer(restorer, inputs, settings, photo_settings, batch).run()
+    given = {'restorer': restorer, 'inputs': inputs, 'settings': settings, 'photo_settings': photo_settings}
+    return settings_from(BatchRestorer, args, **given).run()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -36,11 +36,7 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
 
 # ----------------------------------------------------------------- files
 def save_atomically(data: Any, path: str | os.PathLike) -> None:
-    """Write `data` with `torch.save`; a crash at any moment leaves either the old file or the new one.
-
-    Args:
-        data: what `torch.save` accepts.
-        path: file to write; its folder exists. It is on disk when the call returns.
+    """Write `data` with `torch.save` into an existing folder; a crash at any moment leaves the old file or the new one.
 
     Raises:
         RefStarError: the file could not be written (disk full, no permission ...).
@@ -72,10 +68,7 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, 
 
 
 def load_file(path: str | os.PathLike) -> Any:
-    """Read a file of tensors and plain values onto the CPU; refuse arbitrary Python objects.
-
-    Args:
-        path: a file written by `torch.save`, or a .safetensors file, of which the network's state dict is taken.
+    """Read a file of `torch.save`, or the state dict of a .safetensors file, onto the CPU; refuse Python objects.
 
     Raises:
         RefStarError: the file is missing, broken, or holds Python objects.
@@ -134,9 +127,8 @@ def state_dict_of(path: str | os.PathLike, param_key: str | None = 'params') -> 
     """Read a network's state dict in BasicSR's format.
 
     Args:
-        path: a file `{'params': ..., 'params_ema': ...}`, or a bare state dict if `param_key` is None; a .safetensors
-            file holds one state dict and needs no `param_key`.
-        param_key: which of them; 'params' is taken where the file has no 'params_ema'.
+        path: a file `{'params': ..., 'params_ema': ...}`; or a bare state dict, as a .safetensors file is.
+        param_key: which of them, 'params' where it is not there; None: a bare state dict.
 
     Raises:
         RefStarError: as `load_file`, or the file has no `param_key`.
@@ -149,7 +141,6 @@ def read_state_dict(path: str | Path | None, what: str) -> dict[str, Tensor]:
     """Read the state dict of a released network, whatever level it is stored on.
 
     Args:
-        path: file written by `torch.save`, or .safetensors.
         what: what needs it and under which key it is configured, for messages.
 
     Raises:

@@ -28,13 +28,7 @@ def number(value: float | None) -> str:
 
 
 def encode_preview(picture: np.ndarray, suffix: str = '.jpg', max_side: int | None = None) -> bytes:
-    """Encode a picture for a page.
-
-    Args:
-        picture: uint8 (H, W, 3), BGR.
-        suffix: '.jpg' (quality 90, full colour resolution) or '.png'.
-        max_side: pixels; a larger picture is shrunk.
-    """
+    """Encode uint8 (H, W, 3) BGR as '.jpg' (quality 90, full colour resolution) or '.png'; shrink it to `max_side`."""
     scale = max_side / max(picture.shape[:2]) if max_side else 1
     if scale < 1:
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -63,12 +57,7 @@ def environment() -> Environment:
 
 
 def write_report(path: str | Path, template: str, **content: Any) -> None:
-    """Render a template and write the page; its folder is made.
-
-    Args:
-        path: of the page.
-        template: file name in `utils/templates`.
-        content: names of the template; `title` is always needed.
+    """Render a template of `utils/templates` with its content (`title` at least); write the page, make its folder.
 
     Raises:
         RefStarError: the page cannot be written.

@@ -22,8 +22,8 @@ from .errors import RefStarError
 # Formats to read. Pillow knows more, some of which run programs (EPS: Ghostscript). JPEG includes MPO, of cameras that
 # take several pictures at a time.
 READABLE = ('PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF', 'GIF')
-FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP', '.bmp': 'BMP', '.tif': 'TIFF'}  # to write
-FORMATS['.tiff'] = 'TIFF'
+FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.webp': 'WEBP', '.bmp': 'BMP', '.tif': 'TIFF'}  # to write
+FORMATS |= {'.jpeg': 'JPEG', '.tiff': 'TIFF'}
 TRANSPARENT = ('PNG', 'WEBP', 'TIFF')
 MAX_PIXELS = 100_000_000  # of a picture, before and after enlarging
 LEVELS = np.arange(256, dtype=np.float32) / np.float32(255) * 2 - 1  # 8-bit values in [-1, 1]
@@ -70,10 +70,6 @@ def decode_image(source: str | Path | bytes, mode: str, name: object = None) -> 
     """Read an 8-bit image whole, as its pixels are stored: `RGB` (H, W, 3) or grey `L` (H, W), uint8.
 
     Pillow is used because OpenCV fills the rest of a truncated JPEG with grey and says nothing.
-
-    Args:
-        source, name: as of :func:`open_image`.
-        mode: 'RGB' or 'L'.
 
     Raises:
         RefStarError: it cannot be read or is no complete 8-bit image.
@@ -225,22 +221,18 @@ def from_basicsr(img: np.ndarray, crop_border: int = 0, input_order: str = 'HWC'
     Args:
         img: (H, W, 3), or (3, H, W) with input_order 'CHW'; BGR in [0, 255].
         crop_border: pixels to leave out along every edge.
-        input_order: 'HWC' or 'CHW'.
 
     Raises:
-        RefStarError: another shape or order.
+        RefStarError: another shape.
     """
-    if input_order not in ('HWC', 'CHW'):
-        raise RefStarError(f"metric: input_order is {input_order!r}; it must be 'HWC' or 'CHW'")
     if input_order == 'CHW':
         img = img.transpose(1, 2, 0)
     if img.ndim != 3 or img.shape[2] != 3:
         raise RefStarError(f'metric: expected a colour image (H, W, 3), got shape {img.shape}')
     h, w = img.shape[:2]
     img = img[crop_border : h - crop_border, crop_border : w - crop_border, ::-1]
-    return to_tensor(np.ascontiguousarray(img if img.dtype == np.uint8 else np.divide(img, 255, dtype=np.float32)))[
-        None
-    ]
+    img = img if img.dtype == np.uint8 else np.divide(img, 255, dtype=np.float32)
+    return to_tensor(np.ascontiguousarray(img))[None]
 
 
 def require_same_shape(img: np.ndarray, img2: np.ndarray) -> None:

@@ -63,9 +63,7 @@ def frozen_blocks(options: Any) -> Iterator[dict[str, Any]]:
     if isinstance(options, dict):
         if isinstance(options.get('network'), str) and isinstance(options.get('weights'), str):
             yield options
-        options = list(options.values())
-    if isinstance(options, (list, tuple)):
-        for value in options:
+        for value in options.values():
             yield from frozen_blocks(value)
 
 
@@ -92,7 +90,7 @@ def read_network(
     else:
         content = load_file(path)
         state = unwrap(content, path, (param_key,) if param_key else LEVELS, bare=not param_key)
-        text, embedded = content.get(KEY), content.get('frozen')
+        text, embedded = content.get(KEY), content.get('frozen') or {}
     if not all(isinstance(value, Tensor) for value in state.values()):
         raise RefStarError(f'{path}: holds no state dict')
     named, hashes = _parse(text, path) if isinstance(text, str) else (None, {})
@@ -100,8 +98,7 @@ def read_network(
         named, hashes = (options if isinstance(options, dict) else network_block(options, path)), {}
     elif named is None and path.suffix != SAFETENSORS:
         named = _block_of_experiment(path)
-    used = set(hashes.values())
-    embedded = {digest: data for digest, data in embedded.items() if digest in used} if used else {}
+    embedded = {digest: embedded[digest] for digest in hashes.values() if digest in embedded}
     if not all(isinstance(data, Tensor) and data.dtype == torch.uint8 for data in embedded.values()):
         raise RefStarError(f'{path}: the weights files in it are broken')
     return NetworkFile(state, named, hashes, embedded)

@@ -14,11 +14,11 @@ from .errors import RefStarError, nearest
 
 
 class Expected(str):
-    """Describes the values of a type, in metadata of `Annotated`: 'a whole number from 1'."""
+    """Describe the values of a type, in metadata of `Annotated`: 'a whole number from 1'."""
 
 
 def as_whole(value: Any) -> Any:
-    """Turns 5e3, as BasicSR's option files write it, into 5000."""
+    """Turn 5e3, as BasicSR's option files write it, into 5000."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -45,7 +45,7 @@ class OptionBlock(BaseModel):
 
     @classmethod
     def read(cls, values: Mapping[str, Any], where: str = '') -> 'OptionBlock':
-        """Checks a block.
+        """Check a block.
 
         Args:
             values: keys and values as in the option file.
@@ -65,7 +65,7 @@ class OptionBlock(BaseModel):
 
 
 def _error(cls: type[OptionBlock], values: Mapping[str, Any], found: Mapping[str, Any], where: str) -> RefStarError:
-    """Words one of pydantic's errors from its type and location."""
+    """Word one of pydantic's errors from its type and location."""
     path, value, expected, required = [where] if where else [], values, '', False
     for part in found['loc']:
         if not (isinstance(value, Mapping) and isinstance(part, str)):
@@ -85,7 +85,7 @@ def _error(cls: type[OptionBlock], values: Mapping[str, Any], found: Mapping[str
 
 
 def _blocks(annotation: Any) -> Iterator[type[OptionBlock]]:
-    """The blocks in an annotation such as `Scheduler | None`."""
+    """Find the blocks in an annotation such as `Scheduler | None`."""
     if isinstance(annotation, type) and issubclass(annotation, OptionBlock):
         yield annotation
     elif get_origin(annotation) in (Union, UnionType, Annotated):
@@ -94,7 +94,7 @@ def _blocks(annotation: Any) -> Iterator[type[OptionBlock]]:
 
 
 def expected_of(annotation: Any, metadata: Any = ()) -> str:
-    """Describes the values that an annotation allows, e.g. 'a whole number from 1' or 'bf16 or fp16'."""
+    """Describe the values that an annotation allows, e.g. 'a whole number from 1' or 'bf16 or fp16'."""
     for entry in metadata:
         if isinstance(entry, Expected):
             return str(entry)
@@ -126,8 +126,7 @@ class DatasetOptions(OptionBlock):
     )
     prefetch_mode: Literal['cpu', 'cuda'] | None = Field(None, description='cuda needs pin_memory')
     pin_memory: bool | None = Field(
-        None,
-        description='page-locked memory, for faster copies to a GPU (default: of training sets, on a GPU)',
+        None, description='page-locked memory, for faster copies to a GPU (default: of training sets, on a GPU)'
     )
     persistent_workers: bool | None = Field(None, description='keep the loader processes between epochs')
     num_prefetch_queue: Count | None = Field(None, description='batches that `prefetch_mode: cpu` keeps ready')

@@ -95,7 +95,12 @@ def get(name: str, offline: bool = False, accept: Collection[str] = ()) -> Path:
 
     entry, path = find(name), find(name).path
     if not path.is_file():
-        _check_licence(name, entry, {*accept, *os.environ.get(ACCEPT, '').replace(' ', '').split(',')})
+        accepted = {*accept, *os.environ.get(ACCEPT, '').replace(' ', '').split(',')}
+        if not entry.commercial and not {name, 'all'} & accepted:
+            raise RefStarError(
+                f'{name}: {entry.licence}. If you may and do accept it: `refstar weights get {name} --accept_licence`, '
+                f'or {ACCEPT}={name}'
+            )
         if offline or os.environ.get(OFFLINE, '0') not in ('', '0'):
             raise RefStarError(f'{name}: {path} is not there, and offline; fetch {entry.url} and put it there')
         try:
@@ -108,14 +113,6 @@ def get(name: str, offline: bool = False, accept: Collection[str] = ()) -> Path:
     if entry.sha256 and (found := _sha256(path)) != entry.sha256:
         raise RefStarError(f'{path}: sha256 is {found}, not {entry.sha256}: broken or another file; delete it')
     return path
-
-
-def _check_licence(name: str, entry: Released, accepted: Collection[str]) -> None:
-    if not entry.commercial and not {name, 'all'} & set(accepted):
-        raise RefStarError(
-            f'{name}: {entry.licence}. If you may and do accept it: `refstar weights get {name} --accept_licence`, '
-            f'or {ACCEPT}={name}'
-        )
 
 
 def _fetch(name: str, entry: Released) -> None:

@@ -18,12 +18,7 @@ _END = 'INFO: End of training.'
 
 @dataclass(frozen=True)
 class LoggedIteration:
-    """One logged iteration.
-
-    Attributes:
-        iteration (int): counted from 1.
-        terms (dict[str, float]): logged values by name, in the order of the log.
-    """
+    """One logged iteration, counted from 1, and its values by name in the order of the log."""
 
     iteration: int
     terms: dict[str, float]
@@ -36,12 +31,7 @@ class LoggedIteration:
 
 @dataclass
 class History:
-    """Everything that a training logged.
-
-    Attributes:
-        entries (dict[int, LoggedIteration]): by iteration.
-        metrics (dict[tuple[str, str], dict[int, float]]): (data set, metric) -> figure by iteration.
-    """
+    """Everything that a training logged: entries by iteration; (data set, metric) -> figure by iteration."""
 
     entries: dict[int, LoggedIteration] = field(default_factory=dict)
     metrics: dict[tuple[str, str], dict[int, float]] = field(default_factory=dict)
@@ -64,10 +54,7 @@ def parse_line(line: str) -> LoggedIteration | None:
 
 
 def read_run(folder: Path) -> History:
-    """Read all logs of a run; where a resumed run repeats iterations, the later log counts.
-
-    Args:
-        folder (Path): `experiments/<name>`, with BasicSR's `train_<name>_<time>.log`.
+    """Read all logs of a run in `experiments/<name>`; where a resumed run repeats iterations, the later log counts.
 
     Raises:
         RefStarError: there is no such folder, no log in it, or nothing was logged yet.

@@ -29,7 +29,7 @@ def _bump(x: np.ndarray, centre: float, half: float) -> np.ndarray:
 
 
 def warp_basis(head: Head) -> np.ndarray:
-    """Displacements (7, cells, cells, 2) of a person's expressions in canonical units; `warp_weights` weighs them."""
+    """Return the displacements (7, cells, cells, 2) of a person's expressions in canonical units."""
     u, v = _warp_axes()
     (_eye_u, _), (brow_u, brow_v), (mouth_w, mouth_v, lip) = head.eye, head.brow, head.mouth
     nose = np.outer(_bump(v, head.nose[1] - 0.08, 0.42), _bump(u, 0.0, 0.38))
@@ -50,13 +50,6 @@ def warp_basis(head: Head) -> np.ndarray:
     return np.stack([np.stack([du, dv], axis=-1) for du, dv in basis]).astype(np.float32)
 
 
-def warp_weights(shot: Shot) -> np.ndarray:
-    """Weights (7,) of `warp_basis` in a photo: the nose's parallax by yaw and pitch, mouth, smile twice, brows."""
-    return np.asarray(
-        [np.sin(shot.yaw), -np.sin(shot.pitch), shot.mouth, shot.smile, shot.smile, *shot.brows], dtype=np.float32
-    )
-
-
 class Warp(NamedTuple):
     """The displacement ``p = q + D(q)`` of the canonical plane in one photo, and its inverse ``q = p - E(p)``.
 
@@ -68,8 +61,9 @@ class Warp(NamedTuple):
 
     @classmethod
     def of(cls, basis: np.ndarray, shot: Shot) -> Warp:
-        """Build a person's warp in a photo."""
-        weights = warp_weights(shot)
+        """Build a person's warp in a photo: the nose's parallax by yaw and pitch, mouth, smile twice, brows."""
+        turn = np.sin(shot.yaw), -np.sin(shot.pitch)
+        weights = np.float32([*turn, shot.mouth, shot.smile, shot.smile, *shot.brows])
         forward = (weights @ basis.reshape(len(weights), -1)).reshape(basis.shape[1:])
         u, v = np.meshgrid(*_warp_axes())
         backward = forward

@@ -1,7 +1,5 @@
 """Painting hair: brows, beard and the mane, as textures of the canonical plane."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import cv2
@@ -14,7 +12,7 @@ _F = np.float32
 
 
 def brows(image: np.ndarray, head: Head, on: Canvas, colour: np.ndarray, rng: np.random.Generator) -> None:
-    """Brows of single strokes, no two alike."""
+    """Paint brows of single strokes, no two alike."""
     ink = on.blank()
     half, arch, thick = rng.uniform(0.13, 0.165), rng.uniform(0.01, 0.055), rng.uniform(0.022, 0.042)
     slope, count = rng.uniform(-0.05, 0.12), int(rng.integers(16, 28))
@@ -32,7 +30,7 @@ def brows(image: np.ndarray, head: Head, on: Canvas, colour: np.ndarray, rng: np
 
 
 def beard(image: np.ndarray, head: Head, on: Canvas, colour: np.ndarray, rng: np.random.Generator) -> None:
-    """Three in ten: stubble or a full beard, of grains."""
+    """Paint stubble or a full beard, of grains, on three in ten."""
     kind = rng.random()
     if kind > 0.3:
         return
@@ -50,14 +48,14 @@ def beard(image: np.ndarray, head: Head, on: Canvas, colour: np.ndarray, rng: np
 
 @lru_cache(maxsize=4)
 def _crown(density: float) -> tuple[np.ndarray, np.ndarray]:
-    """Polar coordinates about the crown of the head: (turns, distance), each (h, w)."""
+    """Return polar coordinates about the crown of the head: (turns, distance), each (h, w)."""
     on = canvas(density)
     u, v = on.u, on.v + _F(1.25)
     return (np.arctan2(u, v) / _F(2 * np.pi)).astype(_F), np.sqrt(u * u + v * v)
 
 
 def mane(on: Canvas, colour: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Hair (4, h, w) RGB and opacity on its own sphere, and how far down it falls behind the head (bald: -9)."""
+    """Paint hair (4, h, w), RGB and opacity, on its own sphere; return also how far down it falls (bald: -9)."""
     turns, distance = _crown(on.density)
     strands = rng.standard_normal((24, 160), dtype=_F)
     strands += _F(0.6) * np.repeat(rng.standard_normal((24, 40), dtype=_F), 4, axis=1)

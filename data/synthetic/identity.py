@@ -4,8 +4,6 @@ Identity lies on purpose in fine detail that a degradation destroys (moles, frec
 skin pattern, wrinkles, stubble), on top of the coarse traits (skin, hair, face shape) that it leaves.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -45,23 +43,19 @@ class Identity:
     mane: np.ndarray  # (h, w, 4) uint8 RGB and opacity of the hair, on its own sphere
     relief: np.ndarray  # (h/2, w/2, 2) float32 slopes of the skin towards +U and +V
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of the textures."""
-        return self.albedo.nbytes + self.mane.nbytes + self.relief.nbytes + self.basis.nbytes
-
 
 _people: OrderedDict[tuple[int, int, int], Identity] = OrderedDict()
 
 
 def person(seed: int, index: int, size: int) -> Identity:
-    """The person number `index` of the population `seed`, for photos of `size` pixels; recent ones are remembered."""
+    """Return the person `index` of the population `seed`, for photos of `size` pixels; recent ones are remembered."""
     key = (seed, index, size)
     if key in _people:
         _people.move_to_end(key)
         return _people[key]
     found = _people[key] = _create(*key)
-    while len(_people) > max(2, CACHE_BYTES // found.nbytes):
+    memory = found.albedo.nbytes + found.mane.nbytes + found.relief.nbytes + found.basis.nbytes
+    while len(_people) > max(2, CACHE_BYTES // memory):
         _people.popitem(last=False)
     return found
 

@@ -1,9 +1,7 @@
-"""Painting a face: skin, lips, eyes, brows, marks, beard, relief and hair, as textures of the canonical plane.
+"""Painting a face: skin, lips, eyes, marks and relief, as textures of the canonical plane.
 
 Pictures in the making are planar, (3, h, w) float32 RGB; `texels` packs them for the renderer.
 """
-
-from __future__ import annotations
 
 from functools import lru_cache
 
@@ -26,39 +24,36 @@ class Canvas:
         self.v = ((np.arange(self.height, dtype=_F) + _F(0.5)) / _F(density) - _F(CHART_HALF[1]))[:, None]
 
     def window(self, u: float, v: float, half_u: float, half_v: float) -> tuple[slice, slice]:
-        """Rows and columns of a box around a canonical point."""
+        """Return rows and columns of a box around a canonical point."""
         column, row = (u + CHART_HALF[0]) * self.density, (v + CHART_HALF[1]) * self.density
         dx, dy = half_u * self.density + 1, half_v * self.density + 1
         return slice(max(0, int(row - dy)), int(row + dy) + 1), slice(max(0, int(column - dx)), int(column + dx) + 1)
 
     def points(self, uv: np.ndarray) -> np.ndarray:
-        """Canonical points (..., 2) to OpenCV's fixed-point pixels (3 fractional bits)."""
+        """Convert canonical points (..., 2) to OpenCV's fixed-point pixels (3 fractional bits)."""
         return np.round(((np.asarray(uv) + CHART_HALF) * self.density - 0.5) * 8.0).astype(np.int32)
 
     def blank(self) -> np.ndarray:
-        """An empty 8-bit drawing (h, w)."""
+        """Return an empty 8-bit drawing (h, w)."""
         return np.zeros((self.height, self.width), np.uint8)
 
     def strokes(self, lines: np.ndarray, thickness: float, ink: np.ndarray) -> None:
-        """Draws polylines (k, points, 2) of a thickness in canonical units."""
+        """Draw polylines (k, points, 2) of a thickness in canonical units."""
         wide = max(1, round(thickness * self.density))
         cv2.polylines(ink, list(self.points(lines)), False, 255, wide, cv2.LINE_AA, 3)
 
     def noise(self, rng: np.random.Generator, cells: float) -> np.ndarray:
-        """Smooth noise (h, w) with `cells` independent values per canonical unit."""
+        """Draw smooth noise (h, w) with `cells` independent values per canonical unit."""
         columns, rows = (int(2 * half * cells) + 4 for half in CHART_HALF)
         return smooth_noise(rng.standard_normal((rows, columns), dtype=_F), self.height, self.width)
 
 
-@lru_cache(maxsize=8)
-def canvas(density: float) -> Canvas:
-    """The canvas of a density."""
-    return Canvas(density)
+canvas = lru_cache(maxsize=8)(Canvas)
 
 
 @lru_cache(maxsize=64)
 def _spline(cells: int, length: int) -> np.ndarray:
-    """Cubic interpolation (Catmull-Rom) from `cells` values to `length`, as a matrix."""
+    """Return the matrix of a cubic interpolation (Catmull-Rom) from `cells` values to `length`."""
     place = np.linspace(1, cells - 2.001, length)[:, None]
     x = np.abs(place - np.arange(cells)[None])
     near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
@@ -66,27 +61,29 @@ def _spline(cells: int, length: int) -> np.ndarray:
 
 
 def smooth_noise(coarse: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Cubic enlargement of (..., rows, columns), at least 4 of each, to (..., height, width)."""
+    """Enlarge cubically (..., rows, columns), at least 4 of each, to (..., height, width)."""
     return _spline(coarse.shape[-2], height) @ coarse @ _spline(coarse.shape[-1], width).T
 
 
 def texels(planes: np.ndarray) -> np.ndarray:
-    """(n, h, w) in [0, 1] -> (h, w, n) uint8."""
+    """Convert (n, h, w) in [0, 1] to (h, w, n) uint8."""
     return cv2.merge([np.rint(np.clip(plane * 255, 0, 255)).astype(np.uint8) for plane in planes])
 
 
 def gauss(x: np.ndarray, centre: float, sigma: float) -> np.ndarray:
+    """Return a bell curve of height 1."""
     off = (x - _F(centre)) * _F(1 / sigma)
     return np.exp(_F(-0.5) * off * off)
 
 
-def blend(image: np.ndarray, alpha: np.ndarray, colour) -> None:
-    for plane, value in zip(image, np.asarray(colour, _F).tolist(), strict=True):
-        plane += alpha * (_F(value) - plane)
+def blend(image: np.ndarray, alpha: np.ndarray, colour, brightness: np.ndarray | float = 1.0) -> None:
+    """Lay a colour (3,), brightened (h, w), over an image (3, h, w) with an opacity (h, w), in place."""
+    for plane, value in zip(image, np.asarray(colour).tolist(), strict=True):
+        plane += alpha * (value * brightness - plane)
 
 
 def skin(head: Head, on: Canvas, colour: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Skin (3, h, w): blotches and pattern, flushed cheeks, shaded sockets and nose."""
+    """Paint skin (3, h, w): blotches and pattern, flushed cheeks, shaded sockets and nose."""
     u, v = on.u, on.v
     both, (wing, tip) = np.abs(u), head.nose
     tone = 1 + _F(0.035) * on.noise(rng, 5.0) + _F(0.045 * rng.uniform(0.5, 1.3)) * on.noise(rng, 15.0)
@@ -102,7 +99,7 @@ def skin(head: Head, on: Canvas, colour: np.ndarray, rng: np.random.Generator) -
 
 
 def lips(image: np.ndarray, head: Head, on: Canvas, colour: np.ndarray, rng: np.random.Generator) -> None:
-    """Lips with a person's cupid's bow and fine lines; closed."""
+    """Paint lips with a person's cupid's bow and fine lines; closed."""
     half, centre, lip = head.mouth
     rows, columns = on.window(0.0, centre, half * 1.1, lip * 2)
     u, v = on.u[:, columns] * _F(1 / half), on.v[rows] - _F(centre)
@@ -118,7 +115,7 @@ def lips(image: np.ndarray, head: Head, on: Canvas, colour: np.ndarray, rng: np.
 
 
 def eyes(image: np.ndarray, head: Head, on: Canvas, rng: np.random.Generator) -> None:
-    """Open eyes: an iris with rim, spokes and inner ring of its own, lashes, crease."""
+    """Paint open eyes: an iris with rim, spokes and inner ring of its own, lashes, crease."""
     half_u, half_v = head.eye_half
     colour = np.asarray(IRISES[rng.integers(len(IRISES))])
     outer, inner = np.clip(colour * rng.uniform(0.8, 1.25, (2, 3)), 0, 1)
@@ -153,7 +150,7 @@ def eyes(image: np.ndarray, head: Head, on: Canvas, rng: np.random.Generator) ->
 
 
 def _bare(rng: np.random.Generator, head: Head, count: int) -> np.ndarray:
-    """Random canonical points (at most `count`, 2) of bare skin: not on eyes, brows or lips."""
+    """Draw canonical points (at most `count`, 2) of bare skin: not on eyes, brows or lips."""
     points = np.stack([rng.uniform(-0.85, 0.85, count), rng.uniform(-0.68, 1.0, count)], -1)
     u, v = np.abs(points[:, 0]), points[:, 1]
     inside = (u / 0.85) ** 2 + ((v - 0.1) / 0.92) ** 2 < 1
@@ -164,7 +161,7 @@ def _bare(rng: np.random.Generator, head: Head, count: int) -> np.ndarray:
 
 
 def marks(image: np.ndarray, head: Head, on: Canvas, colour: np.ndarray, rng: np.random.Generator) -> None:
-    """Freckles and wrinkles, a scar, and moles on top."""
+    """Paint freckles and wrinkles, a scar, and moles on top."""
     ink = on.blank()
     if rng.random() < 0.6:
         points = _bare(rng, head, int(rng.integers(60, 240)))
@@ -217,7 +214,7 @@ def _wrinkles(head: Head, rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def relief(head: Head, on: Canvas, rng: np.random.Generator) -> np.ndarray:
-    """Slopes of the face over the sphere, (h, w, 2) float32: towards +U and +V."""
+    """Return the slopes of the face over the sphere, (h, w, 2) float32: towards +U and +V."""
     u, v = on.u, on.v
     both, (wing, tip), (mouth_w, mouth_v, lip) = np.abs(u), head.nose, head.mouth
     power = rng.uniform(0.8, 1.2, 8).tolist()

@@ -1,7 +1,5 @@
 """What one photo adds to a person: surroundings, light, lids and mouth, glasses, an occluder."""
 
-from __future__ import annotations
-
 import math
 
 import cv2
@@ -9,7 +7,7 @@ import numpy as np
 
 from .head_geometry import Head, Shot, screen_grid
 from .identity import Identity
-from .paint import smooth_noise
+from .paint import blend, smooth_noise
 
 _F = np.float32
 _WARM = _F([1.05, 0.92, 0.88])  # ears and a shaded neck are a little redder than the face
@@ -22,18 +20,9 @@ def unit(x: np.ndarray) -> np.ndarray:
 
 
 def surroundings(person: Identity, shot: Shot, s: np.ndarray, t: np.ndarray, edge: float, rng: np.random.Generator):
-    """Paint what lies behind the face: studio, hair, neck, clothes, ears.
+    """Paint what lies behind the face, (3, h, h) float32 RGB: studio, hair, neck, clothes, ears.
 
-    Args:
-        person: who.
-        shot: the photo.
-        s: (h, h) positions in the plane of the head's disc, at half the photo's resolution.
-        t: the same.
-        edge: pixels of this resolution in a unit of s.
-        rng: source of the colours.
-
-    Returns:
-        (3, h, h) float32 RGB.
+    `s` and `t` (h, h) are positions on the head's disc, `edge` is the number of pixels in a unit of s.
     """
     cloth = rng.uniform(0.1, 0.8) + rng.normal(0, 0.1, 3)
     coarse = rng.standard_normal((4, 5, 5), dtype=_F)
@@ -58,14 +47,8 @@ def surroundings(person: Identity, shot: Shot, s: np.ndarray, t: np.ndarray, edg
         (clothes, 1 - 0.25 * across, cloth),
         ((1 - distance) * 0.13, np.clip(0.5 * distance + 0.45, 0.5, 0.9), person.skin * _WARM),
     ):
-        paste(image, unit(outline * edge + 0.5), colour, brightness)
+        blend(image, unit(outline * edge + 0.5), colour, brightness)
     return image
-
-
-def paste(image: np.ndarray, opacity: np.ndarray, colour: np.ndarray, brightness: np.ndarray | float = 1.0) -> None:
-    """Lay a colour (3,), brightened (H, W), over an image (3, H, W) with an opacity (H, W), in place."""
-    for plane, value in zip(image, np.asarray(colour).tolist(), strict=True):
-        plane += opacity * (value * brightness - plane)
 
 
 def shade(shot: Shot, x: np.ndarray, y: np.ndarray, z: np.ndarray, gloss: float) -> np.ndarray:
@@ -88,14 +71,7 @@ def close_eyes(skin: np.ndarray, u: np.ndarray, v: np.ndarray, person: Identity,
     """Draw lids over the unlit face (3, H, W), in place.
 
     A lid's edge is a parabola between the corners of the eye, high when the eye is open and low when it is closed.
-
-    Args:
-        skin: the face.
-        u: (H, W) canonical coordinates of what each pixel shows.
-        v: the same.
-        person: who.
-        shot: the photo.
-        soft: pixels in a canonical unit, for soft edges.
+    `u` and `v` (H, W) are canonical coordinates of what the pixels show; `soft` is the number of pixels in their unit.
     """
     (eye_u, eye_v), (half_u, half_v) = person.head.eye, person.head.eye_half
     rows = _rows_near(v, eye_v, 0.2)
@@ -106,7 +82,7 @@ def close_eyes(skin: np.ndarray, u: np.ndarray, v: np.ndarray, person: Identity,
     line = across * (half_v * (0.75 - 1.75 * shot.eyes))
     closed = unit((line - dv) * soft + 0.5) * unit((dv + 1.25 * half_v * across) * soft) * (across > 0)
     off = (dv - line) * (1 / 0.016)
-    paste(skin, closed, _F(0.88) * person.skin)
+    blend(skin, closed, _F(0.88) * person.skin)
     skin *= 1 - 0.8 * np.exp(-off * off) * np.minimum(3 * across, 1)
 
 
@@ -137,26 +113,12 @@ def _rows_near(v: np.ndarray, centre: float, half: float) -> slice:
 
 
 def wear_glasses(
-    image: np.ndarray,
-    u: np.ndarray,
-    v: np.ndarray,
-    on_face: np.ndarray,
-    head: Head,
-    shot: Shot,
-    rng: np.random.Generator,
+    image: np.ndarray, u: np.ndarray, v: np.ndarray, face: np.ndarray, head: Head, shot: Shot, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw random glasses over an image (3, H, W), in place; return what they cover, (H, W) bool.
+    """Draw random glasses over an image (3, H, W) where the face is seen (H, W), in place; return what they cover.
 
-    A lens is a superellipse of exponent 2 or 4, bridge and temples are a bar.
-
-    Args:
-        image: RGB.
-        u: (H, W) displaced canonical coordinates: glasses do not move with the expression.
-        v: the same.
-        on_face: (H, W) bool, where the face is seen.
-        head: shape of the head.
-        shot: the photo.
-        rng: source of the glasses.
+    A lens is a superellipse of exponent 2 or 4, bridge and temples are a bar. `u` and `v` (H, W) are displaced
+    canonical coordinates: glasses do not move with the expression.
     """
     wide, high, is_round = rng.uniform(0.19, 0.22), rng.uniform(0.13, 0.17), rng.random() < 0.5
     lens_light, frame_light = rng.uniform(0.02, 0.1), rng.uniform(0.02, 0.3)
@@ -167,10 +129,10 @@ def wear_glasses(
     ring = np.sqrt(du + dv if is_round else np.sqrt(du * du + dv * dv))
     rim = unit((0.016 - np.abs(ring - 1) * min(wide, high)) * soft + 0.5)
     bar = unit((0.014 - np.abs(v - head.eye[1] + 0.03)) * soft + 0.5) * (np.abs(side - head.eye[0]) > wide)
-    frame, lens = np.maximum(rim, bar) * on_face, (ring < 1) & on_face
+    frame, lens = np.maximum(rim, bar) * face, (ring < 1) & face
     tint = np.asarray(shot.tint)
     image += lens * ((tint * lens_light).astype(_F)[:, None, None] - _F(0.14) * image)
-    paste(image, frame, tint * frame_light)
+    blend(image, frame, tint * frame_light)
     return lens | (frame > 0.02)
 
 
@@ -186,5 +148,5 @@ def occlude_photo(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     opacity *= 1 / 255
     colour = np.clip(rng.uniform(0.2, 0.75) + rng.normal(0, 0.1, 3), 0.05, 0.9)
     x, y = screen_grid(size, size)
-    paste(image, opacity, colour, 0.9 + 0.4 * (y * out[0] - x * out[1]))
+    blend(image, opacity, colour, 0.9 + 0.4 * (y * out[0] - x * out[1]))
     return opacity > 0.02

@@ -1,7 +1,5 @@
 """Rendered photos with their exact maps, and the correspondence and selection between two photos of a person."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import cv2
@@ -32,11 +30,7 @@ class Photo:
 
 
 def correspond(photo: Photo, other: Photo) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find the exact correspondence from one photo to another photo of the same person.
-
-    Args:
-        photo: whose pixels are asked about.
-        other: where their content is looked for.
+    """Find the exact correspondence from the pixels of one photo to another photo of the same person.
 
     Returns:
         flow: (2, H, W) float32, sampling position (x, y) in ``other`` in grid_sample's convention

@@ -1,7 +1,5 @@
 """A photo: camera, expression, light, background and occluders around a person of `identity`."""
 
-from __future__ import annotations
-
 import math
 
 import cv2
@@ -54,13 +52,7 @@ def draw_shot(rng: np.random.Generator) -> Shot:
 
 
 def take_photo(person: Identity, shot: Shot, size: int) -> Photo:
-    """Render a person.
-
-    Args:
-        person: who.
-        shot: everything else.
-        size: side of the photo in pixels; the person's textures should be made for it.
-    """
+    """Render a person; `size` is the side of the photo in pixels, for which the person's textures should be made."""
     rng = np.random.default_rng(shot.scene_seed)
     head, projection, warp = person.head, Projection(person.head, shot), Warp.of(person.basis, shot)
     density, soft = TEXELS_PER_PIXEL * size / 2, size / 2
@@ -101,8 +93,7 @@ def _smooth_parts(
     """Work out at half the resolution what is smooth in a photo, and enlarge it.
 
     Returns:
-        What lies behind the face, RGB (3, S, S); light on the face and on the hair, each (S, S); displacement (U, V) of
-        what the face shows, (2, S, S).
+        What lies behind the face, RGB (3, S, S); light on face and hair, each (S, S); displacement (U, V), (2, S, S).
     """
     half, radius = (size + 1) // 2, person.head.hair_radius
     s, t = projection.screen_to_disc(*screen_grid(half, size / 2))
@@ -121,22 +112,12 @@ def _smooth_parts(
 
 
 def _texels(texture: np.ndarray, u: np.ndarray, v: np.ndarray, density: float) -> np.ndarray:
-    """Interpolate a texture at canonical points.
+    """Interpolate a texture (h, w, n), float32 or 8-bit, at canonical points (H, W): (n, H, W), [0, 1] of 8-bit.
 
-    Args:
-        texture: (h, w, n), float32 or 8-bit.
-        u: (H, W) canonical coordinates.
-        v: the same.
-        density: texels in a canonical unit.
-
-    Returns:
-        (n, H, W) float32; [0, 1] of an 8-bit texture.
+    `density` is the number of texels in a canonical unit.
     """
     column, row = ((x + half) * density - 0.5 for x, half in zip((u, v), CHART_HALF, strict=True))
     found = cv2.split(cv2.remap(texture, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
     if texture.dtype == np.float32:
         return np.stack(found)
-    out = np.empty((len(found), *u.shape), np.float32)
-    for into, plane in zip(out, found, strict=True):
-        np.multiply(plane, np.float32(1 / 255), out=into)
-    return out
+    return np.stack([np.multiply(plane, np.float32(1 / 255), dtype=np.float32) for plane in found])

@@ -17,28 +17,6 @@ def case(tmp_path, identity_weights, squeeze_weights) -> ablation.Case:
     return ablation.Case('synthetic', 0, tmp_path, networks, {'refsel': 30, 'backbone': 20, 'refstar': 10})
 
 
-def test_variants_share_backbone_and_refsel(case, monkeypatch):
-    trained = {}
-    monkeypatch.setattr(
-        ablation.Case, 'call', lambda self, command, opt, of='': trained.update({opt['name']: opt}) or ''
-    )
-    case.run(case.refsels())
-    opts = [trained[f'synthetic_s0_{i}'] for i in range(len(ablation.VARIANTS))]
-    assert {opt['path']['pretrain_network_backbone'] for opt in opts} == {case.checkpoint('synthetic_s0_backbone')}
-    refsels = [opt['path']['pretrain_network_refsel'] for opt in opts]
-    assert refsels == [case.checkpoint('synthetic_s0_refsel')] * (len(opts) - 1) + [refsels[-1]]
-    assert refsels[-1] == case.checkpoint('synthetic_s0_refsel_person')
-    bare = trained['synthetic_s0_bare']
-    assert bare['train']['total_iter'] == opts[0]['train']['total_iter'] == 10
-    assert bare['train']['scheduler']['periods'] == [10]
-    assert trained['synthetic_s0_refsel_person']['train']['person_opt']['type'] == 'PersonLoss'
-    used = {row: trained[f'synthetic_s0_{len(opts) - 1}_{ablation.suffix_of(row)}'] for row in ablation.IN_USE}
-    assert {opt['network_g']['refsel']['person']['strictness'] for opt in used.values()} == {ablation.STRICT}
-    four = used['4 references, guidance']
-    assert four['val']['combine'] == 'guidance' and four['datasets']['test_0']['num_refs'] == 4
-    assert 'arms' not in four['val']  # all three
-
-
 @pytest.mark.parametrize('variant', ablation.VARIANTS)
 def test_every_variant_has_valid_options(case, variant, monkeypatch):
     opt = case.training('refstar', 'x', ablation.VARIANTS[variant])

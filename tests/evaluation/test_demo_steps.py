@@ -1,12 +1,24 @@
-"""The option files of `refstar demo`."""
+"""The steps of `refstar demo`: option files, processes, lock and ledger."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from helpers.shrink import replace_files
 
-from refstar.evaluation.demo_steps import plan, set_option
+from refstar.evaluation import demo_steps
+from refstar.evaluation.demo_steps import (
+    TESTS,
+    TRAININGS,
+    Ledger,
+    Run,
+    Step,
+    lock,
+    plan,
+    seconds_left,
+    set_option,
+)
 from refstar.trainer.option_check import check_options
 from refstar.trainer.option_file import load_options
 from refstar.utils.errors import RefStarError
@@ -57,3 +69,30 @@ def test_wrong_overrides_are_named(tmp_path):
         set_option({'datasets': {}}, 'datasets.trian.seed', 1)
     with pytest.raises(RefStarError, match='expected a step'):
         plan('demo', 'demo', tmp_path, write_overrides(tmp_path / 'x.yml', {'refsle': {}}))
+
+
+def test_remaining_seconds_are_those_of_the_longest_steps():
+    foreseen = dict.fromkeys(TESTS, 10) | {'refsel': 100, 'backbone': 80, 'refstar': 200}
+    shares = dict.fromkeys(TRAININGS + TESTS, 0.0)
+    assert seconds_left(shares, foreseen) == 310
+    assert seconds_left(shares | {'refsel': 0.5, 'backbone': 0.25}, foreseen) == 270
+
+
+def test_folder_is_locked_against_a_second_demo(tmp_path):
+    with lock(tmp_path / 'lock'), pytest.raises(RefStarError, match='is running here'):
+        lock(tmp_path / 'lock', patience=0)
+    with lock(tmp_path / 'lock', patience=0):
+        pass
+
+
+def test_step_that_still_runs_is_not_started_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo_steps, 'PATIENCE', 0)
+    step, ledger = Step('refsel', 'x_refsel', tmp_path / 'x.yml', {}, 'f'), Ledger(tmp_path / 'steps.json')
+    with lock(tmp_path / 'logs/refsel.lock'), pytest.raises(RefStarError, match='is running here'):
+        Run(step, lambda *_: [sys.executable, '-c', ''], tmp_path, ledger, 1)
+
+
+def test_broken_ledger_is_named(tmp_path):
+    (tmp_path / 'steps.json').write_text('{')
+    with pytest.raises(RefStarError, match=r'steps\.json: broken'):
+        Ledger(tmp_path / 'steps.json')

@@ -7,7 +7,6 @@ import lpips
 import numpy as np
 import pytest
 import scipy.linalg
-import skimage.metrics
 import torch
 from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim
 from helpers.measuring import CLOSE, photo, rgb, scored
@@ -18,7 +17,7 @@ from refstar.evaluation.measures import MeasureSettings, Truth, build_measures
 from refstar.metrics.detail_metric import calculate_detail
 from refstar.metrics.fid import FeatureNetwork, frechet_distance
 from refstar.metrics.landmark_metric import calculate_lmd
-from refstar.metrics.lpips_metric import FACE, FaceParser, calculate_flpips
+from refstar.metrics.lpips_metric import FACE, calculate_flpips
 from refstar.utils.errors import RefStarError
 
 
@@ -28,11 +27,6 @@ def test_psnr_and_ssim(border):
     gt, img = photo(0), photo(1)
     values = scored(MeasureSettings(crop_border=border), Truth(gt), img)
     assert values['psnr'] == calculate_psnr(img, gt, border) and values['ssim'] == calculate_ssim(img, gt, border)
-    a, b = (x[border : 64 - border, border : 64 - border] for x in (img, gt))
-    assert values['psnr'] == pytest.approx(skimage.metrics.peak_signal_noise_ratio(b, a, data_range=255), **CLOSE)
-    options = {'gaussian_weights': True, 'sigma': 1.5, 'use_sample_covariance': False, 'data_range': 255}
-    ssim = skimage.metrics.structural_similarity(a, b, channel_axis=2, **options)
-    assert values['ssim'] == pytest.approx(ssim, **CLOSE)
 
 
 def test_equal_photos_have_no_psnr():
@@ -99,30 +93,6 @@ def test_flpips_is_lpips_of_the_parsed_face(kind, tmp_path, monkeypatch):
     assert found['flpips'] == pytest.approx(want, **CLOSE) and found['flpips'] != pytest.approx(found['lpips'], **CLOSE)
     registered = calculate_flpips(img, gt, 'squeeze', files['lpips_weights'], str(tmp_path / 'parse.pth'))
     assert registered == pytest.approx(want, **CLOSE)
-
-
-def test_both_parsers_have_the_same_face_classes():
-    """ReF-LDM's set by name, in the numbering of facexlib's own files."""
-    parsenet = (
-        'bg skin nose eye_g l_eye r_eye l_brow r_brow l_ear r_ear mouth u_lip l_lip hair hat ear_r neck_l neck cloth'
-    )
-    bisenet = (
-        'bg skin l_brow r_brow l_eye r_eye eye_g l_ear r_ear ear_r nose mouth u_lip l_lip neck neck_l cloth hair hat'
-    )
-    sets = [{names.split()[i] for i in FACE[kind]} for kind, names in (('ParseNet', parsenet), ('BiSeNet', bisenet))]
-    assert sets[0] == sets[1] and sets[0].isdisjoint({'bg', 'hair', 'hat', 'ear_r', 'neck_l', 'neck', 'cloth'})
-    assert len(sets[0]) == 12
-
-
-def test_photo_without_a_face_is_an_error(tmp_path, monkeypatch):
-    from facexlib.parsing.bisenet import BiSeNet
-
-    monkeypatch.setattr('refstar.metrics.lpips_metric.PARSER_SIZE', 64)
-    net = BiSeNet(19)
-    nn.init.zeros_(net.conv_out.conv_out.weight)
-    torch.save(net.state_dict(), tmp_path / 'parse.pth')
-    with pytest.raises(RefStarError, match='no face found by the parsing network'):
-        FaceParser(str(tmp_path / 'parse.pth'))(photo(0))
 
 
 # ---------------------------------------------------------------- LMD

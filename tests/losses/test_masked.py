@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,14 +15,11 @@ from refstar import (
     PersonLoss,
     SelectionLoss,
 )
-from refstar.data.degradation import DegradationDraw
-from refstar.data.device_degradation import degrade
 from refstar.identity_arch import PREPARE
 from refstar.losses.correspondence_loss import nearest_keys, shrink_flow
 from refstar.losses.masked import masked_mean, only
 from refstar.models.auxiliary_losses import person_pairs
 from refstar.person_check import Verdict
-from refstar.utils.device import send
 
 
 def inputs(kind: str, part: float, device: str = 'cpu') -> tuple[torch.Tensor, ...]:
@@ -104,35 +100,12 @@ def test_person_pairs_do_not_wait() -> None:
     assert waits.count == 0 and same.shape == (2, 4)
 
 
-def test_batch_degradation_does_not_wait() -> None:
-    draw = DegradationDraw(2.0, 1.0, 0.3, 9, 12, 10, 0.05, 50)
-    with Waits() as waits:
-        assert degrade(torch.ones(2, 3, 32, 32, device='meta'), [draw, draw]).shape == (2, 3, 32, 32)
-    assert waits.count == 0
-
-
-@pytest.mark.parametrize(
-    'wait',
-    [
-        lambda x: x.new_tensor([1, 2, 3]),
-        lambda x: torch.tensor(1.0, device='meta'),
-        lambda x: torch.from_numpy(np.ones(3)).to(x),
-        lambda x: torch.ones(3)[torch.ones(3, dtype=torch.bool)],
-        lambda x: torch.ones(()).item(),
-        lambda x: bool(torch.ones(3).any()),
-    ],
-    ids=['new_tensor', 'tensor', 'to', 'mask', 'item', 'bool'],
-)
-def test_helper_sees_waits(wait: Callable) -> None:
-    with Waits() as waits:
-        wait(torch.ones(3, device='meta'))
-    assert waits.count > 0
-
-
-def test_send_does_not_wait() -> None:
-    with Waits() as waits:
-        assert send(np.ones(3), torch.device('meta')).device.type == 'meta'
-    assert waits.count == 0
+def test_helper_sees_waits() -> None:
+    there, mask = torch.ones(3, device='meta'), torch.ones(3, dtype=torch.bool)
+    for wait in (lambda: there.new_tensor([1]), lambda: mask.to(there), lambda: mask[mask], lambda: bool(mask.any())):
+        with Waits() as waits:
+            wait()
+        assert waits.count > 0
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -191,15 +164,3 @@ def test_correspondence_equals_known_points_alone(losses: dict) -> None:
     truth, known = shrink_flow(flow.flatten(0, 1), valid.flatten(0, 1), (8, 8))
     gap = (pred.flatten(0, 1) - truth).permute(0, 2, 3, 1)[known] / 2
     torch.testing.assert_close(found['flow'], 10 * ((gap.square().sum(-1) + 1e-6).sqrt() - 1e-3).mean())
-
-
-def test_person_equals_valid_references_alone(losses: dict) -> None:
-    logits, same, valid, *embeddings = inputs('person', 0.5)
-    loss = F.binary_cross_entropy_with_logits(logits, same.float(), reduction='none')
-    wanted = (loss[valid & same].mean() + 2 * loss[valid & ~same].mean()) / 2
-    torch.testing.assert_close(losses['person'](logits, same, valid, *embeddings)['same'], wanted)
-    spoilt = torch.where(valid, logits.detach(), float('nan')).requires_grad_()
-    found = losses['person'](spoilt, same, valid, *embeddings)['same']
-    found.backward()
-    torch.testing.assert_close(found, wanted)
-    assert spoilt.grad.isfinite().all()

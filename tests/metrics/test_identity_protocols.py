@@ -77,13 +77,6 @@ def test_refldm_feeds_the_middle_of_the_face(tiny):
     assert found['copy_gap'] == pytest.approx(np.mean(to_refs) - to_gt, **CLOSE)
 
 
-def test_negative_cosine_counts():
-    score = object.__new__(IdentityScore)
-    for name, value in (('refldm', -0.5), ('restoreformer', math.radians(120)), ('vqfr', 120)):
-        score.protocol = PROTOCOLS[name]
-        assert score.value(-0.5) == pytest.approx(value)
-
-
 def test_gfpgan_and_restoreformer_feed_luminance(resnet18):
     path, net = resnet18
     luma = torch.tensor([0.2989, 0.5870, 0.1140])[:, None, None]

@@ -12,7 +12,6 @@ from helpers.shrink import replace_files, shrink
 from torch.utils.data import DataLoader, default_collate
 
 from refstar import RefStarError
-from refstar.models.refstar_model import check_recipe
 from refstar.trainer import resume
 from refstar.trainer.option_file import load_options
 
@@ -58,15 +57,6 @@ def test_whole_checkpoint_wins_over_parts(tmp_path, monkeypatch):
     assert equal(build_model(opt).net_g.state_dict(), whole)
 
 
-def test_log_names_parts_that_are_not_read(tmp_path, monkeypatch, caplog):
-    opt = options('test_refstar.yml', tmp_path, monkeypatch)
-    saved(copy.deepcopy(opt['network_g']), tmp_path / 'whole.pth', 1)
-    opt['path'].update(pretrain_network_g=str(tmp_path / 'whole.pth'), pretrain_network_refsel='elsewhere.pth')
-    with caplog.at_level('INFO', 'basicsr'):
-        build_model(opt)
-    assert 'pretrain_network_refsel is not read' in caplog.text
-
-
 def test_ema_of_new_parts_equals_the_network(tmp_path, monkeypatch):
     """An older checkpoint, without the composite context, into a network with one."""
     opt = options('refstar.yml', tmp_path, monkeypatch)
@@ -84,6 +74,7 @@ def test_ema_of_new_parts_equals_the_network(tmp_path, monkeypatch):
         ('train', 'freeze', ['refsell'], "no module 'refsell'; nearest: refsel"),
         ('train', 'gan_opt', {'type': 'GANLoss', 'gan_type': 'hinge'}, 'gan_opt needs network_d and train:optim_d'),
         ('train', 'code_opt', {'type': 'CodePredictionLoss'}, 'code_opt needs network_vqgan'),
+        ('train', 'backbone_kwargs', {'code_only': True}, 'train:pixel_opt needs an image'),
         ('train', 'person_opt', {'type': 'PersonLoss'}, 'needs a person block'),
         ('network_g', 'value_range', [0, 1], r'value_range: \[-1, 1\]'),
     ],
@@ -97,12 +88,6 @@ def test_impossible_recipes_are_named(block, key, value, message, tmp_path, monk
         dataset = build_dataset(opt['datasets']['train'])
         model.feed_data(default_collate([dataset[i] for i in range(2)]))
         model.optimize_parameters(1)
-
-
-def test_code_only_refuses_image_losses():
-    train = {'backbone_kwargs': {'code_only': True}, 'pixel_opt': {'type': 'L1Loss'}}
-    with pytest.raises(RefStarError, match='train:pixel_opt needs an image'):
-        check_recipe({'train': train})
 
 
 @pytest.mark.parametrize(('key', 'value'), [('combine', 'sum'), ('strength', 1.5), ('chunk', 0)])

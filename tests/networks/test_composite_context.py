@@ -35,7 +35,7 @@ def script(path: Path, form: Callable[[Tensor], Tensor]) -> dict[str, str]:
     return {'network': 'torchscript', 'weights': str(path)}
 
 
-def onnx_file(path: Path, batch: str | int) -> dict[str, str]:
+def onnx_file(path: Path) -> dict[str, str]:
     """Options of an ONNX network: the cells of the crop in one vector."""
     pytest.importorskip('onnxruntime')
     onnx = pytest.importorskip('onnx')
@@ -44,7 +44,7 @@ def onnx_file(path: Path, batch: str | int) -> dict[str, str]:
         node('AveragePool', ['x'], ['cells'], kernel_shape=[28, 28], strides=[28, 28]),
         node('Flatten', ['cells'], ['y']),
     ]
-    ends = [form('x', real, [batch, 3, 112, 112])], [form('y', real, [batch, 48])]
+    ends = [form('x', real, ['m', 3, 112, 112])], [form('y', real, ['m', 48])]
     opset = [onnx.helper.make_opsetid('', 17)]
     onnx.save(
         onnx.helper.make_model(onnx.helper.make_graph(nodes, 'net', *ends), opset_imports=opset, ir_version=8), path
@@ -61,7 +61,7 @@ def test_general_face_tokens(tmp_path):
 
 
 def test_an_onnx_network_as_identity(tmp_path):
-    context = CompositeContext(**SMALL, identity=onnx_file(tmp_path / 'face.onnx', 'm'))
+    context = CompositeContext(**SMALL, identity=onnx_file(tmp_path / 'face.onnx'))
     refs = images(2, 3, seed=1).requires_grad_()  # as in the cycle pass: it gives no gradients, and none are asked for
     wanted = context.project['identity'](F.normalize(pooled(refs.flatten(0, 1)).flatten(1))) + context.place[0]
     torch.testing.assert_close(context(refs).flatten(0, 1)[:, 0], wanted, atol=1e-5, rtol=1e-4)
@@ -69,7 +69,7 @@ def test_an_onnx_network_as_identity(tmp_path):
 
 def test_both_condition_a_backbone(tmp_path):
     torch.manual_seed(0)
-    files = {'identity': onnx_file(tmp_path / 'id.onnx', 'm'), 'face': script(tmp_path / 'face.pt', tokens)}
+    files = {'identity': onnx_file(tmp_path / 'id.onnx'), 'face': script(tmp_path / 'face.pt', tokens)}
     options = {'refsel': {'size': SIZE, 'channels': 8}, 'ref_channels': 8, 'context': SMALL | files}
     net = RefSTAR(BACKBONES['RRDBNet'], SIZE, **options).eval()
     nn.init.normal_(net.inject[0].out.weight, std=0.05)  # it starts at zero
@@ -99,8 +99,3 @@ def test_both_condition_a_backbone(tmp_path):
 def test_a_network_of_another_form_is_named(tmp_path, form, message):
     with pytest.raises(RefStarError, match=message):
         CompositeContext(**SMALL, face=script(tmp_path / 'face.pt', form))
-
-
-def test_a_network_for_one_face_at_a_time_is_named(tmp_path):
-    with pytest.raises(RefStarError, match=r'one\.onnx does not run on two faces'):
-        CompositeContext(**SMALL, identity=onnx_file(tmp_path / 'one.onnx', 1))

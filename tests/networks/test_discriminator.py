@@ -3,7 +3,6 @@
 import pytest
 import torch
 from basicsr.archs.stylegan2_arch import StyleGAN2Discriminator
-from basicsr.losses.gan_loss import r1_penalty
 
 from refstar.stylegan2_discriminator_clean_arch import StyleGAN2DiscriminatorClean
 from refstar.utils.errors import RefStarError
@@ -29,15 +28,6 @@ def test_equals_stock(size, options):
     x = torch.randn(4, 3, size, size)
     with torch.no_grad():
         torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-4)
-
-
-def test_r1_reaches_every_weight():
-    torch.manual_seed(0)
-    net = StyleGAN2DiscriminatorClean(16, narrow=0.05)
-    x = torch.randn(2, 3, 16, 16, requires_grad=True)
-    r1_penalty(net(x), x).backward()
-    weights = [p for name, p in net.named_parameters() if name.endswith('weight')]
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in weights)
 
 
 def test_second_derivative_is_right():

@@ -16,7 +16,6 @@ def net() -> RefSTAR:
 
 REFERENCES = {  # of two people, three each
     'one axis too few': ({'refs': images(2)}, 'references of shape (2, 3, 32, 32); expected (b, n, 3, 32, 32)'),
-    'grey': ({'refs': images(2, 3)[:, :, :1]}, 'references of shape (2, 3, 1, 32, 32)'),
     'none': ({'refs': images(2, 1)[:, :0]}, 'references: n is 0'),
     'of another size': ({'refs': images(2, 3, size=64)}, 'references of 64x64 pixels; this network takes 32x32'),
     'mask of one': ({'mask': torch.ones(2, 1, 1, SIZE, SIZE)}, 'mask of shape (2, 1, 1, 32, 32)'),
@@ -25,16 +24,12 @@ REFERENCES = {  # of two people, three each
 }
 SETTINGS = {
     'strength above 1': ({'strength': 1.5}, 'strength is 1.5; it is a number from 0'),
-    'strength below 0': ({'strength': -0.1}, 'strength is -0.1'),
-    'strength NaN': ({'strength': float('nan')}, 'strength is nan'),
     'strength as text': ({'strength': 'full'}, "strength is 'full'"),
     'strength of other photos': (
         {'strength': torch.ones(3)},
         'strength of shape (3,); expected a number or shape (2,)',
     ),
-    'strength without axes': ({'strength': torch.tensor(0.5)}, 'strength of shape ()'),
     'chunk 0': ({'chunk': 0}, 'chunk is 0; it is how many references are encoded at a time: 1 or more'),
-    'half a chunk': ({'chunk': 1.5}, 'chunk is 1.5'),
     'infinite guidance': ({'guidance_scale': float('inf')}, 'guidance_scale is inf'),
     'photo of another size': ({'lq': images(2, size=64)}, 'photo of 64x64 pixels; this network takes 32x32'),
     'references of other people': ({'lq': images(3)}, 'references of 2 people for 3 photos'),
@@ -43,19 +38,14 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize('combine', ['concat', 'guidance'])
 @pytest.mark.parametrize('case', [*REFERENCES, *SETTINGS])
-def test_a_wrong_call_is_refused(net, case, combine):
+def test_a_wrong_call_is_refused(net, case):
     given, message = {**REFERENCES, **SETTINGS}[case]
     with pytest.raises(RefStarError, match=re.escape(message)):
-        net(**{'lq': images(2), 'refs': images(2, 3), 'combine': combine, **given})
-
-
-@pytest.mark.parametrize('case', REFERENCES)
-def test_encode_refuses_the_same(net, case):
-    given, message = REFERENCES[case]
-    with pytest.raises(RefStarError, match=re.escape(message)):
-        net.encode(**{'refs': images(2, 3), **given})
+        net(**{'lq': images(2), 'refs': images(2, 3), **given})
+    if case in REFERENCES:
+        with pytest.raises(RefStarError, match=re.escape(message)):
+            net.encode(**{'refs': images(2, 3), **given})
 
 
 def test_options_without_a_meaning_are_refused():

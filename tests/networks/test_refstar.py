@@ -5,21 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from basicsr.archs import build_network
 from helpers.networks import BACKBONES, SIZE, bare, image, images, make, narrow_codeformer, originals, run
 
 from refstar import RefSTAR, RefStarError, refstar_arch
 from refstar.reference_bank import ReferenceBank
 
-# The network of the released GFPGANv1.3 and v1.4 weights.
-FULL = {
-    **BACKBONES['GFPGANv1Clean'],
-    'out_size': 512,
-    'num_style_feat': 512,
-    'channel_multiplier': 2,
-    'narrow': 1,
-    'num_mlp': 8,
-}
 KINDS = [(name, context) for context in (False, True) for name in BACKBONES]
 
 
@@ -36,14 +26,14 @@ def small(request) -> RefSTAR:
 
 
 # ------------------------------------------------------------------ promise 1: nothing to use, nothing changes
-def unused_references(b: int, n: int, size: int = SIZE) -> dict[str, dict]:
+def unused_references(b: int, n: int) -> dict[str, dict]:
     """Arguments by name that leave nothing of the references."""
     return {
         'no references': {'refs': None},
         'none valid': {'ref_valid': torch.zeros(b, n, dtype=torch.bool)},
         'strength 0': {'strength': 0.0},
         'strength 0 as a tensor': {'strength': torch.zeros(b)},
-        'zero mask': {'mask': torch.zeros(b, n, 1, size, size)},
+        'zero mask': {'mask': torch.zeros(b, n, 1, SIZE, SIZE)},
     }
 
 
@@ -77,23 +67,6 @@ def test_original_state_dict_loads_unchanged(name):
     with torch.no_grad():
         plain = image(original(lq))
     assert torch.equal(run(net, lq, images(1, 1, seed=2), strength=0.0), plain)
-
-
-@pytest.mark.slow
-def test_full_size_gfpgan_bit_for_bit():
-    torch.manual_seed(0)
-    backbone = build_network(FULL)
-    state = backbone.state_dict()
-    net = RefSTAR(FULL, 512).eval()
-    assert net.backbone.load_state_dict(state, strict=True)
-    assert {k.removeprefix('backbone.') for k in net.state_dict() if k.startswith('backbone.')} == set(state)
-    lq, refs = images(1, size=512, seed=1), images(1, 1, size=512, seed=2)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        plain = backbone.eval()(lq)[0]
-    cases = unused_references(1, 1, 512)
-    for case in ('none valid', 'strength 0', 'zero mask'):
-        assert torch.equal(run(net, lq, **{'refs': refs, **cases[case]}), plain), case
 
 
 # ------------------------------------------------------------------ promise 2: references are a set
@@ -163,22 +136,13 @@ def test_bank_of_another_network_is_refused(small):
     small.load_state_dict({**state, name: state[name] + 0.01})
     with pytest.raises(RefStarError, match='another network'):
         small(lq, bank=bank)
-    run(small, lq, bank=small.encode(images(1, 1)))
-
-
-def test_bank_of_earlier_weights_is_refused(small):
+    run(small, lq, bank=replace(bank, network=''))  # without a fingerprint nothing is checked
     small.train()
     bank = small.encode(images(1, 1))
     with torch.no_grad():
-        next(small.ref_encoder.parameters()).add_(0.01)
+        next(small.ref_encoder.parameters()).add_(0.01)  # a step of a training
     with pytest.raises(RefStarError, match='another network'):
-        small(images(1), bank=bank)
-    run(small, images(1), bank=replace(bank, network=''))  # without a fingerprint nothing is checked
-
-
-def test_bank_of_two_people_for_three_photos_is_refused(small):
-    with pytest.raises(RefStarError, match='2 people'):
-        small(images(3), bank=small.encode(images(2, 1)))
+        small(lq, bank=bank)
 
 
 # ------------------------------------------------------------------ several references
@@ -250,18 +214,11 @@ def test_gradients_reach_every_new_module(net):
         loss = loss + out[1].square().mean()
     loss.backward()
     new = {name: p for name, p in net.named_parameters() if not name.startswith('backbone.')}
-    for name, p in new.items():
-        assert p.grad is not None, name
-        assert torch.isfinite(p.grad).all(), name
-    parts = [net.refsel.head, net.refsel.matcher, net.refsel.lq_encoder, net.refsel.ref_encoder, net.ref_encoder]
-    parts += [*net.transfer]
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in new.values())
+    parts = [*net.refsel.children(), net.ref_encoder, *net.transfer]
     parts += [] if net.context is None else [net.context, *net.inject]
     for part in parts:
         assert any(p.grad.abs().max() > 0 for p in part.parameters()), type(part).__name__
-    before = [p.clone() for p in new.values()]
-    torch.optim.Adam(new.values(), 1e-3).step()
-    assert any(not torch.equal(a, b) for a, b in zip(before, new.values(), strict=True))
-    assert torch.isfinite(run(net, lq, refs)).all()
 
 
 def test_restoration_cannot_close_the_gate(small):
@@ -271,16 +228,6 @@ def test_restoration_cannot_close_the_gate(small):
     assert aux['alpha'].grad is None
     head = [p.grad for p in small.refsel.head.parameters()]
     assert all(g is None or not g.any() for g in head)
-
-
-def test_auxiliary_shapes(small):
-    out, aux = small(images(2), images(2, 3), return_aux=True)
-    assert image(out).shape == (2, 3, SIZE, SIZE)
-    assert aux['mask'].shape == aux['carried'].shape == (2, 3, 1, SIZE, SIZE)
-    assert aux['alpha'].shape == (2, 1, SIZE, SIZE)
-    assert aux['flow'].shape[:3] == (2, 3, 2)
-    assert 0 <= aux['alpha'].min() <= aux['alpha'].max() <= 1
-    assert small(images(1), return_aux=True)[1] is None
 
 
 # ------------------------------------------------------------------ wrong input

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers import runs
-from helpers.restoring import hue_checker, network, network_file, picture, save
+from helpers.restoring import hue_checker, network, network_file, picture, restore, save
 
 from refstar import RefStarError
 from refstar.restore.bank_file import FORMAT, MAX_REFERENCES, write_bank
@@ -113,37 +112,30 @@ def test_untrusted_values_in_a_bank_are_not_used(checked, bank, tmp_path):
     assert [c.terms for c in found.chosen] == [pytest.approx(c.terms) for c in by_photos.chosen]
 
 
-def test_banks_of_equal_names_are_numbered(checked, tmp_path):
-    for number in range(2):
-        person = checked.people([picture(number, hue=number)])[0]
-        (tmp_path / str(number)).mkdir()
-        write_bank(tmp_path / f'{number}/x.refbank', person, checked.net, checked.device)
-    people = checked.people([tmp_path / '0/x.refbank', tmp_path / '1/x.refbank'])
-    assert [person.name for person in people] == ['references', 'references (2)']
-
-
 def test_bank_command(tmp_path, capsys):
-    net = network_file(tmp_path)
+    flags, photos, bank = ['-n', str(network_file(tmp_path))], tmp_path / 'photos/alice', tmp_path / 'alice.refbank'
     for i in range(5):
-        save(tmp_path / f'photos/alice/{i}.png', picture(i))
-    save(tmp_path / 'photos/alice/copy.png', picture(0))
+        save(photos / f'{i}.png', picture(i))
+    save(photos / 'copy.png', picture(0))
     save(tmp_path / 'lq.png', picture(9))
-    bank, flags = tmp_path / 'alice.refbank', ['-n', str(net)]
-    photos = str(tmp_path / 'photos/alice')
-    assert main(['bank', 'build', photos, '-o', str(bank), '--num_refs', '4', *flags]) == 0
+    assert main(['bank', 'build', str(photos), '-o', str(bank), '--num_refs', '4', *flags]) == 0
     said = capsys.readouterr().out
     assert '4 references of alice' in said and 'the same photo as' in said
-    for out, refs in (('a', bank), ('b', tmp_path / 'photos')):
-        args = ['-i', tmp_path / 'lq.png', '-r', refs, '-o', tmp_path / out, '--aligned', '--num_refs', 2]
-        assert main(['restore', *map(str, args), *flags]) == 0
-    assert (tmp_path / 'a/lq.json').read_text().count('alice.refbank/') >= 4
-    before = runs.files_under(tmp_path)
-    for args, message in [
-        ([photos, '-o', str(tmp_path / 'x.pt')], 'ends with .refbank'),
-        ([photos, '-o', str(bank), '--num_refs', '0'], '--num_refs must be 1 to 64'),
-        ([str(tmp_path / 'gone'), '-o', str(bank)], 'gone: no such file or folder'),
-        ([str(tmp_path), '-o', str(bank), '--detector', 'gone.onnx'], 'gone.onnx: no such file'),
-    ]:
-        assert main(['bank', 'build', *args, *flags]) == 2
-        assert message in capsys.readouterr().err
-    assert runs.files_under(tmp_path) == before
+    assert restore('-i', tmp_path / 'lq.png', '-r', bank, '-o', tmp_path / 'out', '--aligned', *flags) == 0
+    assert (tmp_path / 'out/lq.json').read_text().count('alice.refbank/') >= 4
+
+
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['photos', '-o', 'x.pt'], 'ends with .refbank'),
+        (['photos', '-o', 'x.refbank', '--num_refs', '0'], '--num_refs must be 1 to 64'),
+        (['gone', '-o', 'x.refbank'], 'gone: no such file or folder'),
+    ],
+)
+def test_bank_command_refuses_wrong_input(args, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / 'photos/a.png', picture(0))
+    assert main(['bank', 'build', *args]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob('x.*'))

@@ -1,6 +1,5 @@
 """`refstar restore --backend onnx`: an exported network restores as the network itself."""
 
-import cv2
 import numpy as np
 import pytest
 from helpers.restoring import SIZE, hue_checker, network, picture, save
@@ -44,15 +43,6 @@ def test_batch_of_different_numbers_of_references(exported):
     for a, b in zip(*results, strict=True):
         assert len(a.chosen) == len(b.chosen) and np.abs(a.image.astype(int) - b.image).max() <= 1
     assert [len(a.chosen) for a in results[0]] == [1, 2, 0]
-
-
-def test_command_takes_an_onnx_file(exported, tmp_path):
-    inputs = ['-i', str(exported / 'lq.png'), '-r', str(exported / 'alice'), '--aligned']
-    for name, more in (('net0.safetensors', []), ('net.onnx', ['--backend', 'onnx', '--save_mask'])):
-        assert main([*inputs, '-n', str(exported / name), '-o', str(tmp_path / name), *more]) == 0
-    a, b = (cv2.imread(str(tmp_path / name / 'lq.png')) for name in ('net0.safetensors', 'net.onnx'))
-    assert np.abs(a.astype(int) - b).max() <= 1
-    assert list((tmp_path / 'net.onnx' / 'masks').rglob('attribution.png'))
 
 
 @pytest.mark.parametrize(

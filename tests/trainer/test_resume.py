@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from basicsr.models.base_model import BaseModel
-from helpers import kill_resume
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -15,12 +14,6 @@ from refstar.trainer import resume
 from refstar.trainer.resume import ResumableSampler, SeededDataset, SeededIndex, random_states, set_random_states
 from refstar.utils.checkpoint import load_file, save_atomically
 from refstar.utils.errors import RefStarError
-
-
-@pytest.mark.slow
-def test_killed_runs_end_with_the_same_weights(capsys: pytest.CaptureFixture) -> None:
-    assert kill_resume.main(['--kills', '2', '--iterations', '6']) == 0, capsys.readouterr().out
-    assert '2 of 2' in capsys.readouterr().out
 
 
 class Chance(Dataset):

@@ -7,19 +7,6 @@ from refstar import RefStarError
 from refstar.utils.device import choose_device
 
 
-def test_a_gpu_is_the_default_where_there_is_one(monkeypatch):
-    for there, device in ((True, 'cuda'), (False, 'cpu')):
-        monkeypatch.setattr(torch.cuda, 'is_available', lambda there=there: there)
-        assert choose_device() == choose_device(None) == device
-
-
-def test_known_devices_are_accepted(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: True)
-    for name in ('cpu', 'mps', 'cuda', 'cuda:1'):
-        assert choose_device(name) == name
-
-
 @pytest.mark.parametrize(
     ('name', 'message'),
     [

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from refstar import RefStarError
-from refstar.utils.yaml_files import read_yaml, read_yaml_file
+from refstar.utils.yaml_files import read_yaml_file
 
 
 def test_order_numbers_dates_and_aliases(tmp_path: Path) -> None:
@@ -35,7 +35,3 @@ def test_wrong_files_are_one_clear_line(tmp_path: Path, monkeypatch, text: str, 
         read_yaml_file('x.yml')
     assert str(error.value).startswith('x.yml: ') and '\n' not in str(error.value)
     assert not Path('evil').exists()
-
-
-def test_a_value_without_key() -> None:
-    assert read_yaml('[1, 2e3]') == [1, 2000.0]
