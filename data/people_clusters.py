@@ -35,16 +35,10 @@ def same_person(embeddings: np.ndarray, distance: float) -> list[np.ndarray]:
 
 
 def farthest_first(embeddings: np.ndarray, count: int) -> list[int]:
-    """Order photos by farthest-point sampling: any first k of them show as much of the person as k photos can.
+    """Return the indices of at most `count` photos of one person by farthest-point sampling, in the order drawn.
 
-    The first photo is the one nearest to the mean of all; each further one is the farthest from those before it.
-
-    Args:
-        embeddings: unit vectors of one person's photos, (n, d).
-        count: how many to draw, at most n.
-
-    Returns:
-        Indices of the drawn photos, in order.
+    Any first k of them show as much of the person as k photos can. The first photo is the one nearest to the mean of
+    all; each further one is the farthest from those before it. Embeddings are unit vectors, (n, d).
     """
     if not len(embeddings):
         return []
