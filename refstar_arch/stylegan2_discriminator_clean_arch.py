@@ -59,7 +59,7 @@ class BiasAct(nn.Module):
 
 
 class Blur(nn.Module):
-    """Smooth with a separable kernel, normalised here, after padding by zeros; ``stride`` 2 keeps every second value."""
+    """Smooth with a separable kernel, normalised here, after zero padding; ``stride`` 2 keeps every second value."""
 
     def __init__(self, taps: Sequence[float], pad: tuple[int, int], stride: int = 1) -> None:
         super().__init__()
