@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from refstar.identity_arch import ARCFACE_112, FFHQ_512, IdentityEncoder, arcface_crop
 from refstar.mobilefacenet_arch import MobileFaceNet
@@ -84,18 +83,6 @@ def test_files_of_old_batch_norm_are_taken(tmp_path):
     torch.save(state, tmp_path / 'irse50.pth')
     encoder = IdentityEncoder('irse50', str(tmp_path / 'irse50.pth'))
     assert encoder(torch.rand(1, 3, 64, 64)).shape == (1, 512)
-
-
-def test_gfpgan_arcface_loads_with_module_prefix(tmp_path):
-    from gfpgan.archs.arcface_arch import ResNetArcFace
-
-    net = ResNetArcFace('IRBlock', [2, 2, 2, 2], use_se=False).eval()
-    torch.save({f'module.{k}': v for k, v in net.state_dict().items()}, tmp_path / 'arcface.pth')
-    encoder = IdentityEncoder('arcface_resnet18', str(tmp_path / 'arcface.pth'))
-    x = torch.rand(1, 3, 128, 128) * 2 - 1
-    grey = (0.2989 * x[:, :1] + 0.5870 * x[:, 1:2] + 0.1140 * x[:, 2:]).contiguous()
-    with torch.no_grad():
-        torch.testing.assert_close(encoder(x), F.normalize(net(grey)), rtol=1e-4, atol=1e-5)
 
 
 def test_errors_name_the_file_and_the_reason(tmp_path, identity_weights):
