@@ -13,10 +13,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 import refstar  # noqa: F401
 from refstar.curate.pair_sources import SyntheticPairs
+from refstar.data.collections.manifest import evenly
+from refstar.data.images import ImageStore
 from refstar.data.synthetic.photo_match import correspond
 from refstar.tools.masks_build import main as build
 from refstar.utils.image_files import decode_image
@@ -55,6 +58,21 @@ def measure(root: Path, pairs: SyntheticPairs) -> None:
             print(f'{name:<32}{len(values):>7}{values.mean():>8.3f}{worst:>11.3f}{WANTED.get(wanted, ""):>8}')
 
 
+def draw(root: Path, sheet: Path) -> None:
+    """Draws 24 accepted triplets: photo, reference, and the reference with what is not selected dimmed."""
+    with open(root / 'meta.csv', newline='') as file:
+        names = [row['id'] for row in csv.DictReader(file) if row['provenance'] == 'accepted']
+    store, cells = ImageStore(76, resize=True), []
+    for name in evenly(names, 24):
+        gt, ref = (store.read(root / folder / f'{name}.png') for folder in ('gt', 'ref'))
+        mask = store.read_mask(root / 'mask' / f'{name}.png')
+        shown = np.rint(ref * np.where(mask > 0, 1.0, 0.25)[..., None]).astype(np.uint8)
+        cells.append(np.pad(np.hstack([gt, ref, shown]), ((0, 4), (0, 4), (0, 0)), constant_values=255))
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % 4)
+    lines = [np.hstack(cells[i : i + 4]) for i in range(0, len(cells), 4)]
+    cv2.imwrite(str(sheet), cv2.cvtColor(np.vstack(lines), cv2.COLOR_RGB2BGR))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--pairs', type=int, default=400)
@@ -67,7 +85,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         root = args.out or Path(scratch)
         given = {'synthetic': args.pairs, 'size': args.size, 'seed': args.seed, 'iterations': args.iterations}
-        given |= {'sheet': args.sheet, 'out': root, 'jobs': 1}
+        given |= {'out': root, 'jobs': 1}
         finished, start = (root / 'build').exists(), os.times()
         code = build([f'--{key}={value}' for key, value in given.items() if value is not None])
         if code:
@@ -76,6 +94,8 @@ def main() -> int:
         used = sum(getattr(end, kind) - getattr(start, kind) for kind in ('children_user', 'children_system'))
         training = (work / 'train/network.pth').stat().st_mtime - (work / 'teach/meta.csv').stat().st_mtime
         measure(root, SyntheticPairs(args.pairs, args.size, args.seed))
+        if args.sheet:
+            draw(root, args.sheet)
     if not finished:
         pair = (used - training) / args.pairs
         total = (pair * PAIRS + training) / CORES / 60

@@ -1,12 +1,12 @@
 """What a path given to `refstar data` or `refstar masks build` holds: lists of images, each with its split."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from refstar.data.collections.listing import Entry, Missing, Tree, folder, inside
+from refstar.data.collections.listing import Entry, Missing, Tree, distinct, folder, inside
 from refstar.data.collections.lmdb_images import is_meta_info
-from refstar.data.collections.manifest import distinct, form_of, read_entries
+from refstar.data.collections.manifest import form_of, read_entries
 from refstar.utils.errors import RefStarError
 from refstar.utils.text_files import read_lines
 
@@ -16,19 +16,12 @@ DEGRADED = 'test_images'
 
 @dataclass(frozen=True)
 class ImageList:
-    """One list of images.
+    """One list of images; nobody may be in the lists of two splits."""
 
-    Args:
-        name: for messages.
-        split: train, val, test ...: nobody may be in two of them.
-        opt: dataset options that describe the list; with `dataroot` alone it may also be a folder of unknown people.
-        also: further images that belong to this split and are not looked at.
-    """
-
-    name: str
-    split: str
-    opt: Mapping
-    also: Sequence[Path] = field(default=())
+    name: str  # for messages
+    split: str  # train, val, test ...
+    opt: Mapping  # dataset options; with `dataroot` alone it may also be a folder of unknown people
+    also: Sequence[Path] = ()  # further images that belong to this split and are not looked at
 
     @property
     def unknown(self) -> bool:
@@ -41,11 +34,7 @@ class ImageList:
         return form_of(self.opt) == 'dataroot' and not self.unknown
 
     def read(self, missing: Missing) -> Sequence[Entry]:
-        """Read the images; what is missing is noted in `missing`.
-
-        Raises:
-            RefStarError: a folder or list is malformed.
-        """
+        """Read the images; what is missing is noted in `missing`."""
         if not self.unknown:
             return read_entries(self.opt, missing)
         tree, split = self._tree(), self.opt.get('split_file')
@@ -90,24 +79,24 @@ def _options(path: Path, roots: Mapping) -> dict:
     if not path.is_file():
         raise RefStarError(f'{path}: there is no such folder or file')
     if path.suffix == '.csv':
-        _need(roots, path, 'a csv')
+        _need_gt(roots, path, 'a csv')
         return {'reference_csv': str(path), **roots}
     if not is_meta_info(read_lines(path)[0]):
         raise RefStarError(f'{path}: is no csv and no meta_info file (00001.png (512,512,3) a line)')
-    _need(roots, path, 'a meta_info file')
+    _need_gt(roots, path, 'a meta_info file')
     if 'dataroot_ref' in roots:
         return {'meta_info_file': str(path), **roots}
     return {'meta_info_file': str(path), 'dataroot': roots['dataroot_gt']}
 
 
-def _need(roots: Mapping, path: Path, what: str) -> None:
+def _need_gt(roots: Mapping, path: Path, what: str) -> None:
     if 'dataroot_gt' not in roots:
         raise RefStarError(f'{path}: {what} needs --gt, the folder of the images that it names')
 
 
 def _ffhq_ref(path: Path, roots: Mapping) -> list[ImageList]:
     """Find the lists of FFHQ-Ref as it is published: three csv, lists of all images by split, degraded test images."""
-    _need(roots, path, 'FFHQ-Ref')
+    _need_gt(roots, path, 'FFHQ-Ref')
     found = []
     for split in ('train', 'val', 'test'):
         table = path / 'reference_mapping' / f'{split}_references.csv'

@@ -1,9 +1,11 @@
 """Look at every image of a collection: what is missing, corrupt, small or double, and who is in two splits."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -23,15 +25,8 @@ MAX_DISTANCE = 31
 KINDS = ('missing', 'corrupt', 'too small', 'not square', 'duplicate')
 
 
-@dataclass(frozen=True)
-class Scan:
-    """One look at an image file.
-
-    Args:
-        error: why it cannot be read, '' if it can.
-        width, height: in pixels.
-        fingerprint: perceptual hash of 32 bytes, b'' where none was asked for.
-    """
+class Scan(NamedTuple):
+    """One look at an image file: why it cannot be read, or its size in pixels and perceptual hash (32 bytes)."""
 
     error: str = ''
     width: int = 0
@@ -41,47 +36,30 @@ class Scan:
 
 @dataclass
 class ListReport:
-    """What one list holds, and what is wrong with it.
-
-    Args:
-        name, split: of the list.
-        identities: people; 0 where they are not known.
-        images: photos (ground truth and references), each counted once.
-        degraded: ready LQ images.
-        sizes: smallest and largest side of the photos.
-        problems: kind -> what.
-    """
+    """What one list holds, and what is wrong with it."""
 
     name: str
     split: str
-    identities: int = 0
-    images: int = 0
-    degraded: int = 0
-    sizes: tuple[int, int] | None = None
-    problems: dict[str, list[str]] = field(default_factory=dict)
+    identities: int = 0  # people; 0 where they are not known
+    images: int = 0  # photos (ground truth and references), each counted once
+    degraded: int = 0  # ready LQ images
+    sizes: tuple[int, int] | None = None  # smallest and largest side of the photos
+    problems: dict[str, list[str]] = field(default_factory=dict)  # kind -> what
 
     def add(self, kind: str, what: str) -> None:
         """Add a problem."""
         self.problems.setdefault(kind, []).append(what)
 
 
-@dataclass(frozen=True)
-class Leak:
-    """Somebody in two or more splits.
-
-    Args:
-        who: the person's name, or a photo.
-        how: same identity, same file or same photo.
-        splits: split -> a photo of the person in it.
-    """
+class Leak(NamedTuple):
+    """Somebody (a person's name, or a photo) in several splits: by what evidence, and split -> a photo of them."""
 
     who: str
     how: str
     splits: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class _Read:
+class _Read(NamedTuple):
     """A list with its photos (photo -> person) and degraded images."""
 
     list: ImageList
@@ -114,14 +92,16 @@ def check(
     scans = dict(zip(photos, parallel(look, photos, jobs, 'photos'), strict=True))
     degraded = list(dict.fromkeys(lq for one in found for lq in one.degraded if lq not in scans))
     scans |= zip(degraded, parallel(scan, degraded, jobs, 'degraded'), strict=True)
-    for one in found:
-        _measure(one, scans, min_size)
     good = [photo for photo in photos if scans[photo].fingerprint]
     groups = [] if distance is None else near_duplicates([scans[photo].fingerprint for photo in good], distance)
     same = [[good[i] for i in group] for group in groups]
     for one in found:
+        _measure(one, scans, min_size)
         for group in same:
-            _note_duplicates(one, group)
+            own = [path for path in group if path in one.photos]
+            if len(own) > 1:
+                people = 'one person' if len({one.photos[path] for path in own}) == 1 else 'DIFFERENT people'
+                one.report.add('duplicate', ' = '.join(map(str, own)) + ('' if one.list.unknown else f' ({people})'))
     return [one.report for one in found], leaks(found, same)
 
 
@@ -163,13 +143,12 @@ def _read(one: ImageList) -> _Read:
     missing = Missing('drop')
     entries = one.read(missing)
     people = photos_by_identity(entries)
-    report = ListReport(one.name, one.split, 0 if one.unknown else len(people))
-    report.problems = {kind: list(names) for kind, names in missing.found.items()}
-    if not entries and not report.problems:
+    if not entries and not missing.found:
         raise RefStarError(f'{one.name}: no image was found; expected folders of photos, photos, or a list of them')
     photos = {photo: person for person, own in people.items() for photo in own}
     degraded = list(dict.fromkeys(entry.lq for entry in entries if entry.lq is not None))
-    report.images, report.degraded = len(photos), len(degraded)
+    report = ListReport(one.name, one.split, 0 if one.unknown else len(people), len(photos), len(degraded))
+    report.problems = {kind: list(names) for kind, names in missing.found.items()}
     return _Read(one, report, photos, degraded)
 
 
@@ -190,37 +169,23 @@ def _measure(one: _Read, scans: dict[Path, Scan], min_size: int) -> None:
     one.report.sizes = (min(sides), max(sides)) if sides else None
 
 
-def _note_duplicates(one: _Read, group: list[Path]) -> None:
-    """Note a group of duplicates, if two of them are in the list."""
-    own = [path for path in group if path in one.photos]
-    if len(own) > 1:
-        people = {one.photos[path] for path in own}
-        where = '' if one.list.unknown else f' ({"one person" if len(people) == 1 else "DIFFERENT people"})'
-        one.report.add('duplicate', ' = '.join(map(str, own)) + where)
+def leaks(found: Sequence[_Read], same: Sequence[Sequence[Path]]) -> list[Leak]:
+    """Find everybody who is in more than one split; several lists may be of one split.
 
-
-def leaks(found: Sequence[_Read], same: Sequence[Sequence[Path]] = ()) -> list[Leak]:
-    """Find everybody who is in more than one split.
-
-    Args:
-        found: the lists; several may be of one split.
-        same: groups of photos that are duplicates of each other.
-
-    Returns:
-        One leak for each person, by the strongest evidence: the name of a folder, then a file, then a photo that is
-        there under two names.
+    A person is one leak, by the strongest evidence: the name of a folder, then a file, then a photo that is there under
+    two names (`same`: groups of duplicates).
     """
-    by_name: dict[str, dict[str, Path]] = {}
-    by_file: dict[Path, dict[str, Path]] = {}
+    by_name: dict[str, dict[str, Path]] = defaultdict(dict)
+    by_file: dict[Path, dict[str, Path]] = defaultdict(dict)
     person: dict[Path, str] = {}
     for one in found:
         split = one.list.split
         for photo, name in one.photos.items():
             if one.list.named:
-                by_name.setdefault(name, {}).setdefault(split, photo)
+                by_name[name].setdefault(split, photo)
             person.setdefault(_file(photo), name)
         for photo in (*one.photos, *one.list.also):
-            by_file.setdefault(_file(photo), {}).setdefault(split, photo)
+            by_file[_file(photo)].setdefault(split, photo)
     evidence = [(name, 'same identity', splits) for name, splits in by_name.items()]
     evidence += [(person.get(file, str(file)), 'same file', splits) for file, splits in by_file.items()]
     for group in same:

@@ -32,13 +32,9 @@ _INDEX = np.stack([_VALUES * LIGHTS // 256, _TINT, _TINT], 1)
 
 
 def person(img: np.ndarray) -> np.ndarray:
-    """Return the logit of "this pixel shows the person", face or hair, in an FFHQ-aligned photo.
+    """Return the logit of "this pixel shows the person", face or hair, (S, S), in an FFHQ-aligned photo.
 
-    Args:
-        img: (S, S, 3), RGB, float32 in [0, 1].
-
-    Returns:
-        (S, S) float32.
+    The photo is (S, S, 3), RGB, float32 in [0, 1].
     """
     small = min(len(img), SAMPLES)
     place = _place(small)
@@ -89,15 +85,12 @@ def _blur(count: int, sigma: float) -> np.ndarray:
 
 
 def hidden_side(shown: np.ndarray, positions: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """Find what of a head cannot be seen in another photo.
+    """Find what of a head cannot be seen in another photo, (S, S) bool.
 
     Args:
         shown: probability that a pixel shows the person, (S, S).
         positions: where its pixels lie in the other photo, (S, S, 2).
         confidence: of each position, (S, S), 0 to 1.
-
-    Returns:
-        (S, S) bool.
     """
     size = len(shown)
     x, y = cv2.split(unit_grid(size))

@@ -18,21 +18,13 @@ MAX_KEY = 511  # bytes, of lmdb
 
 
 def pack_folder(root: Path, out: Path, compress_level: int = 1, jobs: int = 1) -> int:
-    """Write all images below a folder as PNG into an lmdb; return their number.
+    """Write all images below a folder as PNG into an lmdb, a new folder `*.lmdb`; return their number.
 
-    The key of an image is its path below the root without suffix.
-
-    Args:
-        root: folder of the images.
-        out: the lmdb, a new folder that ends in `.lmdb`.
-        compress_level: of the PNG, 0 to 9.
-        jobs: processes.
+    The key of an image is its path below the root without suffix. `compress_level` is that of the PNG, 0 to 9.
 
     Raises:
         RefStarError: `out` exists or has another ending, two images have one key, or one cannot be read.
     """
-    if not root.is_dir():
-        raise RefStarError(f'{root}: there is no such folder')
     images = Tree(root).all_images()
     if not images:
         raise RefStarError(f'{root}: holds no image')

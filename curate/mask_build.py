@@ -12,6 +12,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,6 @@ import cv2
 import numpy as np
 import torch
 
-from refstar.data.collections.manifest import evenly
-from refstar.data.images import ImageStore
 from refstar.utils.atomic_files import write_atomically
 from refstar.utils.errors import RefStarError
 from refstar.utils.parallel import parallel
@@ -37,7 +36,6 @@ from .photo_survey import write_image
 COLUMNS = ('id', 'identity', 'confidence', 'provenance', 'agreement', 'likeness', 'area', 'similarity', 'spread')
 COLUMNS += ('sharpness', 'objection', 'gt_source', 'ref_source', 'reviewed')
 PART = 16  # items of a part: what a kill can cost each process
-SHEET, ACROSS, CELL, GAP, DIMMED = 24, 4, 76, 4, 0.25  # of a contact sheet: triplets, a row, pixels, dimming
 
 
 def build_masks(
@@ -47,7 +45,6 @@ def build_masks(
     training: dict | None,
     train: Callable[[list[str]], int],
     jobs: int = 1,
-    sheet: Path | None = None,
 ) -> list[dict]:
     """Build a collection, or go on with one that was begun; return the rows of its `meta.csv`.
 
@@ -58,7 +55,6 @@ def build_masks(
         training: of `training_options`; None: no propagation, a proposal is the mask.
         train: runs `basicsr train` with the given arguments in the current folder; returns the exit code.
         jobs: processes.
-        sheet: PNG file to draw accepted triplets in.
 
     Raises:
         RefStarError: wrong input, a build with other settings was begun there, or another build or review is running.
@@ -81,18 +77,20 @@ def build_masks(
                 train_network(network, work / 'teach', training, threads, train)
         reviews = decided(root)
         block = json.dumps(training['network_g']) if training else ''
-        predictor = Predictor(root, work / 'teach' / 'mask', source.size, block, network, frozenset(reviews))
+        predictor = Predictor(root, source.size, block, network, frozenset(reviews))
         found = run(work / 'masks', [r['id'] for r in records], predictor, title='predict' if training else 'masks')
-        rows = [_row({**record, **new}, least, bool(training)) for record, new in zip(records, found, strict=True)]
-        rows = [{**row, **reviews.get(row['id'], {})} for row in rows]
+        rows = []
+        for record, new in zip(records, found, strict=True):
+            wrong = objection(record | new, least)
+            state = ('propagated' if training else 'proposed') if wrong else 'accepted'
+            row = record | new | {'objection': wrong, 'provenance': state}
+            rows.append({key: '' if row.get(key) is None else row[key] for key in COLUMNS} | reviews.get(row['id'], {}))
         write_csv(root / 'meta.csv', rows, COLUMNS)
-        if sheet:
-            _write_sheet(root, rows, sheet)
     return rows
 
 
 def run_stage(folder: Path, items: Sequence, work: Callable[[Sequence], list], title: str, jobs: int) -> list[dict]:
-    """Do the work on all items, except on parts that are finished.
+    """Do the work on all items, except on parts that are finished; return the records of all items, in order.
 
     Args:
         folder: where the records of finished parts are kept.
@@ -101,9 +99,6 @@ def run_stage(folder: Path, items: Sequence, work: Callable[[Sequence], list], t
             handed to other processes.
         title: of the progress bar.
         jobs: processes.
-
-    Returns:
-        The records of all items, in order.
 
     Raises:
         RefStarError: what `work` raises, or a process died.
@@ -119,15 +114,12 @@ def run_stage(folder: Path, items: Sequence, work: Callable[[Sequence], list], t
 
 def _finish(work: Callable[[Sequence], list], part: tuple[Path, Sequence]) -> None:
     file, items = part
-    cv2.setNumThreads(
-        1
-    )  # processes would fight over the cores, and the last bits would depend on the number of threads
-    torch.set_num_threads(1)
+    _use_one_thread()
     write_text(file, json.dumps(work(items), indent=1))
 
 
 def _use_one_thread() -> None:
-    """Use one thread a process: the last bits of a result depend on their number."""
+    """Use one thread a process: more would fight over the cores, and the last bits depend on their number."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
 
@@ -140,10 +132,7 @@ def _read_json(file: Path) -> Any:
 
 
 def _prepare(root: Path, settings: Mapping) -> dict:
-    """Make the folders, and keep the settings that every later run must share; return them.
-
-    The number of `threads` may differ; the first one holds.
-    """
+    """Make the folders; keep and return the settings, which later runs must share (but `threads`: the first holds)."""
     file = root / 'build' / 'settings.json'
     if not file.exists():
         if (root / 'meta.csv').exists():
@@ -151,40 +140,35 @@ def _prepare(root: Path, settings: Mapping) -> dict:
         for folder in ('gt', 'ref', 'mask', 'build/teach/mask', 'build/train', 'build/photos/images'):
             (root / folder).mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps(settings, indent=1))
-    old = _read_json(file)
-    for key in (key for key in {**old, **settings} if key != 'threads'):
-        if old.get(key) != json.loads(json.dumps(settings.get(key))):
+    old, new = _read_json(file), json.loads(json.dumps(settings))
+    for key in old | new:
+        if key != 'threads' and old.get(key) != new.get(key):
             raise RefStarError(
-                f'{root}: was begun with another {key} ({shorten(old.get(key))}, '
-                f'now {shorten(settings.get(key))}); give the same, or another folder'
+                f'{root}: was begun with another {key} ({shorten(old.get(key))}, now {shorten(new.get(key))}); '
+                'give the same, or another folder'
             )
     return old
 
 
+@dataclass(frozen=True)
 class Proposer:
-    """Propose masks; the work of a stage. Writes the photos, and the proposals as 8-bit grey.
+    """Propose masks; the work of a stage. Writes the photos, and the proposals as 8-bit grey, below `root`."""
 
-    Args:
-        pairs: of photos.
-        root: folder of the collection.
-    """
-
-    def __init__(self, pairs: SyntheticPairs | PhotoPairs, root: Path):
-        self.pairs, self.root = pairs, root
+    pairs: SyntheticPairs | PhotoPairs
+    root: Path
 
     def __call__(self, indices: Sequence[int]) -> list[dict]:
         """Return records with columns of `meta.csv`, and `points`."""
         return [self._propose(index) for index in indices]
 
     def _propose(self, index: int) -> dict:
-        pair = self.pairs[index]
-        found = propose(pair.gt, pair.ref)
-        name = f'{pair.record["id"]}.png'
-        for folder, face in (('gt', pair.gt), ('ref', pair.ref)):
-            write_image(self.root / folder / name, np.rint(face.img[..., ::-1] * 255).astype(np.uint8))
-        write_image(self.root / 'build/teach/mask' / name, np.rint(found.probability * 255).astype(np.uint8))
+        gt, ref, record = self.pairs[index]
+        found = propose(gt, ref)
+        for folder, img in (('gt', gt.img), ('ref', ref.img), ('build/teach/mask', found.probability)):
+            pixels = np.rint((img[..., ::-1] if img.ndim == 3 else img) * 255).astype(np.uint8)
+            write_image(self.root / folder / f'{record["id"]}.png', pixels)
         return {
-            **pair.record,
+            **record,
             'confidence': round(confidence(found), 4),
             'likeness': round(found.likeness, 4),
             'area': round(float((found.probability > 0.5).mean()), 4),
@@ -212,26 +196,3 @@ def _write_teachers(teach: Path, root: Path, records: Sequence[Mapping]) -> None
     np.savez_compressed(file, names=np.array(names), points=points)
     write_atomically(teach / 'points.npz', file.getvalue())
     write_csv(teach / 'meta.csv', chosen, ['id', 'identity'])
-
-
-def _row(record: Mapping, least: Strictness, propagated: bool) -> dict:
-    wrong = objection(record, least)
-    provenance = ('propagated' if propagated else 'proposed') if wrong else 'accepted'
-    row = {**record, 'objection': wrong, 'provenance': provenance}
-    return {key: '' if row.get(key) is None else row[key] for key in COLUMNS}
-
-
-def _write_sheet(root: Path, rows: Sequence[Mapping], file: Path) -> None:
-    """Draw accepted triplets, evenly taken: photo, reference, and the reference with what is not selected dimmed."""
-    names = [row['id'] for row in rows if row['provenance'] in ('accepted', 'edited')]
-    if not names:
-        raise RefStarError(f'{file}: nothing was accepted that a sheet could show')
-    store, cells = ImageStore(CELL, resize=True), []
-    for name in evenly(names, SHEET):
-        gt, ref = (store.read(root / folder / f'{name}.png') for folder in ('gt', 'ref'))
-        mask = store.read_mask(root / 'mask' / f'{name}.png')
-        shown = np.rint(ref * np.where(mask > 0, 1.0, DIMMED)[..., None]).astype(np.uint8)
-        cells.append(np.pad(np.hstack([gt, ref, shown]), ((0, GAP), (0, GAP), (0, 0)), constant_values=255))
-    cells += [np.full_like(cells[0], 255)] * (-len(cells) % ACROSS)
-    lines = [np.hstack(cells[i : i + ACROSS]) for i in range(0, len(cells), ACROSS)]
-    write_image(file, cv2.cvtColor(np.vstack(lines), cv2.COLOR_RGB2BGR))

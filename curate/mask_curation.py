@@ -13,12 +13,7 @@ TEACHERS, MOST_TEACHERS = 0.5, 1500  # the network learns from this share of the
 
 @dataclass(frozen=True)
 class Strictness:
-    """What an accepted mask has at least.
-
-    Args:
-        confidence: of the proposal.
-        agreement: IoU of proposal and prediction.
-    """
+    """What an accepted mask has at least: confidence of the proposal, IoU of proposal and prediction."""
 
     confidence: float
     agreement: float

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -32,14 +33,10 @@ NAME = 'masks'  # of the training run
 
 
 def training_options(base: Path, iterations: int | None) -> dict:
-    """Read the options of the training, all but where the proposals are.
-
-    Args:
-        base: option file of `basicsr train`: RefSel on RefSelDataset.
-        iterations: in place of the file's.
+    """Read the options of the training, all but where the proposals are; `iterations` replace the file's.
 
     Raises:
-        RefStarError: it is no such file.
+        RefStarError: it is no option file that trains RefSel on RefSelDataset.
     """
     opt = json.loads(json.dumps(load_options(base)))  # plain dicts, for the YAML writer
     data = (opt.get('datasets') or {}).get('train') or {}
@@ -62,9 +59,6 @@ def train_network(network: Path, teach: Path, opt: Mapping, threads: int, train:
         opt: of `training_options`.
         threads: that it may use; the last bits of the result depend on their number.
         train: of `build_masks`.
-
-    Raises:
-        RefStarError: it failed.
     """
     opt, folder = copy.deepcopy(dict(opt)), network.parent
     opt['datasets']['train'] |= {'dataroot': str(teach.resolve()), 'landmarks': str(teach.resolve() / 'points.npz')}
@@ -94,26 +88,28 @@ def _train(train: Callable[[list[str]], int], folder: Path, threads: int) -> int
     return train(['-opt', f'{NAME}.yml', '--auto_resume'])
 
 
+@dataclass(frozen=True)
 class Predictor:
-    """Predict the masks of pairs and merge them with the proposals; the work of a stage.
+    """Predict the masks of pairs and merge them with the proposals; the work of a stage. Writes `mask/<id>.png`."""
 
-    Args:
-        root: folder of the collection; `mask/<id>.png` is written there.
-        proposed: folder of the proposals, probabilities as 8-bit grey.
-        size: side of the photos in pixels.
-        block: `network_g` of the training, as JSON.
-        weights: file of the network; None: a proposal is the mask.
-        keep: ids whose mask is not touched.
-    """
-
-    def __init__(self, root: Path, proposed: Path, size: int, block: str, weights: Path | None, keep: frozenset[str]):
-        self.root, self.proposed, self.block, self.weights, self.keep = root, proposed, block, weights, keep
-        self.store = ImageStore(size)
+    root: Path  # folder of the collection
+    size: int  # side of the photos in pixels
+    block: str  # `network_g` of the training, as JSON
+    weights: Path | None  # file of the network; None: a proposal is the mask
+    keep: frozenset[str]  # ids whose mask is not touched
 
     def __call__(self, names: Sequence[str]) -> list[dict]:
         """Return records with `id`, `area` of the mask, and, with a network, `agreement`."""
-        proposals = [decode(self.proposed / f'{name}.png', 'L') / np.float32(255) for name in names]
-        predictions = self._predict(names) if self.weights else proposals
+        files = [self.root / 'build/teach/mask' / f'{name}.png' for name in names]
+        predictions = proposals = [decode(file, 'L') / np.float32(255) for file in files]
+        if self.weights:
+            store = ImageStore(self.size)
+            gt, ref = (
+                torch.stack([to_tensor(store(self.root / folder / f'{name}.png')) for name in names])
+                for folder in ('gt', 'ref')
+            )
+            with torch.inference_mode():
+                predictions = _network(self.block, self.weights)(gt, ref[:, None])[:, 0, 0].numpy()
         records = []
         for name, proposal, prediction in zip(names, proposals, predictions, strict=True):
             mask = merge(proposal, prediction)
@@ -124,14 +120,6 @@ class Predictor:
                 record['agreement'] = round(agreement(proposal, prediction), 4)
             records.append(record)
         return records
-
-    def _predict(self, names: Sequence[str]) -> list[np.ndarray]:
-        gt, ref = (
-            torch.stack([to_tensor(self.store(self.root / folder / f'{name}.png')) for name in names])
-            for folder in ('gt', 'ref')
-        )
-        with torch.inference_mode():
-            return list(_network(self.block, self.weights)(gt, ref[:, None])[:, 0, 0].numpy())
 
 
 @lru_cache(maxsize=1)

@@ -3,6 +3,11 @@
 Every pixel of the reference is judged by the weakest of these: it shows the person; what it corresponds to in the other
 photo shows the person; structure and colour are alike there. So static texture is in; what differs is out: eyes and
 mouth in another state, folds, glasses, things in front of the face, and the side that the other pose hides.
+
+The dense correspondence needs no network: light is taken out (mean and contrast of a neighbourhood), then OpenCV's DIS
+optical flow runs. Photos are aligned, so the search starts at "nothing moved", or where landmarks lead. A
+forward-backward check is left out: it says no more than whether both ends look alike, and was worse where hair meets
+skin.
 """
 
 from dataclasses import dataclass
@@ -11,12 +16,11 @@ import cv2
 import numpy as np
 
 from refstar.data.face_region import MOUTH, conflicts, face_area, face_oval, fill_hull
-from refstar.data.geometry import area_ratio, unit_grid
+from refstar.data.geometry import area_ratio, inside, pixel_grid, unit_grid
 from refstar.data.landmarks import fit_positions
 from refstar.data.pairs import TURNED_AWAY, Face
 
 from .head_region import hidden_side, person, sigmoid
-from .optical_flow import Correspondence, correspond, without_light
 
 SIDE = 256  # photos are compared at this size at most
 LIMIT, UNSURE = 4.0, 0.1  # logits: no single judgement counts more, and none of the result is less sure
@@ -29,7 +33,57 @@ MOUTH_CONFLICT, MOUTH_LARGE = 0.3, 0.002  # the same in the mouth's place
 GROW, MOUTH_GROW = 0.01, 0.03  # by how much the outline of such a thing is left out too
 HOLE = 0.03  # what such a thing encloses (glasses) is out too, up to this area
 TINT = 0.38  # difference of the logarithm of colours, brightness aside, from which it is another colour
+NEIGHBOURHOOD = 0.06  # standard deviation of the window that light is taken out over
 LEAST = 0.0005  # specks and holes of the selection below this area are closed
+NOISE = 6 / 255  # contrast below this is not stretched
+CONTRAST = 50  # 8-bit steps of one standard deviation, for DIS
+
+
+@dataclass(frozen=True)
+class Correspondence:
+    """Where the pixels of one photo lie in another: (S, S, 2) float32 positions (x, y); (S, S) bool, inside of it."""
+
+    positions: np.ndarray
+    inside: np.ndarray
+
+    def fetch(self, img: np.ndarray) -> np.ndarray:
+        """Warp the other photo, or a map of it, onto this one's grid."""
+        return cv2.remap(img, self.positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    def points(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return points spread over an area ((S, S) bool, not empty), with their match: 6 rows of it, 6 points in each.
+
+        Both are (36, 2), shares of the side.
+        """
+        steps = (np.arange(6) + 0.5) / 6
+        rows = np.quantile(np.nonzero(where)[0], steps, method='nearest')
+        here = [(np.quantile(np.flatnonzero(where[row]), steps, method='nearest'), row) for row in rows]
+        here = np.concatenate([np.stack([columns, np.full(6, row)], 1) for columns, row in here])
+        there = self.positions[here[:, 1], here[:, 0]]
+        return tuple(((points + 0.5) / len(where)).astype(np.float32) for points in (here, there))
+
+
+def without_light(img: np.ndarray) -> np.ndarray:
+    """Return brightness of mean 0 and deviation 1 in each neighbourhood; (S, S, 3) RGB in [0, 1] -> (S, S) float32."""
+    grey = cv2.cvtColor(img, cv2.COLOR_RGB2GRAY)
+    sigma = NEIGHBOURHOOD * len(grey)
+    grey = grey - cv2.GaussianBlur(grey, (0, 0), sigma)
+    return grey / (np.sqrt(cv2.GaussianBlur(grey * grey, (0, 0), sigma)) + np.float32(NOISE))
+
+
+def correspond(
+    here: np.ndarray, there: np.ndarray, points: tuple[np.ndarray, np.ndarray] | None = None
+) -> Correspondence:
+    """Find every pixel of one photo in another, given `without_light` of both, (S, S).
+
+    The search starts from the same landmarks in both, (K, 2) each, shares of the side.
+    """
+    size = len(here)
+    images = [cv2.convertScaleAbs(grey * CONTRAST + 128) for grey in (here, there)]
+    start = None if points is None else fit_positions(*points, size) - pixel_grid(size)
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*images, start)
+    positions = pixel_grid(size) + flow
+    return Correspondence(positions, inside(positions))
 
 
 @dataclass(frozen=True)
@@ -49,12 +103,10 @@ class Proposal:
 
 
 def propose(gt: Face, ref: Face) -> Proposal:
-    """Propose a selection for two aligned photos of one person.
+    """Propose a selection for two clean aligned photos of one person, of one size; what their `hidden` covers is out.
 
-    Args:
-        gt: the clean ground truth; what its `hidden` covers is out.
-        ref: the reference, of the same size; likewise. With 68 landmarks of both, the selection is kept to the face,
-            and the states of eyes and mouth and the side turned away are measured.
+    With 68 landmarks of both, the selection is kept to the face, and the states of eyes and mouth and the side turned
+    away are measured.
     """
     size = min(ref.size, SIDE)
     here, there = (_resized(face.img, size) for face in (ref, gt))

@@ -21,15 +21,11 @@ NAME = 40  # letters of each part of an id
 
 @dataclass(frozen=True)
 class Mining:
-    """What makes a pair.
+    """What makes a pair, and how many pairs are taken."""
 
-    Args:
-        per_person: pairs of a person at most.
-        similarity: least and greatest cosine of two photos: below it is another person, above the same photo twice.
-    """
-
-    per_person: int = 4
-    similarity: tuple[float, float] = (0.3, 0.98)
+    per_person: int = 4  # at most
+    similarity: tuple[float, float] = (0.3, 0.98)  # cosine: below it is another person, above the same photo twice
+    limit: int | None = None  # pairs in all, at most, evenly taken
 
 
 def sharpness(img: np.ndarray) -> float:
@@ -55,18 +51,8 @@ def pack(embedding: np.ndarray) -> str:
     return b64encode(embedding.astype('<f2').tobytes()).decode()
 
 
-def _unpack(text: str) -> np.ndarray:
-    return np.frombuffer(b64decode(text), '<f2').astype(np.float32)
-
-
-def mine(photos: Sequence[Mapping], rules: Mining, limit: int | None = None) -> list[dict]:
-    """Choose pairs.
-
-    Args:
-        photos: records with `image`, `identity`, `stem`, `problem`, `sharpness`, `points` (68 landmarks or None),
-            `embedding` (of `pack`, '' if there is none).
-        rules: what makes a pair.
-        limit: pairs in all, at most, evenly taken.
+def mine(photos: Sequence[Mapping], rules: Mining) -> list[dict]:
+    """Choose pairs of photos, given by the records of `PhotoReader`.
 
     Returns:
         Records with `id`, `identity`, `gt` and `ref` (numbers of photos; the sharper one is the reference), and for
@@ -79,7 +65,7 @@ def mine(photos: Sequence[Mapping], rules: Mining, limit: int | None = None) -> 
         if photos[i]['sharpness'] >= BLURRED * median:
             people[photos[i]['identity']].append(i)
     pairs = [pair for own in people.values() for pair in _of_person(photos, evenly(own, PHOTOS), rules)]
-    pairs = evenly(pairs, limit)
+    pairs = evenly(pairs, rules.limit)
     taken = set()
     for pair in pairs:
         pair['id'] = _name(pair, photos, taken)
@@ -88,8 +74,9 @@ def mine(photos: Sequence[Mapping], rules: Mining, limit: int | None = None) -> 
 
 def _of_person(photos: Sequence[Mapping], own: Sequence[int], rules: Mining) -> list[dict]:
     """Return pairs of one person, from the least to the greatest difference of pose and expression."""
-    vectors = {i: _unpack(photos[i]['embedding']) for i in own if photos[i]['embedding']}
-    states = {i: state(np.asarray(photos[i]['points'])) for i in own if _has_68(photos[i]['points'])}
+    packed = {i: b64decode(photos[i]['embedding']) for i in own if photos[i]['embedding']}
+    vectors = {i: np.frombuffer(data, '<f2').astype(np.float32) for i, data in packed.items()}
+    states = {i: state(np.asarray(photos[i]['points'])) for i in own if len(photos[i]['points'] or ()) == 68}
     found = []
     for a, b in combinations(own, 2):
         similarity = min(1.0, float(vectors[a] @ vectors[b])) if a in vectors and b in vectors else None
@@ -110,11 +97,7 @@ def _of_person(photos: Sequence[Mapping], own: Sequence[int], rules: Mining) -> 
             }
         )
     found.sort(key=lambda pair: -1.0 if pair['spread'] is None else pair['spread'])
-    return evenly(found, rules.per_person) if found else []
-
-
-def _has_68(points: Sequence | None) -> bool:
-    return points is not None and len(points) == 68
+    return evenly(found, rules.per_person)
 
 
 def _name(pair: Mapping, photos: Sequence[Mapping], taken: set[str]) -> str:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,14 +25,8 @@ from .photo_survey import Networks, PhotoReader
 PAIRS_PER_PERSON = 4  # of procedural people; painting a person costs more than a photo of it
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two clean photos of a person, and what is known of them.
-
-    Args:
-        gt, ref: the photos; their colours are multiples of 1/255.
-        record: `id`, `identity`, and columns of `meta.csv`.
-    """
+class Pair(NamedTuple):
+    """Two clean photos of a person (colours are multiples of 1/255), with `id`, `identity`, and columns of meta.csv."""
 
     gt: Face
     ref: Face
@@ -39,13 +34,7 @@ class Pair:
 
 
 class SyntheticPairs:
-    """Pairs of procedural people: the same ones for the same seed and size. A source of pairs, and the pairs.
-
-    Args:
-        count: number of pairs.
-        size: side in pixels.
-        seed: of the population.
-    """
+    """A number of pairs of procedural people, which follow from `size` (in pixels) and `seed`; a source of itself."""
 
     def __init__(self, count: int, size: int, seed: int):
         self.count, self.size, self.seed = count, size, seed
@@ -70,21 +59,14 @@ class SyntheticPairs:
 
     def __getitem__(self, index: int) -> Pair:
         identity, *photos = self.photos(index)
-        number = 2 * (index % PAIRS_PER_PERSON)
-        sources = [f'synthetic/{identity}_{number + i}' for i in (0, 1)]
-        record = {'id': f'{identity}_{number}', 'identity': identity, 'gt_source': sources[0], 'ref_source': sources[1]}
-        gt, ref = (Face(np.rint(photo.image.clip(0, 1) * 255) / np.float32(255)) for photo in photos)
-        return Pair(gt, ref, record)
+        names = [f'{identity}_{2 * (index % PAIRS_PER_PERSON) + i}' for i in (0, 1)]
+        record = {'id': names[0], 'identity': identity}
+        record |= {'gt_source': f'synthetic/{names[0]}', 'ref_source': f'synthetic/{names[1]}'}
+        return Pair(*(Face(np.rint(photo.image.clip(0, 1) * 255) / np.float32(255)) for photo in photos), record)
 
 
 class PhotoPairs:
-    """Pairs of aligned photos.
-
-    Args:
-        pairs: records of `mine`.
-        photos: records of the photos: `aligned` (file), `points`, `face` (file of a mask, or '').
-        size: side in pixels; photos of another size are resized.
-    """
+    """Pairs of aligned photos, by the records of `mine` and `PhotoReader`; photos are resized to `size` pixels."""
 
     def __init__(self, pairs: Sequence[Mapping], photos: Sequence[Mapping], size: int):
         self.pairs, self.photos = pairs, photos
@@ -94,9 +76,8 @@ class PhotoPairs:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Pair:
-        pair = self.pairs[index]
-        gt, ref = (self._face(self.photos[pair[part]]) for part in ('gt', 'ref'))
-        return Pair(gt, ref, {key: value for key, value in pair.items() if key not in ('gt', 'ref')})
+        record = dict(self.pairs[index])
+        return Pair(*(self._face(self.photos[record.pop(part)]) for part in ('gt', 'ref')), record)
 
     def _face(self, photo: Mapping) -> Face:
         points = None if photo['points'] is None else np.asarray(photo['points'], np.float32)
@@ -104,31 +85,16 @@ class PhotoPairs:
         return Face(self.store(Path(photo['aligned'])), points, hidden)
 
 
+@dataclass(frozen=True)
 class PhotoSource:
-    """A collection of photos, from which pairs are mined.
+    """A collection of photos, from which pairs are mined."""
 
-    Args:
-        photos: (number, identity, file), of `list_photos`.
-        root: what the user named.
-        networks: to look at the photos with.
-        mining: what makes a pair.
-        limit: pairs in all, at most.
-        size: side of the aligned photos in pixels.
-        gt: folder of the photos of a csv or list, if not `root`.
-    """
-
-    def __init__(
-        self,
-        photos: Sequence[tuple[int, str, Path]],
-        root: str,
-        networks: Networks,
-        mining: Mining,
-        limit: int | None,
-        size: int,
-        gt: str | None = None,
-    ):
-        self.photos, self.root, self.networks, self.mining = photos, root, networks, mining
-        self.limit, self.size, self.gt = limit, size, gt
+    photos: Sequence[tuple[int, str, Path]]  # of `list_photos`
+    root: str  # what the user named
+    networks: Networks
+    mining: Mining
+    size: int  # side of the aligned photos in pixels
+    gt: str | None = None  # folder of the photos of a csv or list, if not `root`
 
     def settings(self) -> dict:
         """Return what the pairs depend on."""
@@ -139,7 +105,7 @@ class PhotoSource:
             'size': self.size,
             'root': os.path.abspath(self.root),
             'list of photos': hashlib.sha256(listed.encode()).hexdigest(),
-            'pairs': self.limit,
+            'pairs': self.mining.limit,
             'per_person': self.mining.per_person,
             'similarity': list(self.mining.similarity),
             'network': network,
@@ -148,47 +114,31 @@ class PhotoSource:
         }
 
     def pairs(self, folder: Path, run: Callable) -> PhotoPairs:
-        """Look at all photos, and choose the pairs; print which photos are left out.
-
-        Args:
-            folder: where records and aligned photos are kept.
-            run: `run_stage`.
-
-        Raises:
-            RefStarError: no two photos make a pair.
-        """
+        """Look at all photos by `run_stage`, and choose the pairs; print which photos are left out."""
         reader = PhotoReader(self.networks, self.size, folder / 'images', [Path(self.root), Path(self.gt or self.root)])
         records = run(folder, self.photos, reader, title='look')
         problems = [record['problem'] for record in records if record['problem']]
         if problems:
             print(f'{len(problems)} of {len(records)} photos left out: {"; ".join(problems[:3])} ...', flush=True)
-        pairs = mine(records, self.mining, self.limit)
+        pairs = mine(records, self.mining)
         if not pairs:
-            raise RefStarError(
-                f'{self.root}: no two photos make a pair (of {len(records)}, {len(problems)} were left out'
-                + (f', the first: {problems[0]})' if problems else '); see --similarity')
-            )
+            raise RefStarError(f'{self.root}: no two of the {len(records)} photos make a pair; see --similarity')
         return PhotoPairs(pairs, records, self.size)
 
 
 def list_photos(
     root: str, roots: Mapping, split_files: Sequence[str], split: str | None
 ) -> list[tuple[int, str, Path]]:
-    """List the photos of people who have two or more: (number, identity, file).
-
-    Args:
-        root, roots, split_files: of `image_lists`.
-        split: which of several splits to take.
+    """List the photos of people who have two or more, as `image_lists` finds them: (number, identity, file).
 
     Raises:
-        RefStarError: the collection is malformed or of unknown people, `split` is not there, or nobody has two photos.
+        RefStarError: the collection is malformed or of unknown people, `split` is not there or one of several must be
+            chosen, or nobody has two photos.
     """
     lists = image_lists(root, roots, split_files)
     splits = list(dict.fromkeys(one.split for one in lists))
-    if split and split not in splits:
-        raise RefStarError(f'--split {split}: {root} has {", ".join(splits)}')
-    if not split and len(splits) > 1:
-        raise RefStarError(f'{root}: has the splits {", ".join(splits)}; choose with --split')
+    if split not in splits and (split or len(splits) > 1):
+        raise RefStarError(f'{root}: has the splits {", ".join(splits)}; choose one of them with --split')
     missing = Missing('drop')
     people: dict[str, list[Path]] = {}
     for one in lists:

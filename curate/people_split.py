@@ -27,62 +27,30 @@ SPLITS = ('train', 'val', 'test')
 SIZE = 256  # photos are resized to it, so that they fit in a batch; the networks see 112 to 224 pixels of them
 BATCH = 32
 
+Rows = Callable[[str, str], list[Row]]  # (split, person or group) -> rows for the csv of that split
+
 
 @dataclass(frozen=True)
 class UnknownPeople:
-    """How photos of unknown people are grouped and paired.
+    """How photos of unknown people are grouped and paired; distances are 1 - cosine of embeddings."""
 
-    Args:
-        network, weights, prepare: of the face-recognition network, as `IdentityEncoder` takes them.
-        distance: cosine distance below which two photos are of one person; FFHQ-Ref's, for the ArcFace used there.
-        split_distance: people nearer than this share a split; None: `distance`.
-        max_refs, min_refs: references of a photo at most, and at least (photos with fewer get no row).
-        test_distance: references nearer to the photo than this are left out of the test csv, as FFHQ-Ref did.
-    """
-
-    network: str | None = None
+    network: str | None = None  # this and the next two: as `IdentityEncoder` takes them
     weights: str | None = None
     prepare: str | None = None
-    distance: float = 0.4
-    split_distance: float | None = None
-    max_refs: int = 9
-    min_refs: int = 1
-    test_distance: float = 0.1
-
-
-@dataclass(frozen=True)
-class _People:
-    """What is divided.
-
-    Args:
-        lines: person (or group of people who are much alike) -> lines for the list of the split.
-        rows: (split, person or group) -> rows for the csv of that split.
-        how: how people were found, for split.json.
-    """
-
-    lines: dict[str, list[str]]
-    rows: Callable[[str, str], list[Row]]
-    how: dict
+    distance: float = 0.4  # below it two photos are of one person; FFHQ-Ref's, for the ArcFace used there
+    split_distance: float | None = None  # people nearer than this share a split; None: `distance`
+    max_refs: int = 9  # of a photo
+    min_refs: int = 1  # a photo with fewer gets no row
+    test_distance: float = 0.1  # references nearer than this are left out of the test csv, as FFHQ-Ref did
 
 
 def split_people(
-    root: str,
-    out: Path,
-    fractions: Sequence[float],
-    seed: int,
-    overwrite: bool = False,
-    unknown: UnknownPeople | None = None,
-    jobs: int = 1,
+    root: str, out: Path, fractions: Sequence[float], seed: int, overwrite: bool, unknown: UnknownPeople, jobs: int
 ) -> None:
     """Write `{train,val,test}.txt`, csv of references where there are any, and `split.json`; print counts.
 
-    Args:
-        root: a folder (or lmdb) of people's folders, a csv of FFHQ-Ref, or a folder of photos of unknown people.
-        out: folder of the lists.
-        fractions, seed: of `divide`.
-        overwrite: replace lists that are there.
-        unknown: what to do about unknown people.
-        jobs: processes that read photos.
+    `root` is a folder (or lmdb) of people's folders, a csv of FFHQ-Ref, or a folder of photos of unknown people;
+    `fractions` and `seed` are those of `divide`.
 
     Raises:
         RefStarError: `root` cannot be split, or `out` holds lists already.
@@ -91,14 +59,14 @@ def split_people(
     old = [path for path in (*lists, out / 'split.json') if path.exists()]
     if old and not overwrite:
         raise RefStarError(f'{old[0]} exists already; give another --out, or --overwrite')
-    people = _people(root, unknown or UnknownPeople(), jobs)
-    splits = divide(list(people.lines), fractions, seed)
+    people, rows_of, how = _people(root, unknown, jobs)
+    splits = divide(list(people), fractions, seed)
     for path in old:
         path.unlink()
     summary = {}
     for name, members in splits.items():
-        lines = [line for person in members for line in people.lines[person]]
-        rows = [row for person in members for row in people.rows(name, person)]
+        lines = [line for person in members for line in people[person]]
+        rows = [row for person in members for row in rows_of(name, person)]
         if lines:
             write_text(out / f'{name}.txt', '\n'.join(lines) + '\n')
         if rows:
@@ -106,23 +74,15 @@ def split_people(
             write_reference_csv(out / f'{name}_references.csv', rows, with_lq)
         summary[name] = {'people': len(members), 'lines': len(lines), 'rows': len(rows)}
         print(f'{name}: {len(members)} people, {len(lines)} lines, {len(rows)} rows of csv')
-    done = {'root': root, 'fractions': list(fractions), 'seed': seed, **people.how, 'splits': summary}
+    done = {'root': root, 'fractions': list(fractions), 'seed': seed, **how, 'splits': summary}
     write_text(out / 'split.json', json.dumps(done, indent=1) + '\n')
 
 
 def divide(people: Sequence[str], fractions: Sequence[float], seed: int) -> dict[str, list[str]]:
-    """Divide people at random; the same people, fractions and seed give the same splits.
+    """Divide people at random; the same people (in any order), fractions and seed give the same splits.
 
-    Args:
-        people: names; their order does not matter.
-        fractions: of SPLITS, at least 0, together 1. A split with a fraction above 0 gets at least one person.
-        seed: of the draw.
-
-    Returns:
-        Split -> names, sorted.
-
-    Raises:
-        RefStarError: the fractions are wrong, or there are fewer people than splits.
+    Fractions are those of SPLITS, at least 0, together 1; a split with a fraction above 0 gets at least one person.
+    Returns split -> names, sorted.
     """
     if len(fractions) != len(SPLITS) or not all(0 <= f <= 1 for f in fractions) or abs(sum(fractions) - 1) > 1e-6:
         raise RefStarError(f'fractions must be {len(SPLITS)} numbers of at least 0 with the sum 1, got {fractions}')
@@ -144,41 +104,37 @@ def reference_rows(
 ) -> list[Row]:
     """Pair each photo of a person with the others as references, ordered by farthest-point sampling.
 
-    Args:
-        photos: file names, n.
-        embeddings: their unit vectors, (n, d).
-        max_refs: no more references than this.
-        min_refs: a photo with fewer gets no row.
-        min_distance: a reference of a cosine distance below this to the photo is left out: it shows nothing else.
+    Embeddings are unit vectors, (n, d). A reference of a cosine distance below `min_distance` to the photo shows
+    nothing else and is left out. A photo with fewer than `min_refs` gets no row.
     """
     rows = []
     for i, name in enumerate(photos):
         far = np.nonzero(1 - embeddings @ embeddings[i] >= min_distance)[0]
         others = far[far != i]
         refs = [photos[others[k]] for k in farthest_first(embeddings[others], max_refs)]
-        if len(refs) >= max(min_refs, 1):
+        if len(refs) >= min_refs:
             rows.append(Row('', name, name, tuple(refs)))
     return rows
 
 
-def _people(root: str, unknown: UnknownPeople, jobs: int) -> _People:
+def _people(root: str, unknown: UnknownPeople, jobs: int) -> tuple[dict[str, list[str]], Rows, dict]:
+    """Return person (or group of people who are alike) -> lines of a list, the rows, and how people were found."""
     if Path(root).suffix == '.csv':
         rows = defaultdict(list)
         for row in read_reference_csv(root):
             rows[row.person].append(row)
         lines = {person: list(dict.fromkeys(row.gt for row in own)) for person, own in rows.items()}
-        return _People(lines, lambda _, person: rows[person], {'people': 'rows of the csv that share a file'})
+        return lines, lambda _, person: rows[person], {'people': 'rows of the csv that share a file'}
     first, *more = image_lists(root, {})
     if not more and first.unknown:
         return _unknown_people(first, unknown, jobs)
     if not more and first.named:
         tree = Tree(Path(root).expanduser())
-        people = {name: [name] for name in tree.folders() if tree.names(name)}
-        return _People(people, lambda *_: [], {'people': 'folders'})
+        return {name: [name] for name in tree.folders() if tree.names(name)}, lambda *_: [], {'people': 'folders'}
     raise RefStarError(f'{root}: give a folder with folders of photos, a folder of photos, or a csv')
 
 
-def _unknown_people(photos: ImageList, how: UnknownPeople, jobs: int) -> _People:
+def _unknown_people(photos: ImageList, how: UnknownPeople, jobs: int) -> tuple[dict[str, list[str]], Rows, dict]:
     """Group photos by embedding: people by `distance`, and people who are much alike by `split_distance`."""
     if not how.network or not how.weights:
         raise RefStarError(
@@ -187,10 +143,11 @@ def _unknown_people(photos: ImageList, how: UnknownPeople, jobs: int) -> _People
     apart = how.distance if how.split_distance is None else how.split_distance
     if not 0 < how.distance <= apart < 2:
         raise RefStarError(f'0 < --distance <= --split_distance < 2 must hold, got {how.distance} and {apart}')
+    encoder = IdentityEncoder(how.network, how.weights, how.prepare)
     root, missing = Path(photos.name).expanduser(), Missing('drop')
     found = [entry.gt for entry in photos.read(missing)]
     missing.settle(photos.name)
-    found, embeddings, unread, sha256 = embed(found, how.network, how.weights, how.prepare, jobs)
+    found, embeddings, unread = embed(found, encoder, jobs)
     for error in unread[:5]:
         print(f'left out: {error}')
     if unread:
@@ -211,8 +168,8 @@ def _unknown_people(photos: ImageList, how: UnknownPeople, jobs: int) -> _People
 
     lines = {group: [names[i] for i in own] for group, own in groups.items()}
     settings = {key: value for key, value in asdict(how).items() if key != 'weights'}
-    method = {'people': 'connected components of embeddings', 'sha256': sha256, 'left_out': len(unread)}
-    return _People(lines, rows, {**method, **settings})
+    method = {'people': 'connected components of embeddings', 'sha256': encoder.sha256, 'left_out': len(unread)}
+    return lines, rows, {**method, **settings}
 
 
 class _Photos(Dataset):
@@ -231,36 +188,25 @@ class _Photos(Dataset):
             return torch.zeros(3, SIZE, SIZE), str(error)
 
 
-def embed(
-    photos: Sequence[Path], network: str, weights: str, prepare: str | None, jobs: int
-) -> tuple[list[Path], np.ndarray, list[str], str]:
-    """Embed FFHQ-aligned photos.
-
-    Args:
-        photos: files.
-        network, weights, prepare: of `IdentityEncoder`.
-        jobs: processes that read.
+def embed(photos: Sequence[Path], encoder: IdentityEncoder, jobs: int) -> tuple[list[Path], np.ndarray, list[str]]:
+    """Embed FFHQ-aligned photos, which `jobs` processes read.
 
     Returns:
-        The photos that could be read, their embeddings (n, d) float32 of length 1, the errors of the others, and the
-        sha256 of the weights.
-
-    Raises:
-        RefStarError: the network cannot be built, or no photo could be read.
+        The photos that could be read, their embeddings (n, d) float32 of length 1, and the errors of the others.
     """
     device = choose_device()
-    encoder = IdentityEncoder(network, weights, prepare).to(device).eval()
+    encoder = encoder.to(device).eval()
     loader = DataLoader(_Photos(photos), BATCH, num_workers=jobs if jobs > 1 else 0)
-    kept, rows, errors, seen = [], [], [], 0
+    rows, errors = [], []
     with torch.inference_mode(), tqdm(total=len(photos), desc='embed', unit='image', disable=None) as bar:
         for images, problems in loader:
+            errors += problems
             good = torch.tensor([not problem for problem in problems])
-            kept += [photos[seen + i] for i in range(len(problems)) if good[i]]
-            seen += len(problems)
-            errors += [problem for problem in problems if problem]
             if good.any():
                 rows.append(encoder(images[good].to(device)).cpu().numpy())
             bar.update(len(problems))
-    if not kept:
-        raise RefStarError(f'no photo could be read: {errors[0] if errors else "there is none"}')
-    return kept, np.concatenate(rows).astype(np.float32), errors, encoder.sha256
+    errors = dict(zip(photos, errors, strict=True))
+    if not rows:
+        raise RefStarError(f'no photo could be read: {next(iter(errors.values()), "there is none")}')
+    kept = [photo for photo in photos if not errors[photo]]
+    return kept, np.concatenate(rows).astype(np.float32), [error for error in errors.values() if error]

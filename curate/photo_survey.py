@@ -27,27 +27,16 @@ ENLARGED = 2.0  # a face that had to be enlarged more than this is too small
 
 @dataclass(frozen=True)
 class Networks:
-    """Files of the networks, '' for those that are not to be used.
+    """Files of the networks, '' for those that are not to be used."""
 
-    Args:
-        detector: face detector; photos are aligned by it. Without it they are aligned already.
-        landmarks: a landmark network (`.onnx`, `.pth`), or a file of landmarks (`.npz`, `.csv`).
-        parsing: face parsing network.
-        embedder: (network, weights, prepare) of `IdentityEncoder`.
-    """
-
-    detector: str = ''
-    landmarks: str = ''
+    detector: str = ''  # photos are aligned by it; without it they are aligned already
+    landmarks: str = ''  # a network (`.onnx`, `.pth`), or a file of landmarks (`.npz`, `.csv`)
     parsing: str = ''
-    embedder: tuple[str, str, str | None] = ('', '', None)
+    embedder: tuple[str, str, str | None] = ('', '', None)  # network, weights, prepare of `IdentityEncoder`
 
 
 def write_image(path: Path, img: np.ndarray) -> None:
-    """Write a PNG atomically: BGR (S, S, 3) or grey (S, S), uint8.
-
-    Raises:
-        RefStarError: it could not be written.
-    """
+    """Write a PNG atomically: BGR (S, S, 3) or grey (S, S), uint8."""
     try:
         write_atomically(path, cv2.imencode('.png', img)[1].tobytes())
     except OSError as error:
@@ -57,13 +46,12 @@ def write_image(path: Path, img: np.ndarray) -> None:
 class PhotoReader:
     """Make the records of photos that `mine` and `PhotoPairs` read; the work of a stage.
 
-    Args:
-        networks: what to look with; loaded once in every process that works.
-        size: side of aligned photos in pixels.
-        folder: aligned photos and areas of faces are written here.
-        roots: folders to which the names in a file of landmarks are relative.
+    Aligned photos (of `size` pixels) and areas of faces are written into `folder`; names in a file of landmarks are
+    relative to `roots`. The networks are loaded once in every process.
 
-    A photo that cannot be used has the reason in `problem`.
+    A record has `image` (the file), `identity`, `stem`, `aligned` (file), `points` ((68, 2) landmarks, shares of the
+    side, or None), `face` (file of its area, or ''), `sharpness`, `embedding` (of `pack`, or ''), and `problem`: why
+    the photo cannot be used, or ''.
     """
 
     def __init__(self, networks: Networks, size: int, folder: Path, roots: Sequence[Path] = ()):
@@ -77,16 +65,20 @@ class PhotoReader:
             record = {'image': str(path), 'identity': identity, 'stem': path.stem, 'aligned': str(path), 'points': None}
             record |= {'face': '', 'sharpness': 0.0, 'embedding': '', 'problem': ''}
             try:
-                img = self._look(number, path, record)
-                shown.append((record, img))
+                shown.append((record, self._look(number, path, record)))
             except RefStarError as error:
                 record['problem'] = str(error)
             records.append(record)
         if self.networks.embedder[0] and shown:
-            self._embed(shown)
+            images = torch.stack([to_tensor(np.divide(img, 255, dtype=np.float32)) for _, img in shown])
+            with torch.inference_mode():
+                embeddings = _encoder(*self.networks.embedder)(images).numpy()
+            for (record, _), embedding in zip(shown, embeddings, strict=True):
+                record['embedding'] = pack(embedding)
         return records
 
     def _look(self, number: int, path: Path, record: dict) -> np.ndarray:
+        """Fill a record but for the embedding; return the aligned photo, RGB uint8."""
         if self.networks.detector:
             img = self._align(decode(path, 'RGB'), str(path))
             record['aligned'] = str(self.folder / f'aligned_{number:06d}.png')
@@ -106,16 +98,14 @@ class PhotoReader:
     def _align(self, img: np.ndarray, source: str) -> np.ndarray:
         """Return the largest face at its place in the FFHQ template, RGB uint8."""
         shrink = min(1.0, SEARCHED / max(img.shape[:2]))
-        points = (
-            _detector(self.networks.detector)(np.ascontiguousarray(_scaled(img, shrink)[..., ::-1])) + 0.5
-        ) / shrink - 0.5
+        points = _detector(self.networks.detector)(np.ascontiguousarray(_scaled(img, shrink)[..., ::-1]))
+        points = (points + 0.5) / shrink - 0.5
         template = np.array(FFHQ_512) * (self.size / 512)
         scale = float(np.sqrt(np.linalg.det(similarity(points, template)[:, :2])))
         if scale > ENLARGED:
             raise RefStarError(f'{source}: the face is too small; it had to be enlarged {scale:.1f} times')
         img, points = _scaled(img, min(1.0, scale)), (points + 0.5) * min(1.0, scale) - 0.5
-        frame = (self.size, self.size)
-        matrix = similarity(points, template)
+        frame, matrix = (self.size, self.size), similarity(points, template)
         return cv2.warpAffine(img, matrix, frame, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
 
     def _points(self, path: Path, bgr: np.ndarray) -> np.ndarray | None:
@@ -132,24 +122,14 @@ class PhotoReader:
             points = landmark_98_to_68(points)
         return points
 
-    def _embed(self, shown: Sequence[tuple[dict, np.ndarray]]) -> None:
-        images = torch.stack([to_tensor(np.divide(img, 255, dtype=np.float32)) for _, img in shown])
-        with torch.inference_mode():
-            for (record, _), embedding in zip(shown, _encoder(*self.networks.embedder)(images).numpy(), strict=True):
-                record['embedding'] = pack(embedding)
-
 
 _detector = lru_cache(maxsize=1)(FacePoints)
+_landmarks = lru_cache(maxsize=1)(Landmarks)
 
 
 @lru_cache(maxsize=1)
 def _encoder(network: str, weights: str, prepare: str | None) -> IdentityEncoder:
     return IdentityEncoder(network, weights, prepare).eval()
-
-
-@lru_cache(maxsize=1)
-def _landmarks(file: str, roots: tuple[Path, ...]) -> Landmarks:
-    return Landmarks(file, list(roots))
 
 
 def _scaled(img: np.ndarray, scale: float) -> np.ndarray:

@@ -16,12 +16,8 @@ def components(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def same_person(embeddings: np.ndarray, distance: float) -> list[np.ndarray]:
     """Return connected components of photos whose embeddings are near, as FFHQ-Ref found its people.
 
-    Args:
-        embeddings: unit vectors, (n, d) float32.
-        distance: two photos of a cosine distance (1 - cosine) below this are of one person.
-
-    Returns:
-        The indices of each person's photos, ascending; people in the order of their first photos.
+    Two photos of a cosine distance (1 - cosine of their unit vectors, (n, d) float32) below `distance` are of one
+    person. Returns the indices of each person's photos, ascending; people in the order of their first photos.
     """
     count = len(embeddings)
     label = np.arange(count)
@@ -35,16 +31,10 @@ def same_person(embeddings: np.ndarray, distance: float) -> list[np.ndarray]:
 
 
 def farthest_first(embeddings: np.ndarray, count: int) -> list[int]:
-    """Order photos by farthest-point sampling: any first k of them show as much of the person as k photos can.
+    """Return the indices of at most `count` photos of one person by farthest-point sampling, in the order drawn.
 
-    The first photo is the one nearest to the mean of all; each further one is the farthest from those before it.
-
-    Args:
-        embeddings: unit vectors of one person's photos, (n, d).
-        count: how many to draw, at most n.
-
-    Returns:
-        Indices of the drawn photos, in order.
+    Any first k of them show as much of the person as k photos can. The first photo is the one nearest to the mean of
+    all; each further one is the farthest from those before it. Embeddings are unit vectors, (n, d).
     """
     if not len(embeddings):
         return []

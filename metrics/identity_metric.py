@@ -40,7 +40,6 @@ def calculate_id_gt(
         img2 (ndarray): ground truth, the same.
         network (str): see :class:`~refstar.identity_arch.IdentityEncoder`.
         weights (str): path of its file.
-        device (str): where to compute. Default: 'cpu'.
 
     Returns:
         float: in [-1, 1].

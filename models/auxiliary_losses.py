@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import numpy as np
+import torch
 from torch import Tensor, nn
 
 from refstar.person_check import Verdict
-from refstar.utils.device import send
 from refstar.utils.errors import RefStarError
 
 
@@ -25,8 +24,9 @@ def person_pairs(refsel: nn.Module, verdict: Verdict, data: dict[str, Any]) -> t
     b, n = data['ref_valid'].shape
     logits = refsel.person.same_person_logits(verdict.embedding, verdict.refs.flatten(0, 1).expand(b, -1, -1))
     names = data['identity']
-    equal = send(np.array([[a == other for other in names for _ in range(n)] for a in names]), logits.device)
-    same = equal & same_person(data).flatten()
+    equal = torch.tensor([[a == other for other in names for _ in range(n)] for a in names])
+    equal = equal.pin_memory() if logits.is_cuda else equal  # a copy of other memory would wait for the GPU
+    same = equal.to(logits.device, non_blocking=True) & same_person(data).flatten()
     valid = data['ref_valid'].flatten().expand(b, -1)
     return logits, same, valid, verdict.embedding, refsel.person.encoder(data['gt'])
 

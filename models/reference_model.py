@@ -3,7 +3,6 @@
 The training loop, the optimizers, EMA and checkpoints are BasicSR's ``SRModel``.
 """
 
-import csv
 import inspect
 import json
 import math
@@ -23,6 +22,7 @@ from refstar.trainer.run_options import Loss
 from refstar.trainer.training_step import step_of
 from refstar.trainer.validation import in_order
 from refstar.utils.errors import RefStarError
+from refstar.utils.text_files import write_csv
 
 from . import load_and_freeze, replica_gradients
 from .arms import selected_arms
@@ -88,9 +88,9 @@ class ReferenceModel(SRModel):
             return
         self.net_g_ema = build_network(self.opt['network_g']).to(self.device).eval()
         self.net_g_ema.load_state_dict(self.net_g.state_dict())  # a file may not hold all of it
-        load_path = self.opt['path'].get('pretrain_network_g')
-        if load_path:
-            self.load_network(self.net_g_ema, load_path, self.opt['path'].get('strict_load_g', True), 'params_ema')
+        path = self.opt['path']
+        if file := path.get('pretrain_network_g'):
+            self.load_network(self.net_g_ema, file, path.get('strict_load_g', True), 'params_ema')
 
     def setup_optimizers(self) -> None:
         """Build the optimizer of the weights that are not frozen (BasicSR warns once for every frozen parameter)."""
@@ -187,7 +187,10 @@ class ReferenceModel(SRModel):
         imwrite(picture, osp.join(root, f'{dataset}_arms', f'{name}.png'))
 
     def log_figures(self, dataset, arms, metrics, rows, current_iter, tb_logger) -> None:
-        """Log the means per arm over the images of all processes; the first process writes them to files."""
+        """Log the means per arm over the images of all processes.
+
+        The first process writes ``metrics_<dataset>.json`` (means) and ``metrics_<dataset>.csv`` (every image).
+        """
         means = {arm: {m: mean([r[m] for r in rows if r['arm'] == arm]) for m in metrics} for arm in arms}
         self.metric_results = OrderedDict(
             (f'{arm}_{m}', v) for arm in arms for m, v in means[arm].items() if v is not None
@@ -197,19 +200,13 @@ class ReferenceModel(SRModel):
             for name, value in self.metric_results.items():
                 self._update_best_metric_result(dataset, name, value, current_iter)
         self._log_validation_metric_values(current_iter, dataset, tb_logger)
-        if self.opt['rank'] == 0:
-            self.write_figures(dataset, means, metrics, rows, current_iter)
-
-    def write_figures(self, dataset, means, metrics, rows, current_iter) -> None:
-        """Write ``metrics_<dataset>.json`` (means) and ``metrics_<dataset>.csv`` (every image)."""
+        if self.opt['rank'] != 0:
+            return
         stem = osp.join(self.opt['path']['log'], f'metrics_{dataset}')
         count = len({r['image'] for r in rows})
         with open(f'{stem}.json', 'w', encoding='utf-8') as f:
             json.dump({'dataset': dataset, 'iter': current_iter, 'images': count, 'arms': means}, f, indent=2)
-        with open(f'{stem}.csv', 'w', newline='', encoding='utf-8') as f:
-            writer = csv.DictWriter(f, ['image', 'arm', *metrics])
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(f'{stem}.csv', rows, ['image', 'arm', *metrics])
         get_root_logger().info(f'Figures of {count} images: {stem}.json')
 
     def _initialize_best_metric_results(self, dataset_name: str) -> None:

@@ -85,20 +85,17 @@ class RefSTARModel(ReferenceModel):
             raise RefStarError('RefSTARModel: network_g must be a RefSTAR with value_range: [-1, 1] (the default)')
 
     def init_training_settings(self) -> None:
-        self.net_d = None
+        self.net_d, path = None, self.opt['path']
         if self.opt.get('network_d'):
             self.net_d = self.model_to_device(build_network(self.opt['network_d'])).train()
             self.print_network(self.net_d)
-            load_path = self.opt['path'].get('pretrain_network_d')
-            if load_path:
-                key = self.opt['path'].get('param_key_d', 'params')
-                self.load_network(self.net_d, load_path, self.opt['path'].get('strict_load_d', True), key)
+            if file := path.get('pretrain_network_d'):
+                strict = path.get('strict_load_d', True)
+                self.load_network(self.net_d, file, strict, path.get('param_key_d', 'params'))
         if self.opt.get('network_vqgan'):
             self.net_vqgan = build_network(self.opt['network_vqgan']).to(self.device).eval().requires_grad_(False)
-            load_path = self.opt['path'].get('pretrain_network_vqgan')
-            if load_path:
-                key = self.opt['path'].get('param_key_vqgan', 'params_ema')
-                self.load_network(self.net_vqgan, load_path, True, key)
+            if file := path.get('pretrain_network_vqgan'):
+                self.load_network(self.net_vqgan, file, True, path.get('param_key_vqgan', 'params_ema'))
         super().init_training_settings()
 
     def setup_optimizers(self) -> None:

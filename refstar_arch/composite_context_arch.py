@@ -26,13 +26,7 @@ FULL_AREA = 0.1  # share of the photo: if so much is selected, the context count
 
 
 class LowLevelTokens(nn.Module):
-    """Small convolutional network: colours, light and coarse shape on a grid of tokens.
-
-    Args:
-        channels (int): width.
-        dim (int): width of a token.
-        grid (int): tokens along a side; divides 16.
-    """
+    """Small convolutional network: colours, light and coarse shape on a grid of tokens; its side divides 16."""
 
     def __init__(self, channels: int, dim: int, grid: int) -> None:
         super().__init__()

@@ -21,10 +21,9 @@ BACKBONES = {
 
 
 def load_lpips(net: str, weights: str | Path | None) -> nn.Module:
-    """Build a frozen LPIPS network.
+    """Build a frozen LPIPS network; values of different nets ('alex', 'vgg', 'squeeze') are not comparable.
 
     Args:
-        net (str): 'alex', 'vgg' or 'squeeze'. Values of different nets are not comparable.
         weights (str | Path | None): file of the ImageNet backbone: torchvision's, or its ``features`` alone.
 
     Returns:

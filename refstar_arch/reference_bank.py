@@ -89,7 +89,6 @@ class ReferenceBank:
             return self
         if self.valid.shape[0] != 1:
             raise RefStarError(f'reference bank of {self.valid.shape[0]} people used for a batch of {batch} photos')
-
         return self.apply(lambda x: x.expand(batch, *x.shape[1:]))
 
     def encoded(self, one_by_one: bool) -> EncodedReferences:

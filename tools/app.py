@@ -6,19 +6,9 @@ from pathlib import Path
 
 from refstar.utils.errors import RefStarError
 
-from .app_page import AppPage
 from .cli_common import run_command
 from .restore import network_arguments, open_restorer
-from .serve_page import add_serving_arguments, checked_token, serve
-
-LIMITS = {  # flag: default, unit, what it limits
-    'max_pixels': (25_000_000, 'N', 'pixels of a picture'),
-    'max_upload': (32.0, 'MIB', 'size of a file'),
-    'max_refs': (8, 'N', 'photos of references'),
-    'max_users': (64, 'N', 'browser tabs at a time; of more the one that was not used longest is forgotten'),
-    'max_memory': (2.0, 'GIB', 'photos of all tabs together'),
-    'minutes': (30.0, 'MINUTES', 'without use after which a tab and its pictures are forgotten'),
-}
+from .serve_page import add_serving_arguments, check_serving_arguments, serve
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,9 +18,11 @@ def parser() -> argparse.ArgumentParser:
     page = p.add_argument_group('the page')
     add_serving_arguments(page, 8412, "whoever reaches it can use this machine's network")
     limits = p.add_argument_group('limits')
-    for flag, (default, metavar, what) in LIMITS.items():
-        text = f'{what} (default: {default:,.10g})'
-        limits.add_argument(f'--{flag}', type=type(default), default=default, metavar=metavar, help=text)
+    limits.add_argument('--max_pixels', type=int, default=25_000_000, help='pixels of a picture (default %(default)s)')
+    limits.add_argument('--max_upload', type=float, default=32, help='size of a file in MiB (default %(default)s)')
+    limits.add_argument('--max_refs', type=int, default=8, help='photos of references (default %(default)s)')
+    forgotten = 'minutes without use after which a tab and its pictures are forgotten (default %(default)s)'
+    limits.add_argument('--minutes', type=float, default=30, help=forgotten)
     return p
 
 
@@ -46,19 +38,15 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         RefStarError: the arguments make no sense, a file is missing, Gradio is not installed ...
     """
-    token = checked_token(args)
-    for name in LIMITS:
+    check_serving_arguments(args)
+    for name in ('max_pixels', 'max_upload', 'max_refs', 'minutes'):
         if not 0 < getattr(args, name) < float('inf'):
             raise RefStarError(f'--{name} must be a number above 0, got {getattr(args, name)}')
+    from .app_page import AppPage  # imports torch
+
+    page = AppPage(open_restorer(args), args, Path(args.network).name)
     notes = [] if args.detector else ['no --detector: the page takes square, FFHQ-aligned faces only']
-    serve(
-        lambda: AppPage(open_restorer(args), args, Path(args.network).name).build(),
-        args,
-        token,
-        notes,
-        max_file_size=int(args.max_upload * 2**20),
-        state_session_capacity=args.max_users,
-    )
+    serve(page.build, args, notes, max_file_size=int(args.max_upload * 2**20))
 
 
 if __name__ == '__main__':

@@ -3,20 +3,16 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from refstar.utils.errors import RefStarError
 
 from .cli_common import run_command
 
-if TYPE_CHECKING:
-    from refstar.curate.collection import ImageList
-    from refstar.curate.collection_check import Leak, ListReport
-
 SHOWN = 20  # problems of a kind that are printed; --json has all
+PHOTO_LISTS = ('ReferencePairDataset', 'ReferenceTestDataset')  # types of data sets that read a list
 COLUMNS = ('identities', 'images', 'degraded', 'sides')
 CHECK = """Say what a collection of photos holds and what is wrong with it.
 
@@ -27,17 +23,12 @@ CelebA-Test-Ref, a meta_info file of BasicSR, the folder FFHQ-Ref, or an option 
 Exit code: 0 nothing is wrong; 1 problems, which are listed; 2 somebody is in two splits, or wrong input."""
 SPLIT = """Divide the people of a collection into train, val and test, so that nobody is in two of them.
 
-ROOT is one of
-  a folder (or lmdb) with a folder of photos per person: writes the people's names, for the key split_file;
-  a csv of FFHQ-Ref: writes the images' names and a csv per split;
-  a folder (or lmdb) of photos of unknown people: --network and --weights recognise them. Writes the photos' names, and
-  a csv per split with the references of every photo that has any.
-All into OUT: train.txt, val.txt, test.txt, {train,val,test}_references.csv, and split.json, which says how it was done.
-"""
-LMDB = """Pack a folder of photos into an lmdb of BasicSR.
+Of a folder (or lmdb) of people's folders it writes the people's names; of a csv of FFHQ-Ref the images' names and a csv
+per split; of a folder (or lmdb) of photos of unknown people, which --network and --weights recognise, the photos' names
+and a csv per split with the references of every photo that has any. split.json says how it was done."""
+LMDB = """Pack a folder of photos into an lmdb of BasicSR, whole or not at all.
 
-The key of an image is its path below FOLDER without suffix: `00001`, or `ann/1` with a folder per person. Data sets
-read it by `dataroot...: OUT.lmdb` and `io_backend: {type: lmdb}`. OUT.lmdb is there whole or not at all."""
+The key of an image is its path below FOLDER without suffix: `00001`, or `ann/1` with a folder per person."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,13 +46,6 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def _command(commands, run, line: str, about: str) -> argparse.ArgumentParser:
-    form = argparse.RawDescriptionHelpFormatter
-    command = commands.add_parser(run.__name__, help=line, description=about, formatter_class=form)
-    command.set_defaults(run=run)
-    return command
-
-
 def _check_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument('roots', nargs='+', metavar='ROOT', help='what to check; several are one split each')
     p.add_argument('--splits', nargs='+', default=[], metavar='X.txt', help='lists of a share of ROOT (split_file)')
@@ -69,12 +53,8 @@ def _check_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument('--lq', metavar='FOLDER', help='folder of ready degraded images')
     p.add_argument('--ref', metavar='FOLDER', help='folder of the references, where they are not in --gt')
     p.add_argument('--min_size', type=int, default=0, metavar='PIXELS', help='photos with a shorter side are too small')
-    p.add_argument(
-        '--duplicates',
-        metavar='BITS',
-        default='10',
-        help='photos whose 256-bit fingerprints differ by no more are one (default 10); off: do not look',
-    )
+    about = 'photos whose 256-bit fingerprints differ by no more are one (default 10); off: do not look'
+    p.add_argument('--duplicates', metavar='BITS', default='10', help=about)
     p.add_argument('--json', metavar='OUT', help='write everything that was found to this file')
 
 
@@ -92,13 +72,15 @@ def _split_arguments(p: argparse.ArgumentParser) -> None:
     unknown.add_argument('--split_distance', type=float, metavar='D', help='people nearer than this share a split')
     unknown.add_argument('--max_refs', type=int, metavar='N', default=9, help='of a photo (default 9)')
     unknown.add_argument('--min_refs', type=int, metavar='N', default=1, help='with fewer it gets no row (default 1)')
-    unknown.add_argument(
-        '--test_distance',
-        type=float,
-        metavar='D',
-        default=0.1,
-        help='references nearer to the photo than this are left out of the test csv (default 0.1)',
-    )
+    about = 'references nearer to the photo than this are left out of the test csv (default 0.1)'
+    unknown.add_argument('--test_distance', type=float, metavar='D', default=0.1, help=about)
+
+
+def _command(commands, run, line: str, about: str) -> argparse.ArgumentParser:
+    form = argparse.RawDescriptionHelpFormatter
+    command = commands.add_parser(run.__name__, help=line, description=about, formatter_class=form)
+    command.set_defaults(run=run)
+    return command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -117,22 +99,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def whole(value: object, key: str, low: int) -> int:
-    """Return a whole number of at least `low`.
-
-    Raises:
-        RefStarError: it is none.
-    """
+    """Return a whole number of at least `low`, or raise a RefStarError."""
     if not str(value).isdecimal() or int(value) < low:
         raise RefStarError(f'{key} must be a whole number of at least {low}, got {value}')
     return int(value)
 
 
 def check(args: argparse.Namespace) -> int:
-    """Run `refstar data check`; return the number of problems.
-
-    Raises:
-        RefStarError: wrong input, or somebody is in two splits.
-    """
+    """Run `refstar data check`; return the number of problems."""
     from refstar.curate.collection_check import check
     from refstar.utils.text_files import write_text
 
@@ -140,10 +114,16 @@ def check(args: argparse.Namespace) -> int:
     reports, leaks = check(_lists(args), whole(args.min_size, '--min_size', 0), distance, args.jobs)
     problems = sum(len(found) for one in reports for found in one.problems.values())
     if args.json:
-        found = {'parts': [asdict(one) for one in reports], 'leaks': [asdict(leak) for leak in leaks]}
+        found = {'parts': [asdict(one) for one in reports], 'leaks': [leak._asdict() for leak in leaks]}
         write_text(args.json, json.dumps({**found, 'problems': problems}, indent=1))
-    _show(reports, leaks)
+    _show_table(reports)
+    for one in reports:
+        for kind, found in one.problems.items():
+            _print_some(f'\n{one.name}: {len(found)} {kind}', found)
     if leaks:
+        places = [', '.join(f'{split}: {photo}' for split, photo in leak.splits.items()) for leak in leaks]
+        lines = [f'{leak.who} ({leak.how}): {place}' for leak, place in zip(leaks, places, strict=True)]
+        _print_some(f'\n{len(leaks)} in more than one split', lines)
         splits = sorted({split for leak in leaks for split in leak.splits})
         raise RefStarError(
             f'{len(leaks)} people are in more than one of the splits {", ".join(splits)}: a test on them '
@@ -156,10 +136,9 @@ def split(args: argparse.Namespace) -> None:
     """Run `refstar data split`."""
     from refstar.curate.people_split import UnknownPeople, split_people
 
-    keys = ('network', 'weights', 'prepare', 'distance', 'split_distance', 'max_refs', 'min_refs', 'test_distance')
     for key in ('max_refs', 'min_refs'):
         whole(getattr(args, key), f'--{key}', 1)
-    unknown = UnknownPeople(**{key: getattr(args, key) for key in keys})
+    unknown = UnknownPeople(**{field.name: getattr(args, field.name) for field in fields(UnknownPeople)})
     split_people(args.root, args.out, args.fractions, args.seed, args.overwrite, unknown, args.jobs)
 
 
@@ -170,39 +149,28 @@ def lmdb(args: argparse.Namespace) -> None:
     print(f'{args.out}: {pack_folder(args.folder, args.out, args.compress_level, args.jobs)} images')
 
 
-def _lists(args: argparse.Namespace) -> list['ImageList']:
-    from refstar.curate.collection import image_lists
+def _lists(args: argparse.Namespace) -> list:
+    """Return the `ImageList`s of the command line, those of option files too."""
+    from refstar.curate.collection import ImageList, image_lists
+    from refstar.trainer.option_file import load_options
 
     roots = {'dataroot_gt': args.gt, 'dataroot_lq': args.lq, 'dataroot_ref': args.ref}
     lists = []
     for root in args.roots:
         if Path(root).suffix not in ('.yml', '.yaml'):
             lists += image_lists(root, roots, args.splits)
-        elif args.splits or any(roots.values()):
+            continue
+        if args.splits or any(roots.values()):
             raise RefStarError(f'{root}: names its own folders; --splits, --gt, --lq, --ref cannot be used with it')
-        else:
-            lists += _lists_of_options(root)
+        sets = (load_options(root).get('datasets') or {}).items()
+        found = {phase: opt for phase, opt in sets if isinstance(opt, dict) and opt.get('type') in PHOTO_LISTS}
+        if not found:
+            raise RefStarError(f'{root}: has no {" or ".join(PHOTO_LISTS)} to check')
+        lists += [ImageList(f'{root}: {phase}', phase.split('_')[0], opt) for phase, opt in found.items()]
     return lists
 
 
-def _lists_of_options(path: str) -> list['ImageList']:
-    """Return the data sets of an option file that read a list."""
-    from refstar.curate.collection import ImageList
-    from refstar.trainer.option_file import load_options
-
-    lists = []
-    for phase, opt in (load_options(path).get('datasets') or {}).items():
-        kind = opt.get('type') if isinstance(opt, dict) else None
-        if kind in ('ReferencePairDataset', 'ReferenceTestDataset'):
-            lists.append(ImageList(f'{path}: {phase}', phase.split('_')[0], opt))
-        else:
-            print(f'{path}: {phase}: left out, {kind} reads no manifest')
-    if not lists:
-        raise RefStarError(f'{path}: has no ReferencePairDataset or ReferenceTestDataset to check')
-    return lists
-
-
-def _show(reports: Sequence['ListReport'], leaks: Sequence['Leak']) -> None:
+def _show_table(reports: list) -> None:
     from refstar.curate.collection_check import KINDS
 
     cells = [['', *COLUMNS, *KINDS]]
@@ -212,18 +180,11 @@ def _show(reports: Sequence['ListReport'], leaks: Sequence['Leak']) -> None:
         cells.append([one.name, one.identities or '?', one.images, one.degraded, sides, *counts])
     widths = [max(len(str(row[i])) for row in cells) for i in range(len(cells[0]))]
     _print('  '.join(f'{cell!s:<{width}}' for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells)
-    for one in reports:
-        for kind, found in one.problems.items():
-            _print_some(f'\n{one.name}: {len(found)} {kind}', found)
-    places = [', '.join(f'{split}: {photo}' for split, photo in leak.splits.items()) for leak in leaks]
-    lines = [f'{leak.who} ({leak.how}): {place}' for leak, place in zip(leaks, places, strict=True)]
-    _print_some(f'\n{len(leaks)} in more than one split', lines)
 
 
 def _print_some(title: str, lines: list[str]) -> None:
-    if lines:
-        more = len(lines) - SHOWN
-        _print([title, *(f'  {line}' for line in lines[:SHOWN]), *([f'  ... and {more} more'] if more > 0 else [])])
+    more = len(lines) - SHOWN
+    _print([title, *(f'  {line}' for line in lines[:SHOWN]), *([f'  ... and {more} more'] if more > 0 else [])])
 
 
 def _print(lines: Iterable[str]) -> None:

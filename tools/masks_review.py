@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,12 @@ import numpy as np
 from PIL import Image
 
 from refstar.curate.mask_review import MaskReview, Seen, StaleDecision
+from refstar.curate.triplet_collection import Triplet
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import open_image
 
 from .cli_common import run_command
-from .serve_page import KEYBOARD, add_serving_arguments, checked_token, mask_editor, mask_layer, painted_mask, serve
+from .serve_page import add_serving_arguments, check_serving_arguments, mask_editor, mask_layer, painted_mask, serve
 
 HEIGHT = 520  # of the pictures on the page
 SHOW, ORDER = ('to do', 'reviewed', 'all'), ('as listed', 'doubtful first', 'confident first')
@@ -47,19 +48,20 @@ Leave out what differs: an open against a closed mouth or eye, folds of the expr
 hair or a hand in front, the side that the other pose hides, background.
 
 Every decision is on disk before the next pair shows."""
+KEYBOARD = """() => document.addEventListener('keydown', (event) => {
+  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest('textarea, input:not([type=radio], [type=checkbox])')) return;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (KEYS[key]) { event.preventDefault(); document.querySelector(KEYS[key])?.click(); }
+})"""
 
 
 @dataclass
 class ReviewTab:
-    """What one browser tab shows.
+    """What one browser tab shows."""
 
-    Args:
-        seen: the pair; None: none passes the filters.
-        past: pairs before and after their decisions, the latest last.
-    """
-
-    seen: Seen | None = None
-    past: list[tuple[Seen, Seen]] = field(default_factory=list)
+    seen: Seen | None = None  # the pair; None: none passes the filters
+    past: list[tuple[Seen, Seen]] = field(default_factory=list)  # before and after its decisions, the latest last
 
 
 @dataclass(frozen=True)
@@ -68,25 +70,28 @@ class Filters:
 
     show: str = SHOW[0]
     states: tuple[str, ...] = STATES
-    low: float = 0.0
-    high: float = 1.0
+    low: float | None = 0.0  # least confidence; None: the box was emptied
+    high: float | None = 1.0
     order: str = ORDER[0]
 
     def names(self, review: MaskReview) -> list[str]:
         """Return the ids that pass."""
-        low, high = self.low or 0.0, 1.0 if self.high is None else self.high  # an emptied box gives None
-        found = []
-        for name, triplet in review.collection.triplets.items():
-            confidence, state = triplet.confidence, review.provenance(name)
-            if self.show != 'all' and review.is_done(name) != (self.show == 'reviewed'):
-                continue
-            if state in STATES and state not in self.states:
-                continue
-            if low <= (low if confidence is None else confidence) <= high:
-                found.append((confidence if confidence is not None else 0.5, name))
+        triplets = [triplet for triplet in review.collection.triplets.values() if self._passes(triplet)]
         if self.order != ORDER[0]:
-            found.sort(key=lambda one: one[0], reverse=self.order == ORDER[2])
-        return [name for _, name in found]
+            triplets.sort(key=_confidence, reverse=self.order == ORDER[2])
+        return [triplet.name for triplet in triplets]
+
+    def _passes(self, triplet: Triplet) -> bool:
+        if self.show != 'all' and bool(triplet.reviewed) != (self.show == 'reviewed'):
+            return False
+        if triplet.provenance in STATES and triplet.provenance not in self.states:
+            return False
+        high = 1.0 if self.high is None else self.high
+        return triplet.confidence is None or (self.low or 0.0) <= triplet.confidence <= high
+
+
+def _confidence(triplet: Triplet) -> float:
+    return 0.5 if triplet.confidence is None else triplet.confidence
 
 
 def neighbour(before: list[str], after: list[str], name: str | None, step: int) -> str | None:
@@ -108,8 +113,7 @@ def neighbour(before: list[str], after: list[str], name: str | None, step: int) 
 class ReviewPage:
     """Build the page of a review and answer its buttons.
 
-    Args:
-        review: what it shows and writes to.
+    The method of a button returns the id of the pair to show then; None: none passes the filters.
     """
 
     def __init__(self, review: MaskReview) -> None:
@@ -142,107 +146,103 @@ class ReviewPage:
                     name: gr.Button(f'{text} ({keys[0].upper()})', elem_id=name, variant=look, size='sm', min_width=60)
                     for name, text, keys, look in BUTTONS
                 }
-            shown = [tab, about, photo, editor]
-            common = {'outputs': shown, 'concurrency_limit': 1, 'concurrency_id': 'review', 'show_progress': 'hidden'}
+            inputs, outputs = [tab, editor, *filters], [tab, about, photo, editor]
+            common = {'api_visibility': 'undocumented', 'concurrency_id': 'review', 'show_progress': 'hidden'}
+
+            def on(event: Callable, action: Callable) -> None:
+                def answer(tab: ReviewTab | None, drawn: dict | None, *values: Any) -> list:
+                    return self.answer(action, tab or ReviewTab(), drawn, Filters(*values))
+
+                event(answer, inputs, outputs, **common)
+
             for name, button in buttons.items():
-                button.click(getattr(self, name), [tab, editor, *filters], api_visibility='undocumented', **common)
+                on(button.click, getattr(self, name))
             for box in filters:
-                box.change(self.filter, [tab, editor, *filters], api_visibility='undocumented', **common)
-            page.load(self.filter, [tab, editor, *filters], api_visibility='private', **common)
-        return page
+                on(box.change, self.filter)
+            on(page.load, self.filter)
+        return page.queue(default_concurrency_limit=1)
 
-    # ----------------------------------------------------------------- buttons
-    def accept(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
-        return self._decide(tab, filters, lambda seen: self.review.accept(seen, painted_mask(drawn, seen.mask)))
-
-    def reject(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
-        return self._decide(tab, filters, self.review.reject)
-
-    def undo(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
-        if self._has_strokes(tab, drawn):
-            return self._stay()
-        if not tab.past:
-            self.gr.Warning('There is no decision of this tab to take back.')
-            return self._stay()
-        before, after = tab.past.pop()
+    def answer(self, action: Callable, tab: ReviewTab, drawn: dict | None, filters: Filters) -> list:
+        """Do what a button says, and return what the page shows then."""
         try:
-            self.review.undo(before, after)
-            self.gr.Info(f'Taken back: {before.name}', duration=2)
-        except RefStarError as error:
-            self.gr.Warning(str(error))
-        return self._show(tab, before.name, Filters(*filters))
-
-    def next(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
-        return self._go(tab, drawn, filters, 1)
-
-    def previous(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
-        return self._go(tab, drawn, filters, -1)
-
-    def last(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
-        if self._has_strokes(tab, drawn) or not tab.past:
-            return self._stay()
-        return self._show(tab, tab.past[-1][1].name, Filters(*filters))
-
-    def drop(self, tab: ReviewTab, drawn: dict | None, *filters: Any) -> list:
-        return self._show(tab, tab.seen and tab.seen.name, Filters(*filters))
-
-    def filter(self, tab: ReviewTab | None, drawn: dict | None, *filters: Any) -> list:
-        tab = tab or ReviewTab()
-        if self._has_strokes(tab, drawn):
-            return self._stay()
-        chosen = Filters(*filters)
-        names = chosen.names(self.review)
-        name = tab.seen.name if tab.seen and tab.seen.name in names else next(iter(names), None)
-        return self._show(tab, name, chosen)
-
-    # ----------------------------------------------------------------- what they share
-    def _decide(self, tab: ReviewTab, filters: tuple, decide: Callable[[Seen], Seen]) -> list:
-        chosen = Filters(*filters)
-        if tab.seen is None:
-            return self._stay()
-        before = chosen.names(self.review)
-        try:
-            after = decide(tab.seen)
+            name = action(tab, drawn, filters)
         except StaleDecision as error:
             self.gr.Warning(str(error))
-            return self._show(tab, tab.seen.name, chosen)
+            name = tab.seen.name
         except RefStarError as error:
             self.gr.Warning(str(error))
-            return self._stay()
-        tab.past.append((tab.seen, after))
-        return self._show(tab, neighbour(before, chosen.names(self.review), tab.seen.name, 1), chosen)
+            return [self.gr.skip()] * 4
+        return self._show(tab, name, filters)
 
-    def _go(self, tab: ReviewTab, drawn: dict | None, filters: tuple, step: int) -> list:
-        if self._has_strokes(tab, drawn):
-            return self._stay()
-        chosen = Filters(*filters)
-        names = chosen.names(self.review)
-        return self._show(tab, neighbour(names, names, tab.seen and tab.seen.name, step), chosen)
+    # ----------------------------------------------------------------- buttons
+    def accept(self, tab: ReviewTab, drawn: dict | None, filters: Filters) -> str | None:
+        return self._decide(tab, filters, lambda seen: self.review.accept(seen, painted_mask(drawn, seen.mask)))
 
-    def _has_strokes(self, tab: ReviewTab, drawn: dict | None) -> bool:
+    def reject(self, tab: ReviewTab, drawn: dict | None, filters: Filters) -> str | None:
+        return self._decide(tab, filters, self.review.reject)
+
+    def undo(self, tab: ReviewTab, drawn: dict | None, filters: Filters) -> str:
+        self._refuse_strokes(tab, drawn)
+        before, after = self._latest(tab)
+        tab.past.pop()
+        self.review.undo(before, after)
+        self.gr.Info(f'Taken back: {before.name}', duration=2)
+        return before.name
+
+    def next(self, tab: ReviewTab, drawn: dict | None, filters: Filters) -> str | None:
+        return self._go(tab, drawn, filters, 1)
+
+    def previous(self, tab: ReviewTab, drawn: dict | None, filters: Filters) -> str | None:
+        return self._go(tab, drawn, filters, -1)
+
+    def last(self, tab: ReviewTab, drawn: dict | None, filters: Filters) -> str:
+        self._refuse_strokes(tab, drawn)
+        return self._latest(tab)[1].name
+
+    def drop(self, tab: ReviewTab, drawn: dict | None, filters: Filters) -> str | None:
+        return tab.seen and tab.seen.name
+
+    def filter(self, tab: ReviewTab, drawn: dict | None, filters: Filters) -> str | None:
+        self._refuse_strokes(tab, drawn)
+        names = filters.names(self.review)
+        return tab.seen.name if tab.seen and tab.seen.name in names else next(iter(names), None)
+
+    # ----------------------------------------------------------------- what they share
+    def _decide(self, tab: ReviewTab, filters: Filters, decide: Callable[[Seen], Seen]) -> str | None:
+        if tab.seen is None:
+            raise RefStarError('There is no pair to decide on.')
+        before, seen = filters.names(self.review), tab.seen
+        tab.past.append((seen, decide(seen)))
+        return neighbour(before, filters.names(self.review), seen.name, 1)
+
+    def _go(self, tab: ReviewTab, drawn: dict | None, filters: Filters, step: int) -> str | None:
+        self._refuse_strokes(tab, drawn)
+        names = filters.names(self.review)
+        return neighbour(names, names, tab.seen and tab.seen.name, step)
+
+    def _latest(self, tab: ReviewTab) -> tuple[Seen, Seen]:
+        if not tab.past:
+            raise RefStarError('There is no decision of this tab.')
+        return tab.past[-1]
+
+    def _refuse_strokes(self, tab: ReviewTab, drawn: dict | None) -> None:
         mask = None if tab.seen is None else tab.seen.mask
-        if mask is None or np.array_equal(painted_mask(drawn, mask), mask):
-            return False
-        self.gr.Warning('Your strokes are not saved: A accepts the mask with them, X drops them.')
-        return True
-
-    def _stay(self) -> list:
-        return [self.gr.skip()] * 4
+        if mask is not None and not np.array_equal(painted_mask(drawn, mask), mask):
+            raise RefStarError('Your strokes are not saved: A accepts the mask with them, X drops them.')
 
     def _show(self, tab: ReviewTab, name: str | None, filters: Filters) -> list:
-        names, counts = filters.names(self.review), self.review.counts()
-        total = len(self.review.collection.triplets)
-        progress = f'{sum(counts.values())} of {total} reviewed'
+        names, total = filters.names(self.review), len(self.review.collection.triplets)
+        progress = f'{sum(self.review.counts().values())} of {total} reviewed'
         if name is None:
             tab.seen = None
             return [tab, f'<b>No pair passes the filters.</b> {progress}', None, None]
         seen = tab.seen = self.review.look(name)
-        triplet = self.review.collection.triplets[name]
+        triplet = seen.triplet
         details = {'identity': triplet.identity, 'confidence': triplet.confidence, **triplet.details}
         place = f'{names.index(name) + 1} of {len(names)}' if name in names else 'not among the filtered'
         texts = [f'{key} {value}' for key, value in details.items() if value not in ('', None)]
-        about = f'<b id="name">{escape(name)}</b> <span id="state">{escape(seen.provenance)}</span> '
-        about += f'<span id="counts">{progress}</span>, <span id="place">{place}</span><br>{escape(", ".join(texts))}'
+        about = f'<b id="name">{escape(name)}</b> <span id="state">{escape(triplet.provenance)}</span> '
+        about += f'{progress}, {place}<br>{escape(", ".join(texts))}'
         photo, reference = (self._picture(name, part) for part in ('gt', 'ref'))
         if seen.problem:
             self.gr.Warning(f'{seen.problem}; this pair can only be rejected.')
@@ -252,9 +252,10 @@ class ReviewPage:
 
     def _picture(self, name: str, part: str) -> Image.Image | None:
         try:
-            return Image.open(BytesIO(self.review.collection.read(name, part))).convert('RGB')
-        except (RefStarError, OSError, SyntaxError, ValueError) as error:
-            self.gr.Warning(f'{part}/{name} is no picture ({error})')
+            with open_image(self.review.collection.read(name, part), f'{part}/{name}') as file:
+                return file.convert('RGB')
+        except RefStarError as error:
+            self.gr.Warning(str(error))
             return None
 
 
@@ -278,11 +279,11 @@ def review_masks(args: argparse.Namespace) -> None:
     Raises:
         RefStarError: the arguments make no sense, Gradio is absent, the folder is no collection ...
     """
-    token = checked_token(args)
+    check_serving_arguments(args)
     review = MaskReview(args.root)
     try:
         keyboard = KEYBOARD.replace('KEYS', json.dumps(KEYS))
-        serve(ReviewPage(review).build, args, token, review.notes, js=keyboard)
+        serve(ReviewPage(review).build, args, review.notes, js=keyboard)
     finally:
         review.close()
     done = ', '.join(f'{number} {state}' for state, number in sorted(review.counts().items())) or 'none'

@@ -127,9 +127,8 @@ def state_dict_of(path: str | os.PathLike, param_key: str | None = 'params') -> 
     """Read a network's state dict in BasicSR's format.
 
     Args:
-        path: a file `{'params': ..., 'params_ema': ...}`, or a bare state dict if `param_key` is None; a .safetensors
-            file holds one state dict and needs no `param_key`.
-        param_key: which of them; 'params' is taken where the file has no 'params_ema'.
+        path: a file `{'params': ..., 'params_ema': ...}`; or a bare state dict, as a .safetensors file is.
+        param_key: which of them, 'params' where it is not there; None: a bare state dict.
 
     Raises:
         RefStarError: as `load_file`, or the file has no `param_key`.

@@ -1,10 +1,8 @@
-"""Devices: choose one by name, copy small tables to it."""
+"""Devices by name."""
 
 import re
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from .errors import RefStarError
 
@@ -29,15 +27,3 @@ def choose_device(name: str | None = None) -> str:
     if name == 'mps' and not torch.backends.mps.is_available():
         raise RefStarError('--device mps: torch finds no Apple GPU here; take cpu')
     return name
-
-
-def send(table: np.ndarray, device: torch.device) -> Tensor:
-    """Copy values to a device without waiting for it.
-
-    `torch.tensor(..., device=...)` and `.to(device)` of ordinary memory wait until the GPU has done all that it was
-    asked for so far; a copy from page-locked memory takes its place in the queue.
-    """
-    tensor = torch.from_numpy(table)
-    if device.type == 'cuda':
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)

@@ -54,10 +54,7 @@ def parse_line(line: str) -> LoggedIteration | None:
 
 
 def read_run(folder: Path) -> History:
-    """Read all logs of a run; where a resumed run repeats iterations, the later log counts.
-
-    Args:
-        folder (Path): `experiments/<name>`, with BasicSR's `train_<name>_<time>.log`.
+    """Read all logs of a run in `experiments/<name>`; where a resumed run repeats iterations, the later log counts.
 
     Raises:
         RefStarError: there is no such folder, no log in it, or nothing was logged yet.

@@ -10,7 +10,7 @@ import numpy as np
 
 from refstar.utils.text_files import read_lines
 
-from .listing import Entry, Missing, Tree, folder, inside, natural
+from .listing import Entry, Missing, Tree, folder, inside
 
 FOLDER_KEYS = {'dataroot', 'split_file', 'meta_info_file'}
 
@@ -18,16 +18,12 @@ FOLDER_KEYS = {'dataroot', 'split_file', 'meta_info_file'}
 class FolderEntries(Sequence[Entry]):
     """Every photo of a person, with the person's others as its references.
 
-    An entry becomes an object when it is asked for: so 100,000 people are open in two seconds.
-
-    Args:
-        root: the folder of the people's folders, or an lmdb.
-        names: person, a folder below the root -> names of the photos in it.
-        in_order: the photos are in their order already; else it is 2 before 10.
+    An entry becomes an object when it is asked for: so 100,000 people are open in two seconds. `names` maps a person, a
+    folder of the tree, to the names of the photos in it.
     """
 
-    def __init__(self, root: Path, names: Mapping[str, Sequence[str]], in_order: bool):
-        self.root, self.names, self.in_order = root, names, in_order
+    def __init__(self, tree: Tree, names: Mapping[str, Sequence[str]]):
+        self.tree, self.names = tree, names
         self.identities = list(names)
         self._ends = np.cumsum([len(own) for own in names.values()], dtype=np.int64)
 
@@ -44,8 +40,7 @@ class FolderEntries(Sequence[Entry]):
 
     def photos(self, identity: str) -> list[Path]:
         """Return all photos of a person."""
-        names = self.names[identity]
-        return [self.root / identity / name for name in (names if self.in_order else sorted(names, key=natural))]
+        return [self.tree.root / identity / name for name in self.tree.ordered(self.names[identity])]
 
 
 class FolderPeople(Mapping[str, list[Path]]):
@@ -73,10 +68,9 @@ def read_identities(opt: Mapping, missing: Missing) -> FolderEntries:
     root = folder(opt, 'dataroot')
     tree = Tree(root, opt.get('meta_info_file'))
     split = opt.get('split_file')
-    people = read_lines(split) if split else tree.folders()
     found: dict[str, list[str]] = {}
     seen: set[str] = set()
-    for person in people:
+    for person in read_lines(split) if split else tree.folders():
         if split:
             person = inside(root, person, split).relative_to(root).as_posix()
         names = tree.names(person)
@@ -86,12 +80,12 @@ def read_identities(opt: Mapping, missing: Missing) -> FolderEntries:
             there = [name for name in names if not missing(root / person / name)]
             missing.left_out += len(names) - len(there)
             names = there
-        if distinct := _distinct(root, person, names, seen, missing, tree.in_order):
-            found[person] = found.get(person, []) + distinct
-    return FolderEntries(root, found, tree.in_order)
+        if names := _distinct(tree, person, names, seen, missing):
+            found[person] = found.get(person, []) + names
+    return FolderEntries(tree, found)
 
 
-def _distinct(root: Path, person: str, names: list[str], seen: set[str], missing: Missing, in_order: bool) -> list[str]:
+def _distinct(tree: Tree, person: str, names: list[str], seen: set[str], missing: Missing) -> list[str]:
     """Return the names without those whose entry would be named as one in `seen`; these are noted in `missing`."""
     home = person.rpartition('/')[2]
     entries = [f'{home}_{name.rpartition(".")[0]}' for name in names]
@@ -99,9 +93,9 @@ def _distinct(root: Path, person: str, names: list[str], seen: set[str], missing
         seen.update(entries)
         return names
     kept = []
-    for name in names if in_order else sorted(names, key=natural):
+    for name in tree.ordered(names):
         if (entry := f'{home}_{name.rpartition(".")[0]}') in seen:
-            missing.note_double(root / person / name, entry)
+            missing.note_double(tree.root / person / name, entry)
         else:
             seen.add(entry)
             kept.append(name)

@@ -15,6 +15,7 @@ from .lmdb_images import contains, database_of, names_in, read_meta_info
 IMAGE_SUFFIXES = frozenset({'.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff'})
 IMAGE_NAME = re.compile(f'.+({"|".join(map(re.escape, IMAGE_SUFFIXES))})', re.IGNORECASE | re.DOTALL)
 MAX_NAME = 255  # bytes of one part of a path: what file systems allow
+NO_NAME = re.compile(r'^[A-Za-z]:|[\x00-\x1f\x7f]')
 DIGITS = re.compile(r'(\d+)')
 
 
@@ -22,35 +23,21 @@ DIGITS = re.compile(r'(\d+)')
 class Entry:
     """One image and its references, in any form of list.
 
-    Args:
-        name: unique and fit to be a file name; no suffix.
-        identity: the person; entries of one person share it.
-        gt: ground-truth file, None where there is none (real degraded photos).
-        lq: degraded file, None where it is to be synthesised.
-        refs: photos of the same person, the most useful first.
-        weight: how often to draw this entry, relative to the others.
-
     A file in an lmdb has the path `<name>.lmdb/<image name>` (`lmdb_images`).
     """
 
-    name: str
-    identity: str
-    gt: Path | None
-    lq: Path | None
-    refs: tuple[Path, ...]
-    weight: float = 1.0
+    name: str  # unique and fit to be a file name; no suffix
+    identity: str  # the person; entries of one person share it
+    gt: Path | None  # ground truth, None where there is none (real degraded photos)
+    lq: Path | None  # degraded, None where it is to be synthesised
+    refs: tuple[Path, ...]  # photos of the same person, the most useful first
+    weight: float = 1.0  # how often to draw this entry, relative to the others
 
 
 class Missing:
-    """Collects what is wrong with a list, to report it together: as an error, or as a warning and drop it.
-
-    Args:
-        policy: `error` or `drop`.
-    """
+    """Collects what is wrong with a list, to report it together: as an `error`, or as a warning and `drop` it."""
 
     def __init__(self, policy: str):
-        if policy not in ('error', 'drop'):
-            raise RefStarError(f'missing must be error or drop, got {policy!r}')
         self.policy = policy
         self.found: dict[str, dict[str, None]] = {}
         self.left_out = 0
@@ -74,33 +61,22 @@ class Missing:
         self.left_out += 1
 
     def settle(self, source: str) -> None:
-        """Raise or log what was found.
-
-        Raises:
-            RefStarError: something was wrong and the policy is `error`.
-        """
-        if not self.found:
-            return
+        """Raise a RefStarError, or log, what was found, by the policy."""
         counts = [
             f'{len(names)} {kind}: {", ".join(list(names)[:5])}{", ..." if len(names) > 5 else ""}'
             for kind, names in self.found.items()
         ]
         message = f'{source}: {"; ".join(counts)}'
-        if self.policy == 'error':
+        if counts and self.policy == 'error':
             raise RefStarError(f'{message}. Set missing: drop to go on without them')
-        logging.getLogger('basicsr').warning('%s; dropped, and %d images that need them', message, self.left_out)
+        if counts:
+            logging.getLogger('basicsr').warning('%s; dropped, and %d images that need them', message, self.left_out)
 
 
 def folder(opt: Mapping, key: str) -> Path:
-    """Return the folder (or lmdb) that an option names.
-
-    Raises:
-        RefStarError: the option is not set, or there is no such folder.
-    """
-    if not opt.get(key):
-        raise RefStarError(f'dataset: {key} is not set')
-    if not isinstance(opt[key], (str, Path)):
-        raise RefStarError(f'dataset: {key} must be one path, got {shorten(opt[key])}')
+    """Return the folder (or lmdb) that an option names; raise a RefStarError where there is none."""
+    if not opt.get(key) or not isinstance(opt[key], (str, Path)):
+        raise RefStarError(f'dataset: {key} must be one path, got {shorten(opt.get(key))}')
     path = Path(opt[key]).expanduser()
     if not path.is_dir():
         raise RefStarError(f'{key}: there is no folder {path}')
@@ -108,16 +84,11 @@ def folder(opt: Mapping, key: str) -> Path:
 
 
 def inside(root: Path, name: str, source: str) -> Path:
-    """Return `root / name`.
-
-    Raises:
-        RefStarError: the name is empty, absolute, climbs by `..`, or can be no file name.
-    """
+    """Return `root / name`; raise a RefStarError if it is empty, absolute, climbs by `..`, or can be no file name."""
     pure = PurePosixPath(name.replace('\\', '/'))
-    if not pure.parts or not name.strip() or pure.is_absolute() or '..' in pure.parts or re.match('[A-Za-z]:', name):
+    outside = not pure.parts or not name.strip() or pure.is_absolute() or '..' in pure.parts
+    if outside or NO_NAME.search(name) or any(len(part.encode()) > MAX_NAME for part in pure.parts):
         raise RefStarError(f'{source}: {shorten(name)} must be a file name inside {root}')
-    if re.search(r'[\x00-\x1f\x7f]', name) or any(len(part.encode()) > MAX_NAME for part in pure.parts):
-        raise RefStarError(f'{source}: {shorten(name)} can be no file name')
     return root.joinpath(*pure.parts)
 
 
@@ -129,26 +100,27 @@ def natural(name: str) -> list[str | tuple[int, str]]:
 
 
 def images_in(path: str | Path) -> list[Path]:
-    """Return the image files of a folder, 2 before 10.
-
-    Raises:
-        RefStarError: the folder cannot be read.
-    """
+    """Return the image files of a folder, 2 before 10."""
     try:
         return [Path(path, name) for name in sorted(filter(IMAGE_NAME.fullmatch, os.listdir(path)), key=natural)]
     except OSError as error:
         raise RefStarError(f'{path}: cannot be read ({error})') from None
 
 
+def distinct(entries: Iterable[Entry], missing: Missing) -> list[Entry]:
+    """Return the entries without later ones of the same name, which are noted in `missing`."""
+    kept: dict[str, Entry] = {}
+    for entry in entries:
+        if kept.setdefault(entry.name, entry) is not entry:
+            missing.note_double(entry.gt or entry.lq, entry.name)
+    return list(kept.values())
+
+
 class Tree:
     """Images directly below a root, and in its folders: on disk, in an lmdb, or as a `meta_info` file lists them.
 
-    Args:
-        root: a folder or an lmdb.
-        meta_info: `meta_info` file that lists the images to use; without it all are used.
-
-    Attributes:
-        in_order: the images have an order already, that of the list; else it is 2 before 10.
+    With a `meta_info` file only the images that it lists are used. `in_order`: the images have an order already, that
+    of the list; else it is 2 before 10.
 
     Raises:
         RefStarError: the lmdb or the `meta_info` file is broken, or a name leads out of the root.
@@ -156,19 +128,14 @@ class Tree:
 
     def __init__(self, root: Path, meta_info: str | None = None):
         self.root = root
-        self._listed: dict[str, list[str]] | None = None
-        if meta_info:
-            self._listed = self._by_folder(read_meta_info(meta_info), meta_info)
-        elif database_of(root):
-            self._listed = self._by_folder(sorted(names_in(root), key=natural), f'{root}/meta_info.txt')
-        self.in_order = self._listed is not None
-
-    def _by_folder(self, names: Iterable[str], source: str) -> dict[str, list[str]]:
-        folders: dict[str, list[str]] = {}
-        for name in names:
-            image = inside(self.root, name, source).relative_to(self.root)
-            folders.setdefault('' if image.parent == Path() else image.parent.as_posix(), []).append(image.name)
-        return folders
+        self.in_order = bool(meta_info or database_of(root))
+        self._listed: dict[str, list[str]] | None = {} if self.in_order else None
+        if self.in_order:
+            names = read_meta_info(meta_info) if meta_info else sorted(names_in(root), key=natural)
+            for name in names:
+                image = inside(root, name, meta_info or f'{root}/meta_info.txt').relative_to(root)
+                home = '' if image.parent == Path() else image.parent.as_posix()
+                self._listed.setdefault(home, []).append(image.name)
 
     def folders(self) -> list[str]:
         """Return the names of the folders below the root, 2 before 10."""
@@ -178,11 +145,7 @@ class Tree:
             return sorted((item.name for item in found if item.is_dir()), key=natural)
 
     def names(self, folder: str = '') -> list[str]:
-        """Return the names of the images in one folder, in any order on disk; none where there is no such folder.
-
-        Raises:
-            RefStarError: the folder cannot be read.
-        """
+        """Return the names of the images in one folder, in any order on disk; none where there is no such folder."""
         if self._listed is not None:
             return self._listed.get(folder, [])
         try:
@@ -192,10 +155,13 @@ class Tree:
         except OSError as error:
             raise RefStarError(f'{self.root / folder}: cannot be read ({error})') from None
 
+    def ordered(self, names: Iterable[str]) -> list[str]:
+        """Return names of images in their order."""
+        return list(names) if self.in_order else sorted(names, key=natural)
+
     def images(self, folder: str = '') -> list[Path]:
         """Return the images in one folder, or directly below the root, in their order."""
-        names = self.names(folder)
-        return [self.root / folder / name for name in (names if self.in_order else sorted(names, key=natural))]
+        return [self.root / folder / name for name in self.ordered(self.names(folder))]
 
     def all_images(self) -> list[Path]:
         """Return every image, at any depth."""

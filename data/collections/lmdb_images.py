@@ -6,8 +6,9 @@ An lmdb is a folder `<name>.lmdb` with `data.mdb` and `meta_info.txt`. An image 
 
 import os
 import re
-from functools import lru_cache
+from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import lmdb
 
@@ -21,9 +22,8 @@ META_LINE = re.compile(r'(?P<name>.+?\.\w+)(?:\s+\((?P<shape>\d+(?:,\s*\d+){1,2}
 def read_meta_info(path: str | Path) -> list[str]:
     """Read the image names of a `meta_info` file, in its order.
 
-    Args:
-        path: each line is `ann/1.png (512,512,3) 1`: a name with suffix, and optionally `(height,width,channels)` and
-            a compression level, as BasicSR's scripts write them.
+    Each line is `ann/1.png (512,512,3) 1`: a name with suffix, and optionally `(height,width,channels)` and a
+    compression level, as BasicSR's scripts write them.
 
     Raises:
         RefStarError: the file cannot be read, or a line is malformed or names an image for the second time.
@@ -58,28 +58,20 @@ def names_in(database: Path) -> list[str]:
     Raises:
         RefStarError: it is no lmdb in BasicSR's form, or is truncated.
     """
-    return _opened(str(database)).names
+    return _open(os.path.abspath(database)).names
 
 
 def contains(path: str | Path) -> bool:
-    """Return whether the lmdb that the path leads into lists this image; the suffix does not count.
-
-    Raises:
-        RefStarError: as `names_in`.
-    """
+    """Return whether the lmdb that the path leads into lists this image, as `names_in`; the suffix does not count."""
     database, key = _address(path)
-    return key in _opened(database).keys
+    return key in _open(database).keys
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read the encoded image at a path into an lmdb.
-
-    Raises:
-        RefStarError: there is none, or as `names_in`.
-    """
+    """Read the encoded image at a path into an lmdb; errors as of `names_in`, or there is none."""
     database, key = _address(path)
     try:
-        with _opened(database).environment.begin() as transaction:
+        with _open(database).environment.begin() as transaction:
             data = transaction.get(key.encode())
     except lmdb.Error as error:
         raise _broken(database, error) from None
@@ -89,45 +81,42 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _address(path: str | Path) -> tuple[str, str]:
+    """Return the absolute path of the lmdb that a path leads into, and the key of the image."""
     match = ADDRESS.fullmatch(str(path))
-    return match['database'], os.path.splitext(match['name'] or '')[0]
+    return os.path.abspath(match['database']), os.path.splitext(match['name'] or '')[0]
 
 
 def _broken(database: str, reason: object) -> RefStarError:
     return RefStarError(f'{database}: is no whole lmdb in the form of BasicSR ({reason}); make it again')
 
 
-class _Database:
-    """An open lmdb: its `environment`, the `names` of its images, and their `keys`."""
+class _Database(NamedTuple):
+    """An open lmdb, the names of its images, and their keys."""
 
-    def __init__(self, path: str):
-        for file in ('data.mdb', 'meta_info.txt'):
-            if not os.path.isfile(f'{path}/{file}'):
-                raise _broken(path, f'{file} is missing')
-        self.names = read_meta_info(f'{path}/meta_info.txt')
-        self.keys = frozenset(os.path.splitext(name)[0] for name in self.names)
-        try:
-            self.environment = lmdb.open(path, readonly=True, lock=False, readahead=False, create=False)
-        except lmdb.Error as error:
-            raise _broken(path, error) from None
-        try:
-            self._check_whole(path)
-        except BaseException:
-            self.environment.close()
-            raise
-
-    def _check_whole(self, path: str) -> None:
-        """Raise where data is missing. LMDB itself would end the process by SIGBUS when it reads such a page."""
-        held, size = self.environment.stat(), os.path.getsize(f'{path}/data.mdb')
-        needed = (self.environment.info()['last_pgno'] + 1) * held['psize']
-        if size < needed:
-            raise _broken(path, f'data.mdb has {size} of {needed} bytes: it is truncated')
-        if held['entries'] < len(self.names):
-            raise _broken(path, f'meta_info.txt lists {len(self.names)} images, data.mdb holds {held["entries"]}')
+    environment: lmdb.Environment
+    names: list[str]
+    keys: frozenset[str]
 
 
-def _opened(path: str) -> _Database:
-    return _open(os.path.abspath(path))
-
-
-_open = lru_cache(maxsize=None)(_Database)  # LMDB allows one environment per file and process; forked workers share it
+@cache  # LMDB allows one environment per file and process; forked workers share it
+def _open(path: str) -> _Database:
+    """Open an lmdb. Where data is missing LMDB itself would end the process by SIGBUS, so that is looked for here."""
+    for file in ('data.mdb', 'meta_info.txt'):
+        if not os.path.isfile(f'{path}/{file}'):
+            raise _broken(path, f'{file} is missing')
+    names = read_meta_info(f'{path}/meta_info.txt')
+    try:
+        environment = lmdb.open(path, readonly=True, lock=False, readahead=False, create=False)
+    except lmdb.Error as error:
+        raise _broken(path, error) from None
+    held, size = environment.stat(), os.path.getsize(f'{path}/data.mdb')
+    needed = (environment.info()['last_pgno'] + 1) * held['psize']
+    reason = ''
+    if size < needed:
+        reason = f'data.mdb has {size} of {needed} bytes: it is truncated'
+    elif held['entries'] < len(names):
+        reason = f'meta_info.txt lists {len(names)} images, data.mdb holds {held["entries"]}'
+    if reason:
+        environment.close()
+        raise _broken(path, reason)
+    return _Database(environment, names, frozenset(os.path.splitext(name)[0] for name in names))

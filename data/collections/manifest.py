@@ -21,7 +21,7 @@ from refstar.utils.option_block import Count, FilePath, OptionBlock
 from refstar.utils.text_files import read_lines, shorten
 
 from .identity_folders import FOLDER_KEYS, FolderEntries, FolderPeople, read_identities
-from .listing import Entry, Missing, Tree, folder, natural
+from .listing import Entry, Missing, Tree, distinct, folder, natural
 from .lmdb_images import database_of
 from .reference_csv import CSV_KEYS, read_csv_entries
 
@@ -78,11 +78,7 @@ def read_manifest(opt: Mapping) -> Sequence[Entry]:
 
 
 def read_entries(opt: Mapping, missing: Missing) -> Sequence[Entry]:
-    """Read as `read_manifest`, but leave out and note in `missing` what is missing or doubled; may be empty.
-
-    Raises:
-        RefStarError: a folder or list is missing or malformed.
-    """
+    """Read as `read_manifest`, but leave out and note in `missing` what is missing or doubled; may be empty."""
     form = form_of(opt)
     read, known = FORMS[form]
     strange = [key for key in ManifestOptions.model_fields if opt.get(key) and key not in known | COMMON]
@@ -94,25 +90,18 @@ def read_entries(opt: Mapping, missing: Missing) -> Sequence[Entry]:
 
 
 def form_of(opt: Mapping) -> str:
-    """Return the key that marks the form of manifest which the options describe.
-
-    Raises:
-        RefStarError: there is none.
-    """
-    for form in FORMS:
-        if opt.get(form):
-            return form
-    raise RefStarError('dataset: give dataroot (identity folders), reference_csv, or dataroot_ref (file stems)')
+    """Return the key that marks the form of manifest which the options describe."""
+    found = [form for form in FORMS if opt.get(form)]
+    if not found:
+        raise RefStarError('dataset: give dataroot (identity folders), reference_csv, or dataroot_ref (file stems)')
+    return found[0]
 
 
 def read_stems(opt: Mapping, missing: Missing) -> Iterator[Entry]:
     """Read files paired by their stems: `lq/x.png` and `gt/x.png` with `ref/x.png`, or every image in `ref/x/`.
 
-    Yields:
-        Every image of `dataroot_lq` or `dataroot_gt` (one of the two may be missing) with its references.
-
     Raises:
-        RefStarError: both are missing, or a folder or list is wrong.
+        RefStarError: `dataroot_lq` and `dataroot_gt` are both missing, or a folder or list is wrong.
     """
     roots = {key: folder(opt, key) for key in ('dataroot_lq', 'dataroot_gt') if opt.get(key)}
     if not roots:
@@ -129,21 +118,22 @@ def read_stems(opt: Mapping, missing: Missing) -> Iterator[Entry]:
     for stem in sorted(files[first], key=natural):
         if wanted is not None and stem not in wanted:
             continue
-        gone = [f'{roots[key]}/{stem}.*' for key in roots if stem not in files[key]]
-        gone += [] if refs.get(stem) else [f'{ref_root}/{stem}.* or {ref_root}/{stem}/*']
+        images = {key: files[key].get(stem) for key in roots}
+        gone = [f'{roots[key]}/{stem}.*' for key in roots if images[key] is None]
+        if not refs.get(stem):
+            gone.append(f'{ref_root}/{stem}.* or {ref_root}/{stem}/*')
         for what in gone:
             missing.note(what)
-        gone += [files[key][stem] for key in roots if stem in files[key] and missing(files[key][stem])]
+        gone += [image for image in images.values() if image and missing(image)]
         found = tuple(ref for ref in refs.get(stem, ()) if not missing(ref))
         if gone or not found:
             missing.left_out += 1
-            continue
-        gt, lq = (files.get(key, {}).get(stem) for key in ('dataroot_gt', 'dataroot_lq'))
-        yield Entry(stem, stem, gt, lq, found)
+        else:
+            yield Entry(stem, stem, images.get('dataroot_gt'), images.get('dataroot_lq'), found)
 
 
 def _by_stem(images: Iterable[Path], missing: Missing) -> dict[str, Path]:
-    """Stem -> image; a second image of a stem is noted in `missing`."""
+    """Return stem -> image; a second image of a stem is noted in `missing`."""
     found: dict[str, Path] = {}
     for image in images:
         if found.setdefault(image.stem, image) is not image:
@@ -152,33 +142,14 @@ def _by_stem(images: Iterable[Path], missing: Missing) -> dict[str, Path]:
 
 
 def check_io_backend(opt: Mapping) -> None:
-    """Check BasicSR's key `io_backend` against the roots, if it is given; without it the ending `.lmdb` decides.
-
-    Raises:
-        RefStarError: it is malformed or contradicts a root.
-    """
+    """Refuse BasicSR's key `io_backend` where it contradicts a root; the ending `.lmdb` of a root decides alone."""
     backend = opt.get('io_backend')
-    if not backend:
-        return
-    kind = backend.get('type') if isinstance(backend, Mapping) else None
-    if kind not in ('disk', 'lmdb'):
-        raise RefStarError(f'dataset: io_backend must have type: disk or type: lmdb, got {shorten(backend)}')
     for key in ('dataroot', 'dataroot_gt', 'dataroot_lq', 'dataroot_ref'):
-        is_lmdb = bool(opt.get(key)) and database_of(opt[key]) is not None
-        if opt.get(key) and is_lmdb != (kind == 'lmdb'):
+        if backend and opt.get(key) and backend != {'type': 'lmdb' if database_of(opt[key]) else 'disk'}:
             raise RefStarError(
-                f'dataset: io_backend: {{type: {kind}}}, but {key}: {opt[key]} '
-                + ('ends in .lmdb' if is_lmdb else 'does not end in .lmdb')
+                f'dataset: io_backend must have type: lmdb where a root ends in .lmdb, else type: disk; '
+                f'got {shorten(backend)} with {key}: {opt[key]}'
             )
-
-
-def distinct(entries: Iterable[Entry], missing: Missing) -> list[Entry]:
-    """Return the entries without later ones of the same name, which are noted in `missing`."""
-    kept: dict[str, Entry] = {}
-    for entry in entries:
-        if kept.setdefault(entry.name, entry) is not entry:
-            missing.note_double(entry.gt or entry.lq, entry.name)
-    return list(kept.values())
 
 
 def weights(entries: Sequence[Entry]) -> np.ndarray:
@@ -206,8 +177,6 @@ def evenly(items: Sequence, limit: int | None) -> Sequence:
     """Return at most `limit` items, evenly spread over the list."""
     if limit is None:
         return items
-    if not isinstance(limit, int) or limit < 1:
-        raise RefStarError(f'max_images must be a whole number of at least 1, got {limit!r}')
     count = min(limit, len(items))
     return [items[i * len(items) // count] for i in range(count)]
 

@@ -5,9 +5,9 @@ Train form `gt_image,ref_image`, val and test form `gt_image,lq_image,ref_image`
 
 import ast
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,33 +22,21 @@ TWICE = 'listed twice'
 ITSELF = 'its own reference'
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of the csv.
+class Row(NamedTuple):
+    """One row of the csv, with file names."""
 
-    Args:
-        where: `file:line`, for messages.
-        gt, lq: file names; `lq` is `gt` where the csv has no such column.
-        refs: file names of the references, in the order of the csv.
-        weight: how often to draw this image.
-        person: rows that share a file, directly or through others, are the same person.
-    """
-
-    where: str
+    where: str  # `file:line`, for messages
     gt: str
-    lq: str
-    refs: tuple[str, ...]
-    weight: float = 1.0
-    person: str = ''
+    lq: str  # `gt` where the csv has no such column
+    refs: tuple[str, ...]  # in the order of the csv
+    weight: float = 1.0  # how often to draw this image
+    person: str = ''  # rows that share a file, directly or through others, are the same person
 
 
 def read_csv_entries(opt: Mapping, missing: Missing) -> Iterator[Entry]:
     """Read every row whose files are there; names are relative to `dataroot_gt`, `dataroot_ref` and `dataroot_lq`.
 
     A missing reference is left out of its row. A row without references, or without its image, is left out whole.
-
-    Raises:
-        RefStarError: a folder, the csv or a name in it is wrong.
     """
     gt_root = folder(opt, 'dataroot_gt')
     ref_root = folder(opt, 'dataroot_ref') if opt.get('dataroot_ref') else gt_root
@@ -87,17 +75,18 @@ def read_reference_csv(path: str | Path) -> list[Row]:
     rows = []
     for where, row in read_csv(path, ['gt_image', 'ref_image']):
         refs = _name_list(row['ref_image'], where)
-        rows.append(Row(where, row['gt_image'], row.get('lq_image') or row['gt_image'], refs, _weight(row, where)))
-    return [replace(row, person=person) for row, person in zip(rows, _people(rows), strict=True)]
+        try:
+            weight = float(row.get('weight') or 1)
+        except ValueError:
+            weight = -1.0
+        if not 0 <= weight < float('inf'):
+            raise RefStarError(f'{where}: weight must be a number of at least 0, got {shorten(row["weight"])}')
+        rows.append(Row(where, row['gt_image'], row.get('lq_image') or row['gt_image'], refs, weight))
+    return [row._replace(person=person) for row, person in zip(rows, _people(rows), strict=True)]
 
 
-def write_reference_csv(path: str | Path, rows: Iterable[Row], with_lq: bool) -> None:
-    """Write the train form, or with the column `lq_image` the val and test form; `weight` where one is not 1.
-
-    Raises:
-        RefStarError: it cannot be written.
-    """
-    rows = list(rows)
+def write_reference_csv(path: str | Path, rows: Sequence[Row], with_lq: bool) -> None:
+    """Write the train form, or with the column `lq_image` the val and test form; `weight` where one is not 1."""
     weighted = any(row.weight != 1 for row in rows)
     columns = ['gt_image', *(['lq_image'] if with_lq else []), 'ref_image', *(['weight'] if weighted else [])]
     names = ({'gt_image': row.gt, 'lq_image': row.lq, 'ref_image': str(list(row.refs))} for row in rows)
@@ -115,17 +104,6 @@ def _name_list(text: str, where: str) -> tuple[str, ...]:
         example = "['a.png', 'b.png']"
         raise RefStarError(f'{where}: ref_image must be a list of file names such as {example}, got {shorten(text)}')
     return tuple(names)
-
-
-def _weight(row: dict[str, str], where: str) -> float:
-    text = row.get('weight') or 1
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = -1.0
-    if not 0 <= weight < float('inf'):
-        raise RefStarError(f'{where}: weight must be a number of at least 0, got {shorten(text)}')
-    return weight
 
 
 def _people(rows: list[Row]) -> list[str]:

@@ -1,8 +1,6 @@
 """Helpers of the tests of `refstar app`: small networks, synthetic people, the page served by this process."""
 
 import io
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -51,10 +49,10 @@ def synthetic_people() -> tuple[Restorer, np.ndarray, list[np.ndarray], list[np.
     return restorer, photo, [pixels(ref) for ref in people[0]['refs'][:3]], [pixels(people[1]['refs'][0])]
 
 
-def file_of(img: np.ndarray, form: str = 'PNG') -> bytes:
-    """A picture as the content of a file."""
+def file_of(img: np.ndarray) -> bytes:
+    """A picture as the content of a PNG file."""
     file = io.BytesIO()
-    Image.fromarray(img).save(file, form)
+    Image.fromarray(img).save(file, 'PNG')
     return file.getvalue()
 
 
@@ -71,24 +69,12 @@ def restored(photo: np.ndarray, references: list[np.ndarray], **settings: object
 
 @contextmanager
 def served(restorer: Restorer, *args: str) -> Iterator[str]:
-    """Serve the page by a thread of this process, as the command does; its address.
-
-    Args:
-        restorer: opened networks.
-        *args: of the command.
-    """
+    """Serve the page by a thread of this process, with arguments of the command; its address."""
     from refstar.tools.app import parser
     from refstar.tools.app_page import AppPage
-    from refstar.tools.serve_page import launch
+    from refstar.tools.serve_page import launched
 
-    limits = parser().parse_args(list(args))
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        before = os.environ.get('GRADIO_TEMP_DIR', folder)
-        os.environ['GRADIO_TEMP_DIR'] = folder
-        page = AppPage(restorer, limits, 'net.safetensors').build()
-        url = launch(page, '127.0.0.1', 0, None, max_file_size=int(limits.max_upload * 2**20))
-        try:
-            yield url
-        finally:
-            page.close(verbose=False)
-            os.environ['GRADIO_TEMP_DIR'] = before
+    limits = parser().parse_args(['--port', '0', *args])
+    page = AppPage(restorer, limits, 'net.safetensors')
+    with launched(page.build, limits, max_file_size=int(limits.max_upload * 2**20)) as blocks:
+        yield blocks.local_url

@@ -1,7 +1,6 @@
 """Helpers of the tests of `refstar masks review`: a small synthetic collection, and what stands in it."""
 
 import csv
-import hashlib
 import io
 from pathlib import Path
 
@@ -41,10 +40,6 @@ def png(pixels: np.ndarray, mode: str = 'L', **options) -> bytes:
 def pixels(root: Path, name: str, part: str = 'mask') -> np.ndarray:
     with Image.open(root / part / f'{name}.png') as image:
         return np.array(image)
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def column(root: Path, name: str) -> list[str]:

@@ -129,10 +129,10 @@ def test_identity_metrics(photo, identity_weights):
 # ---------------------------------------------------------------- BasicSR
 def test_all_are_called_through_basicsr(photo, identity_weights, squeeze_weights):
     data = {'img': photo, 'img2': photo, 'refs': [photo], 'mask': np.ones((96, 96))}
+    network = {'network': 'mobilefacenet', 'weights': identity_weights}
     options = [
         {'type': 'calculate_detail', 'down': 8, 'crop_border': 4},
-        {'type': 'calculate_id_gt', 'network': 'mobilefacenet', 'weights': identity_weights},
-        {'type': 'calculate_id_ref', 'network': 'mobilefacenet', 'weights': identity_weights},
+        *({'type': f'calculate_id_{name}', **network} for name in ('gt', 'ref')),
         {'type': 'calculate_mask_iou'},
     ]
     for option in options:

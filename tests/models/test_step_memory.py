@@ -16,11 +16,10 @@ from torch.utils.data import default_collate
 from refstar.models.adversarial import discriminator_terms
 
 
-@pytest.mark.parametrize('amp', [None, 'bf16'])
-def test_a_checkpointed_cycle_pass_keeps_less(amp: str | None, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_checkpointed_cycle_pass_keeps_less(tmp_path: Path, monkeypatch: Any) -> None:
     gradients, kept, losses = [], [], []
     for checkpointed in (False, True):
-        train = {'cycle_checkpoint': checkpointed, 'amp': amp, 'identity_opt': None}
+        train = {'cycle_checkpoint': checkpointed, 'amp': 'bf16', 'identity_opt': None}
         model, data = shipped('refstar_gfpgan_512.yml', tmp_path, monkeypatch, **train)
         saved = Saved(model.net_g.parameters())
         batch = default_collate([data[i] for i in range(2)])

@@ -156,8 +156,7 @@ def test_request_for_another_name_is_refused(server):
     [
         (['--host', '192.0.2.7'], 'add --token'),
         (['--host', '0.0.0.0', '--token'], 'one address'),
-        (['--token', 'short'], 'at least 16'),
-        (['--port', '70000'], '65535'),
+        (['--port', '70000'], 'cannot listen'),
         (['--host', '192.0.2.7', '--token'], 'cannot listen'),
     ],
 )
