@@ -21,14 +21,9 @@ FLAT = 1e-4  # standard deviation, in units of the range [-1, 1], below which a 
 
 
 def high_pass(x: Tensor, down: float) -> Tensor:
-    """Remove what a photo shrunk ``down`` times still shows: x minus its Gaussian blur.
+    """Remove what a photo shrunk ``down`` times still shows: x (b, c, H, W) minus its Gaussian blur.
 
-    Args:
-        x (Tensor): shape (b, c, H, W).
-        down (float): factor; the blur has sigma 0.375 * down pixels; at the edges it averages what there is.
-
-    Returns:
-        Tensor: the same shape.
+    The blur has sigma 0.375 * down pixels; at the edges it averages what there is.
     """
 
     def blur(size: int) -> Tensor:

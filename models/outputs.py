@@ -26,9 +26,8 @@ class Output:
 def read_output(out: Any) -> Output:
     """Name the parts of a backbone's output.
 
-    Args:
-        out: an image; or a tuple (image, list of images or anything) as GFPGAN and RestoreFormer return it, (image,
-            logits, feature) as CodeFormer, or (logits, feature) as CodeFormer with ``code_only``; logits have 3 axes.
+    It is an image, or a tuple: (image, list of images or anything) of GFPGAN and RestoreFormer, (image, logits,
+    feature) of CodeFormer, or (logits, feature) of CodeFormer with ``code_only``; logits have 3 axes.
     """
     if isinstance(out, Tensor):
         return Output(out)

@@ -103,13 +103,9 @@ class FlowRefiner(nn.Module):
         nn.init.constant_(self.share.bias, -1.0)
 
     def forward(self, query: Tensor, key: Tensor, flow: Tensor, confidence: Tensor, steps: Tensor) -> Tensor:
-        """Refine a flow (m, 2, h, w).
+        """Refine a flow (m, 2, h, w) by features of both photos, (m, c, h, w), and steps (m, 2 * windows, h, w).
 
-        Args:
-            query, key (Tensor): features of both photos, (m, c, h, w).
-            flow (Tensor): sampling positions, (m, 2, h, w).
-            confidence (Tensor): largest attention weight, (m, 1, h, w).
-            steps (Tensor): of :func:`lucas_kanade.steps`, (m, 2 * windows, h, w).
+        ``confidence`` is the largest attention weight, (m, 1, h, w); steps are those of :func:`lucas_kanade.steps`.
         """
         h, w = query.shape[-2:]
         offset = flow - identity_grid(h, w, flow)
@@ -146,12 +142,7 @@ class Match:
 
 
 class Matcher(nn.Module):
-    """Match features of :class:`MatchEncoder` by attention and refinement.
-
-    Args:
-        channels (int): channels of the encoder.
-        photometric (bool): the refinement sees the Lucas-Kanade steps.
-    """
+    """Match features of :class:`MatchEncoder` by attention and refinement, which may see the Lucas-Kanade steps."""
 
     full_precision = True  # in mixed precision too: positions in a photo need more than the 8 bits of bfloat16
 

@@ -10,12 +10,7 @@ from torch import Tensor, nn
 
 
 class ResBlock(nn.Module):
-    """Residual block ``x + conv(act(conv(act(x))))`` that keeps the shape (b, c, h, w).
-
-    Args:
-        channels (int): channels in and out.
-        dilation (int): dilation of both convolutions. Default: 1.
-    """
+    """Residual block ``x + conv(act(conv(act(x))))`` that keeps the shape (b, c, h, w)."""
 
     def __init__(self, channels: int, dilation: int = 1) -> None:
         super().__init__()
@@ -35,11 +30,9 @@ def act(x: Tensor) -> Tensor:
 
 # ----------------------------------------------------------------- grids
 def identity_grid(h: int, w: int, like: Tensor) -> Tensor:
-    """Make the sampling positions that leave an image as it is.
+    """Make the sampling positions that leave an image as it is, with dtype and device of ``like``: (1, 2, h, w).
 
-    Returns:
-        Tensor: shape (1, 2, h, w), the (x, y) of every pixel centre in [-1, 1]
-        (convention of ``grid_sample(align_corners=False)``), dtype and device of ``like``.
+    They are the (x, y) of every pixel centre in [-1, 1], the convention of ``grid_sample(align_corners=False)``.
     """
     x = (torch.arange(w, device=like.device, dtype=like.dtype) + 0.5) * (2 / w) - 1
     y = (torch.arange(h, device=like.device, dtype=like.dtype) + 0.5) * (2 / h) - 1
@@ -47,16 +40,7 @@ def identity_grid(h: int, w: int, like: Tensor) -> Tensor:
 
 
 def warp(x: Tensor, flow: Tensor, padding: str = 'border') -> Tensor:
-    """Sample ``x`` at the positions ``flow``.
-
-    Args:
-        x (Tensor): shape (b, c, h, w).
-        flow (Tensor): sampling positions, shape (b, 2, h', w'), (x, y) in [-1, 1].
-        padding (str): ``grid_sample``'s padding mode. Default: 'border'.
-
-    Returns:
-        Tensor: shape (b, c, h', w').
-    """
+    """Sample (b, c, h, w) at positions (b, 2, h', w'), (x, y) in [-1, 1]: (b, c, h', w')."""
     return F.grid_sample(x, flow.permute(0, 2, 3, 1), padding_mode=padding, align_corners=False)
 
 

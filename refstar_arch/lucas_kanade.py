@@ -45,12 +45,9 @@ def gradient(x: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def steps(photo: Tensor, other: Tensor, flow: Tensor) -> Tensor:
-    """Compute the least-squares step of every window.
+    """Compute the least-squares step of every window from a flow (m, 2, h, w) of one photo to another.
 
-    Args:
-        photo (Tensor): :func:`contrast` of the photo on whose grid the flow lies, (m, 1, H, W).
-        other (Tensor): that of the photo to which the flow leads, the same shape.
-        flow (Tensor): sampling positions, (m, 2, h, w).
+    Both photos are results of :func:`contrast`, (m, 1, H, W); the flow lies on the grid of the first.
 
     Returns:
         Tensor: (m, 2 * len(WINDOWS), h, w), (x, y) of every window in cells of the flow's grid; no gradient.

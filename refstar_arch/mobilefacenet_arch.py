@@ -82,13 +82,6 @@ class MobileFaceNet(nn.Module):
         self.conv3, self.bn = nn.Conv2d(512, dim, 1), nn.BatchNorm2d(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Embed aligned faces.
-
-        Args:
-            x (Tensor): ArcFace crops, shape (b, 3, 112, 112), RGB, ImageNet mean and deviation removed.
-
-        Returns:
-            Tensor: shape (b, dim), not normalised.
-        """
+        """Embed ArcFace crops (b, 3, 112, 112), RGB, ImageNet mean and deviation removed: (b, dim), not normalised."""
         x = self.features(self.dw_conv(self.conv1(x)))
         return rearrange(self.bn(self.conv3(self.gdconv(self.conv2(x)))), 'b c 1 1 -> b c')

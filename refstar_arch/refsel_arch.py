@@ -23,9 +23,7 @@ FINE = 2  # stride of the mask before it is resized to the photo
 class SelectionHead(nn.Module):
     """Compare a reference with the degraded photo, warped into its coordinates, and mark what both show.
 
-    Args:
-        channels (int): channels of the matching features.
-        fine_channels (int): width of the part at stride 2, which draws the outline.
+    The part of ``fine_channels``, at stride 2, draws the outline.
     """
 
     def __init__(self, channels: int, fine_channels: int = 16) -> None:

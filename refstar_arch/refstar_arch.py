@@ -204,10 +204,7 @@ class RefSTAR(nn.Module):
     ) -> dict[str, Callable[[Tensor], Tensor]]:
         """Return for every tap the function that mixes gathered features into its output.
 
-        Args:
-            features (dict): of :meth:`gather_features`.
-            aux (dict): of :meth:`select_and_match`.
-            strength (float | Tensor): a number, or shape (b, 1, 1, 1).
+        ``aux`` is that of :meth:`select_and_match`; strength is a number, or has the shape (b, 1, 1, 1).
         """
         # The restoration loss must not be able to close the gate: only the selection's own losses train alpha.
         alpha = strength * aux['alpha'].detach()

@@ -59,13 +59,7 @@ class BiasAct(nn.Module):
 
 
 class Blur(nn.Module):
-    """Smooth with a small separable kernel, zero-padded, before the size is halved.
-
-    Args:
-        taps (Sequence[float]): 1-D kernel, normalised here.
-        pad (tuple[int, int]): zeros before and after, along both axes.
-        stride (int): 2 keeps every second value. Default: 1.
-    """
+    """Smooth with a separable kernel, normalised here, after zero padding; ``stride`` 2 keeps every second value."""
 
     def __init__(self, taps: Sequence[float], pad: tuple[int, int], stride: int = 1) -> None:
         super().__init__()
@@ -139,14 +133,7 @@ class StyleGAN2DiscriminatorClean(nn.Module):
         self.final_linear = nn.Sequential(ScaledLinear(width * 16, width, act=True), ScaledLinear(width, 1, act=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Score images.
-
-        Args:
-            x (Tensor): shape (b, 3, H, W), RGB in [-1, 1].
-
-        Returns:
-            Tensor: logits (high: looks real), shape (b, 1).
-        """
+        """Score images (b, 3, H, W), RGB in [-1, 1]: logits (b, 1); high ones look real."""
         if x.shape[-2:] != (self.out_size, self.out_size):
             raise RefStarError(
                 f'discriminator for {self.out_size} px got images of {x.shape[-1]}x{x.shape[-2]}; set out_size'

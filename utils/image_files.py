@@ -57,13 +57,12 @@ def open_image(source: str | Path | bytes, name: object = None, max_pixels: int 
         raise RefStarError(f'{name}: there is no such file') from None
     except RefStarError:
         raise
-    except UnidentifiedImageError:
-        raise RefStarError(f'{name}: is not a readable image ({", ".join(READABLE)}); replace or remove it') from None
     except Image.DecompressionBombError:
         limit = max_pixels or 2 * Image.MAX_IMAGE_PIXELS
         raise RefStarError(f'{name}: is too large (limit: {limit} pixels); shrink it first') from None
     except Exception as error:  # a broken image can end in almost any exception
-        raise RefStarError(f'{name}: is not a readable image ({error}); replace or remove it') from None
+        reason = ', '.join(READABLE) if isinstance(error, UnidentifiedImageError) else error
+        raise RefStarError(f'{name}: is not a readable image ({reason}); replace or remove it') from None
 
 
 def decode_image(source: str | Path | bytes, mode: str, name: object = None) -> np.ndarray:
