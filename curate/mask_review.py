@@ -91,14 +91,7 @@ class MaskReview:
         return Seen(self.collection.triplets[name], data, mask, problem)
 
     def accept(self, seen: Seen, painted: np.ndarray | None = None) -> Seen:
-        """Accept a mask; on disk when this returns.
-
-        Args:
-            seen: the triplet as it was shown.
-            painted: (H, W) uint8, the mask as the person changed it; None: as it was shown.
-
-        Returns:
-            The triplet as it stands now.
+        """Accept a mask, (H, W) uint8 if a person painted it; on disk when this returns the triplet as it is now.
 
         Raises:
             StaleDecision: the triplet changed since it was shown.

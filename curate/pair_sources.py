@@ -114,11 +114,7 @@ class PhotoSource:
         }
 
     def pairs(self, folder: Path, run: Callable) -> PhotoPairs:
-        """Look at all photos by `run_stage`, and choose the pairs; print which photos are left out.
-
-        Raises:
-            RefStarError: no two photos make a pair.
-        """
+        """Look at all photos by `run_stage`, and choose the pairs; print which photos are left out."""
         reader = PhotoReader(self.networks, self.size, folder / 'images', [Path(self.root), Path(self.gt or self.root)])
         records = run(folder, self.photos, reader, title='look')
         problems = [record['problem'] for record in records if record['problem']]

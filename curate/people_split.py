@@ -49,13 +49,8 @@ def split_people(
 ) -> None:
     """Write `{train,val,test}.txt`, csv of references where there are any, and `split.json`; print counts.
 
-    Args:
-        root: a folder (or lmdb) of people's folders, a csv of FFHQ-Ref, or a folder of photos of unknown people.
-        out: folder of the lists.
-        fractions, seed: of `divide`.
-        overwrite: replace lists that are there.
-        unknown: what to do about unknown people.
-        jobs: processes that read photos.
+    `root` is a folder (or lmdb) of people's folders, a csv of FFHQ-Ref, or a folder of photos of unknown people;
+    `fractions` and `seed` are those of `divide`.
 
     Raises:
         RefStarError: `root` cannot be split, or `out` holds lists already.
@@ -86,13 +81,8 @@ def split_people(
 def divide(people: Sequence[str], fractions: Sequence[float], seed: int) -> dict[str, list[str]]:
     """Divide people at random; the same people (in any order), fractions and seed give the same splits.
 
-    Args:
-        people: names.
-        fractions: of SPLITS, at least 0, together 1. A split with a fraction above 0 gets at least one person.
-        seed: of the draw.
-
-    Returns:
-        Split -> names, sorted.
+    Fractions are those of SPLITS, at least 0, together 1; a split with a fraction above 0 gets at least one person.
+    Returns split -> names, sorted.
     """
     if len(fractions) != len(SPLITS) or not all(0 <= f <= 1 for f in fractions) or abs(sum(fractions) - 1) > 1e-6:
         raise RefStarError(f'fractions must be {len(SPLITS)} numbers of at least 0 with the sum 1, got {fractions}')
@@ -114,12 +104,8 @@ def reference_rows(
 ) -> list[Row]:
     """Pair each photo of a person with the others as references, ordered by farthest-point sampling.
 
-    Args:
-        photos: file names, n.
-        embeddings: their unit vectors, (n, d).
-        max_refs: no more references than this.
-        min_refs: a photo with fewer gets no row.
-        min_distance: a reference of a cosine distance below this to the photo is left out: it shows nothing else.
+    Embeddings are unit vectors, (n, d). A reference of a cosine distance below `min_distance` to the photo shows
+    nothing else and is left out. A photo with fewer than `min_refs` gets no row.
     """
     rows = []
     for i, name in enumerate(photos):

@@ -87,6 +87,11 @@ class Degradation(OptionBlock):
         return result
 
     @property
+    def size(self) -> int:
+        """Image side in pixels on which it acts."""
+        return self._size
+
+    @property
     def max_factor(self) -> float:
         """Strongest down-sampling factor at this size: the LQ holds nothing above 0.5 / max_factor cycles a pixel."""
         return self._factor(self.downsample_range[1])

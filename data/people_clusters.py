@@ -16,12 +16,8 @@ def components(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def same_person(embeddings: np.ndarray, distance: float) -> list[np.ndarray]:
     """Return connected components of photos whose embeddings are near, as FFHQ-Ref found its people.
 
-    Args:
-        embeddings: unit vectors, (n, d) float32.
-        distance: two photos of a cosine distance (1 - cosine) below this are of one person.
-
-    Returns:
-        The indices of each person's photos, ascending; people in the order of their first photos.
+    Two photos of a cosine distance (1 - cosine of their unit vectors, (n, d) float32) below `distance` are of one
+    person. Returns the indices of each person's photos, ascending; people in the order of their first photos.
     """
     count = len(embeddings)
     label = np.arange(count)

@@ -53,30 +53,18 @@ class ShownFace:
 
 @dataclass
 class PhotoSession:
-    """Restore one photo step by step.
+    """Restore one photo step by step."""
 
-    Attributes:
-        restorer: opened networks; shared by all sessions, used by one at a time.
-        max_pixels: of a picture.
-        photo: the photo, None before there is one.
-        name: its file name.
-        faces: its faces, the largest first.
-        face: number of the face to restore.
-        references, others: photos of the person, and of another person for comparison.
-        painted: masks painted by the user, (S, S) in [0, 1], by number of the face and name of the reference.
-        shown: restored faces by their number.
-    """
-
-    restorer: Restorer
-    max_pixels: int
+    restorer: Restorer  # shared by all sessions, used by one at a time
+    max_pixels: int  # of a picture
     photo: Picture | None = None
-    name: str = ''
-    faces: list[DegradedFace] = field(default_factory=list)
-    face: int = 0
-    references: ReadPhotos = field(default_factory=dict)
-    others: ReadPhotos = field(default_factory=dict)
-    painted: dict[tuple[int, str], np.ndarray] = field(default_factory=dict)
-    shown: dict[int, ShownFace] = field(default_factory=dict)
+    name: str = ''  # of the photo's file
+    faces: list[DegradedFace] = field(default_factory=list)  # of the photo, the largest first
+    face: int = 0  # number of the face to restore
+    references: ReadPhotos = field(default_factory=dict)  # photos of the person
+    others: ReadPhotos = field(default_factory=dict)  # photos of another person, for comparison
+    painted: dict[tuple[int, str], np.ndarray] = field(default_factory=dict)  # (face, reference) -> (S, S) in [0, 1]
+    shown: dict[int, ShownFace] = field(default_factory=dict)  # restored faces by their number
 
     def reference_faces(self) -> list[Reference]:
         """Return every face on the photos of the person."""
@@ -127,9 +115,7 @@ class PhotoSession:
     def restore(self, settings: RestoreSettings, chosen: Collection[str] | None = None) -> ShownFace:
         """Restore the face without references, with them, and with those of another person.
 
-        Args:
-            settings: how.
-            chosen: names of the references that the user chose; None: they are chosen for the face.
+        The references of these names (`chosen`) are used; None: they are chosen for the face.
 
         Raises:
             RefStarError: there is no photo, or the network cannot do what is asked for.
@@ -167,11 +153,7 @@ class PhotoSession:
         return encode_picture(restored.picture, 'PNG')
 
     def record(self, network: str) -> str:
-        """Return the record that `refstar restore` writes beside a photo, with what the user chose, as JSON.
-
-        Args:
-            network: name of the network's file.
-        """
+        """Return the record that `refstar restore` writes beside a photo, with what the user chose, as JSON."""
         faces = []
         for number, shown in sorted(self.shown.items()):
             settings = {key: getattr(shown.settings, key) for key in ('strength', 'use', 'keep')}

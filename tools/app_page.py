@@ -49,13 +49,7 @@ class AppTab:
 
 
 class AppPage:
-    """Build the page and answer its users, one at a time.
-
-    Args:
-        restorer: opened networks.
-        limits: `max_pixels`, `max_refs`, `minutes` of the command.
-        network: name of the network's file, for records.
-    """
+    """Build the page and answer its users, one at a time; `network` is the name of its file, for records."""
 
     def __init__(self, restorer: Restorer, limits: argparse.Namespace, network: str) -> None:
         self.restorer, self.limits, self.network = restorer, limits, network
@@ -121,8 +115,8 @@ class AppPage:
                 event(answer, [*settings, *inputs], outputs, api_name=name, trigger_mode='always_last', **common)
 
             def on_select(event: Callable, change: Callable) -> None:
-                def answer(tab, strength, w, colour, use, keep, at: gr.SelectData) -> dict:  # Gradio reads the names
-                    return self.answer(change, tab, strength, w, colour, use, keep, at.index)
+                def answer(at: gr.SelectData, *values: Any) -> dict:  # Gradio fills in what has this type
+                    return self.answer(change, *values, at.index)
 
                 event(answer, settings, outputs, api_name=change.__name__, **common)
 
@@ -198,18 +192,9 @@ class AppPage:
         """Restore by other settings."""
 
     # ----------------------------------------------------------------- what the user gets
-    def answer(
-        self,
-        change: Callable,
-        tab: AppTab | None,
-        strength: float,
-        fidelity: float,
-        colour: bool,
-        use: list[str],
-        keep: list[str],
-        *given: Any,
-    ) -> dict:
+    def answer(self, change: Callable, tab: AppTab | None, *values: Any) -> dict:
         """Change what a tab holds, restore its face, and return what the page shows then."""
+        strength, fidelity, colour, use, keep, *given = values
         is_new, tab = tab is None, tab or AppTab(PhotoSession(self.restorer, self.limits.max_pixels))
         settings = RestoreSettings(
             strength, fidelity if self.fidelity else None, colour=colour, use=tuple(use), keep=tuple(keep)

@@ -95,14 +95,7 @@ def _confidence(triplet: Triplet) -> float:
 
 
 def neighbour(before: list[str], after: list[str], name: str | None, step: int) -> str | None:
-    """Return the pair to show next.
-
-    Args:
-        before: ids that passed the filters when `name` was shown, in order.
-        after: ids that pass now.
-        name: id of the pair that is shown.
-        step: 1 forwards, -1 backwards; around the ends.
-    """
+    """Return the pair to show after `name`, by the ids that passed the filters when it was shown and that pass now."""
     if name not in before:
         return after[0] if after else None
     place = before.index(name)
@@ -182,8 +175,7 @@ class ReviewPage:
         return self._decide(tab, filters, self.review.reject)
 
     def undo(self, tab: ReviewTab, drawn: dict | None, filters: Filters) -> str:
-        self._refuse_strokes(tab, drawn)
-        before, after = self._latest(tab)
+        before, after = self._latest(tab, drawn)
         tab.past.pop()
         self.review.undo(before, after)
         self.gr.Info(f'Taken back: {before.name}', duration=2)
@@ -196,8 +188,7 @@ class ReviewPage:
         return self._go(tab, drawn, filters, -1)
 
     def last(self, tab: ReviewTab, drawn: dict | None, filters: Filters) -> str:
-        self._refuse_strokes(tab, drawn)
-        return self._latest(tab)[1].name
+        return self._latest(tab, drawn)[1].name
 
     def drop(self, tab: ReviewTab, drawn: dict | None, filters: Filters) -> str | None:
         return tab.seen and tab.seen.name
@@ -220,7 +211,8 @@ class ReviewPage:
         names = filters.names(self.review)
         return neighbour(names, names, tab.seen and tab.seen.name, step)
 
-    def _latest(self, tab: ReviewTab) -> tuple[Seen, Seen]:
+    def _latest(self, tab: ReviewTab, drawn: dict | None) -> tuple[Seen, Seen]:
+        self._refuse_strokes(tab, drawn)
         if not tab.past:
             raise RefStarError('There is no decision of this tab.')
         return tab.past[-1]
@@ -274,11 +266,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def review_masks(args: argparse.Namespace) -> None:
-    """Serve the review until it is interrupted (Ctrl+C or SIGTERM).
-
-    Raises:
-        RefStarError: the arguments make no sense, Gradio is absent, the folder is no collection ...
-    """
+    """Serve the review until it is interrupted (Ctrl+C or SIGTERM), then say what was decided."""
     check_serving_arguments(args)
     review = MaskReview(args.root)
     try:

@@ -151,12 +151,7 @@ def mask_layer(picture: np.ndarray, mask: np.ndarray) -> dict:
 
 
 def painted_mask(drawn: dict | None, mask: np.ndarray) -> np.ndarray:
-    """Return the mask as the user painted it, (H, W) uint8; where nothing was painted it is the mask as shown.
-
-    Args:
-        drawn: value of the editor; None or without layers: nothing was painted.
-        mask: (H, W) uint8, as it was shown.
-    """
+    """Return the mask, (H, W) uint8, as the user changed it; `drawn` is the value of the editor."""
     if not drawn or not drawn['layers'] or drawn['layers'][0].shape[:2] != mask.shape:
         return mask
     alpha = np.max([layer[..., 3] for layer in drawn['layers']], 0).astype(np.float32)

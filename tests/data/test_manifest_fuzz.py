@@ -39,7 +39,7 @@ def damaged(texts):
 
 
 def _damage(pair):
-    data = bytearray(pair[0].encode('utf-8', 'surrogatepass'))
+    data = bytearray(pair[0].encode())
     for where, new, drop in pair[1]:
         at = int(where * len(data))
         data[at : at + drop] = new
