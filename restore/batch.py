@@ -22,6 +22,11 @@ from .restore_report import face_record, read_masks, report_entry, write_masks
 from .restorer import Restorer
 from .video import VideoRestorer, restore_video
 
+NO_DETECTOR = (
+    'whole photos need a face detector: add --detector yunet (fetched once; `refstar weights list`); '
+    '--aligned is only for photos already cut to the face'
+)
+
 
 @dataclass
 class BatchRestorer:
@@ -50,7 +55,7 @@ class BatchRestorer:
     def __post_init__(self) -> None:
         self.restorer.check(self.settings)
         if not self.photo_settings.aligned and self.restorer.detector is None:
-            raise RefStarError('whole photos need a face detector: give --detector FILE, or --aligned')
+            raise RefStarError(NO_DETECTOR)
         if self.ref_mask_dir and not self.ref_mask_dir.is_dir():
             raise RefStarError(f'--ref_mask_dir {self.ref_mask_dir}: no such folder')
         if self.ref_mask_dir and self.restorer.engine.net is None:
@@ -93,7 +98,8 @@ class BatchRestorer:
     def run(self) -> list[str]:
         """Restore all inputs; return the errors of those that failed."""
         for person in self.people:
-            print(f'{person.name}: {len(person.references)} references')
+            count = len(person.references)
+            print(f"person '{person.name}': {count} photo{'s' * (count > 1)}")
             for name, why in person.dropped.items():
                 print(f'  left out: {name}: {why}')
         size = self.photo_settings.batch_size if self.photo_settings.aligned else 1

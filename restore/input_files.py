@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from refstar.data.collections.listing import IMAGE_SUFFIXES, images_in, natural
+from refstar.data.collections.listing import images_in, natural
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import READ_SUFFIXES
 
 BANK_SUFFIX = '.refbank'
 VIDEO_SUFFIXES = frozenset({'.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg'})
@@ -12,16 +13,20 @@ LOOSE = 'references'  # name of references that are given photo by photo
 MAX_NAME = 100  # characters
 
 
-def inputs_of(path: Path) -> list[Path]:
-    """Return the photos and videos to restore: a file, or those directly in a folder.
+def inputs_of(paths: Iterable[Path]) -> list[Path]:
+    """Return the photos and videos to restore, each once: files, and those directly in folders.
 
     Raises:
-        RefStarError: there is none.
+        RefStarError: a path does not exist, or a folder has none.
     """
+    return list(dict.fromkeys(file for path in paths for file in _inputs_of(path)))
+
+
+def _inputs_of(path: Path) -> list[Path]:
     if path.is_dir():
         found = images_in(path) + [p for p in path.iterdir() if is_video(p)]
         if not found:
-            kinds = ', '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
+            kinds = ', '.join(sorted(READ_SUFFIXES | VIDEO_SUFFIXES))
             raise RefStarError(f'{path}: holds no photo or video ({kinds})')
         return sorted(found, key=lambda p: natural(p.name))
     if not path.is_file():
@@ -85,7 +90,7 @@ def references_by_name(roots: Sequence[str]) -> dict[str, list[Path]]:
         for path in sorted(root.iterdir()):
             if path.is_dir():
                 found.setdefault(path.name, []).append(path)
-            elif path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES | {BANK_SUFFIX}:
+            elif path.is_file() and path.suffix.lower() in READ_SUFFIXES | {BANK_SUFFIX}:
                 found.setdefault(path.stem, []).append(path)
     return found
 

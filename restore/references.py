@@ -54,7 +54,7 @@ class ReferenceReader:
         people = self.people(faces, name, dropped, one_person)
         if not any(person.references for person in people):
             reasons = '; '.join(f'{label}: {why}' for person in people for label, why in person.dropped.items())
-            raise RefStarError(f'no usable reference of {name}{": " + reasons if reasons else ""}')
+            raise RefStarError(f"no usable photo of person '{name}'{': ' + reasons if reasons else ''}")
         return [person for person in people if person.references]
 
     def faces(self, source: object, label: str) -> list[Reference]:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from refstar.utils.errors import RefStarError
+from refstar.utils.errors import CommandParser, RefStarError
 
 from .cli_common import run_command
 from .restore import network_arguments, open_restorer
@@ -13,7 +13,7 @@ from .serve_page import add_serving_arguments, check_serving_arguments, serve
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    p = argparse.ArgumentParser('refstar app', description=__doc__)
+    p = CommandParser('refstar app', description=__doc__)
     network_arguments(p)
     page = p.add_argument_group('the page')
     add_serving_arguments(page, 8412, "whoever reaches it can use this machine's network")

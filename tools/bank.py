@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from refstar.utils.errors import RefStarError
+from refstar.utils.errors import CommandParser, RefStarError
 
 from .cli_common import run_command
 from .restore import network_arguments, open_restorer
@@ -12,7 +12,7 @@ from .restore import network_arguments, open_restorer
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    p = argparse.ArgumentParser('refstar bank', description=__doc__)
+    p = CommandParser('refstar bank', description=__doc__)
     commands = p.add_subparsers(dest='command', required=True, metavar='COMMAND')
     build = commands.add_parser('build', help='encode the photos of one person')
     build.add_argument('photos', nargs='+', metavar='PHOTOS', help='photos of one person, or a folder of them')

@@ -1,9 +1,10 @@
 """Console scripts `refstar` and `basicsr`: the table of all commands; a command is imported only when it is called."""
 
+import os
 import sys
 from importlib import import_module
 
-from .cli_common import USER_ERROR
+from refstar.utils.errors import USER_ERROR
 
 Commands = dict[str, tuple]  # name -> (module in this folder with main(argv), or the table of its own commands; help)
 MASKS: Commands = {
@@ -55,13 +56,23 @@ def dispatch(prog: str, about: str, commands: Commands, argv: list[str]) -> int:
     return 0
 
 
+def run(prog: str, about: str, commands: Commands, argv: list[str] | None) -> int:
+    """Run a console script; end quietly where the reader of its output, e.g. `head`, has left."""
+    try:
+        try:
+            return dispatch(prog, about, commands, sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again when it ends
+        return 1
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run `refstar`."""
-    argv = sys.argv[1:] if argv is None else argv
-    return dispatch('refstar', 'Reference-guided face restoration for BasicSR.', REFSTAR, argv)
+    return run('refstar', 'Reference-guided face restoration for BasicSR.', REFSTAR, argv)
 
 
 def basicsr(argv: list[str] | None = None) -> int:
     """Run `basicsr`: its trainer and tester with this project's networks, data sets, losses and models."""
-    argv = sys.argv[1:] if argv is None else argv
-    return dispatch('basicsr', 'BasicSR with reference-guided face restoration (refstar).', BASICSR, argv)
+    return run('basicsr', 'BasicSR with reference-guided face restoration (refstar).', BASICSR, argv)

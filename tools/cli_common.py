@@ -11,9 +11,8 @@ from urllib.error import URLError
 
 from refstar.trainer.option_check import check_options
 from refstar.trainer.option_file import argument_parser, load_options
-from refstar.utils.errors import RefStarError
+from refstar.utils.errors import USER_ERROR, RefStarError
 
-USER_ERROR = 2  # exit code, the same as argparse's
 RUN_FOLDERS = ('experiments', 'results', 'tb_logger')
 
 

@@ -8,15 +8,13 @@ and the options of its experiment (`experiments/NAME/*.yml`).
 import argparse
 from pathlib import Path
 
-from refstar.utils.errors import RefStarError
+from refstar.utils.errors import CommandParser, RefStarError
 
 from .cli_common import import_modules, run_command
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog='refstar convert', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = CommandParser(prog='refstar convert', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('input', metavar='IN', type=Path, help='.pth or .safetensors')
     p.add_argument('output', metavar='OUT', type=Path, help='.pth (as BasicSR reads it, key params) or .safetensors')
     which = p.add_mutually_exclusive_group()

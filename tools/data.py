@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from refstar.utils.errors import RefStarError
+from refstar.utils.errors import CommandParser, RefStarError
 
 from .cli_common import run_command
 
@@ -33,7 +33,7 @@ The key of an image is its path below FOLDER without suffix: `00001`, or `ann/1`
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    p = argparse.ArgumentParser('refstar data', description=__doc__ + ' docs/data.md shows every form of list.')
+    p = CommandParser('refstar data', description=__doc__ + ' docs/data.md shows every form of list.')
     commands = p.add_subparsers(metavar='command', required=True)
     _check_arguments(_command(commands, check, 'find what is missing, broken or double, and leaks', CHECK))
     _split_arguments(_command(commands, split, 'divide people into train, val and test', SPLIT))

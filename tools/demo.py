@@ -10,6 +10,8 @@ import signal
 import sys
 from pathlib import Path
 
+from refstar.utils.errors import CommandParser
+
 from .cli_common import run_command
 
 LENGTHS = ('demo', 'experiment')
@@ -42,7 +44,7 @@ def run(length: str, name: str, out: Path, overrides: Path | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the demo; return the exit code."""
-    parser = argparse.ArgumentParser('refstar demo', description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = CommandParser('refstar demo', description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
         '--length', choices=LENGTHS, default='demo', help='demo: some minutes; experiment: hours on two cores'
     )

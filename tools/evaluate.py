@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from refstar.utils.errors import RefStarError
+from refstar.utils.errors import CommandParser, RefStarError
 
 from .cli_common import import_modules, run_command
 
@@ -28,7 +28,7 @@ WEIGHTS = {
 
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
-    p = argparse.ArgumentParser('refstar evaluate', description=__doc__.splitlines()[0])
+    p = CommandParser('refstar evaluate', description=__doc__.splitlines()[0])
     what = p.add_argument_group('what is scored: folders of any project, or a model')
     what.add_argument('--pred', nargs='+', metavar='[NAME=]DIR', help='restored photos, named as the ground truth')
     what.add_argument('--pred_suffix', nargs='+', default=[''], metavar='S', help='what may follow the stem: _00')
@@ -106,9 +106,10 @@ def score_model(args: argparse.Namespace) -> None:
 
     opt = read_test(args.opt, args.force_yml)
     build_measures(settings(args, settings_of(opt.get('val') or {})))  # a wrong file is an error before the model runs
+    asked = {name: metric['type'] for name, metric in ((opt.get('val') or {}).get('metrics') or {}).items()}
     for made in run_model(opt, args.arms, args.out):
         testset = read_testset(made.folders, made.num_refs, made.name)
-        score(args, testset, made.arms, args.out / made.name, made.settings)
+        score(args, testset, made.arms, args.out / made.name, made.settings, asked)
 
 
 def score_folders(args: argparse.Namespace) -> None:
@@ -123,7 +124,7 @@ def score_folders(args: argparse.Namespace) -> None:
         print(f'{args.lq}: degraded photos')
     if args.pred:
         folders = Folders(**{f.name: getattr(args, f.name) for f in fields(Folders)})
-        score(args, read_testset(folders, args.num_refs, args.name), methods(args.pred), args.out, {})
+        score(args, read_testset(folders, args.num_refs, args.name), methods(args.pred), args.out, {}, {})
 
 
 def methods(given: list[str]) -> dict[str, Path]:
@@ -153,8 +154,18 @@ def settings(args: argparse.Namespace, named: dict[str, Any]) -> Any:
     return MeasureSettings(**{**named, **{k: v for k, v in given.items() if v is not None}})
 
 
-def score(args: argparse.Namespace, testset: Any, folders: dict[str, Path], out: Path, named: dict[str, Any]) -> None:
-    """Measure, write tables and report, print the figures."""
+def score(
+    args: argparse.Namespace,
+    testset: Any,
+    folders: dict[str, Path],
+    out: Path,
+    named: dict[str, Any],
+    asked: dict[str, str],
+) -> None:
+    """Measure, write tables and report, print the figures.
+
+    ``named`` are settings, and ``asked`` metrics (name -> type), of an option file.
+    """
     from refstar.evaluation import score_tables
     from refstar.evaluation.evaluation_report import write_evaluation_report
     from refstar.evaluation.measures import build_measures
@@ -174,6 +185,10 @@ def score(args: argparse.Namespace, testset: Any, folders: dict[str, Path], out:
     else:
         absent['fid'] = f'give --fid_weights ({WEIGHTS["fid_weights"].removeprefix("FID: ")})'
     absent['musiq'] = 'not part of this command; pyiqa measures it on the same folders'
+    known = {*scores.columns, *', '.join(absent).split(', ')}
+    for name, kind in asked.items():
+        if kind.removeprefix('calculate_') not in known:
+            absent[name] = f'{kind} is not part of this command; `basicsr test` reports it'
     absent |= score_tables.never_measured(scores, testset)
     tables = score_tables.make_tables(scores, testset, args.resamples, args.seed)
     summary = score_tables.summarise_scores(scores, tables, testset, about, absent)

@@ -7,16 +7,14 @@ CodeFormer. b and n are open. Exit code 1: the file is written, but differs by m
 import argparse
 from pathlib import Path
 
-from refstar.utils.errors import RefStarError
+from refstar.utils.errors import CommandParser, RefStarError
 
 from .cli_common import import_modules, run_command
 
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    p = argparse.ArgumentParser(
-        prog='refstar export', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = CommandParser(prog='refstar export', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('network', metavar='NETWORK', type=Path, help='.safetensors or .pth')
     p.add_argument('--onnx', required=True, metavar='FILE', type=Path, help='file to write, X.onnx')
     p.add_argument('--options', metavar='X.yml', help='option file of the network, where its file has no options')

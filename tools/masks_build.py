@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from refstar.utils.errors import RefStarError
+from refstar.utils.errors import CommandParser, RefStarError
 
 from .cli_common import run_command
 from .train import main as train
@@ -22,9 +22,7 @@ OPTIONS = Path(__file__).parents[1] / 'options' / 'masks' / 'refsel.yml'
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    p = argparse.ArgumentParser(
-        'refstar masks build', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = CommandParser('refstar masks build', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('root', nargs='?', help='photos of people')
     p.add_argument('--synthetic', type=int, metavar='N', help='N pairs of procedural people instead')
     p.add_argument('-o', '--out', type=Path, required=True, metavar='OUT', help='folder of the collection')

@@ -13,7 +13,7 @@ from PIL import Image
 
 from refstar.curate.mask_review import MaskReview, Seen, StaleDecision
 from refstar.curate.triplet_collection import Triplet
-from refstar.utils.errors import RefStarError
+from refstar.utils.errors import CommandParser, RefStarError
 from refstar.utils.image_files import open_image
 
 from .cli_common import run_command
@@ -253,7 +253,7 @@ class ReviewPage:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    p = argparse.ArgumentParser('refstar masks review', description=__doc__)
+    p = CommandParser('refstar masks review', description=__doc__)
     p.add_argument('root', type=Path, help='folder with gt/, ref/, mask/ and meta.csv')
     add_serving_arguments(p, 8411, 'whoever reaches it could see the photos and decide')
     return p

@@ -1,6 +1,5 @@
 """`refstar options`: prints all keys of option files as a Markdown page, or writes it to a file."""
 
-import argparse
 import inspect
 import sys
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from refstar.utils.errors import CommandParser
 from refstar.utils.option_block import DatasetOptions, OptionBlock, expected_of
 
 from .cli_common import run_command
@@ -118,7 +118,7 @@ def section(title: str, keys: dict[str, str], level: int = 2) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Prints or writes the page; returns the exit code."""
-    parser = argparse.ArgumentParser('refstar options', description='All keys of option files, as a Markdown page.')
+    parser = CommandParser('refstar options', description='All keys of option files, as a Markdown page.')
     parser.add_argument('--write', type=Path, metavar='FILE', help='write the page there instead of printing it')
     args = parser.parse_args(argv)
 

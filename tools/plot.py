@@ -1,10 +1,9 @@
 """`refstar plot`: losses and validations of trainings in one picture, from their logs."""
 
-import argparse
 import sys
 from pathlib import Path
 
-from refstar.utils.errors import RefStarError
+from refstar.utils.errors import CommandParser, RefStarError
 
 from .cli_common import run_command
 
@@ -39,7 +38,7 @@ def plot(folders: list[Path], terms: list[str] | None, out: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Draw runs; return the exit code."""
-    parser = argparse.ArgumentParser('refstar plot', description=__doc__)
+    parser = CommandParser('refstar plot', description=__doc__)
     parser.add_argument('runs', nargs='+', type=Path, metavar='experiments/NAME', help='folders of trainings')
     parser.add_argument('-o', '--out', type=Path, default=Path('curves.png'), metavar='FILE.png', help='the picture')
     parser.add_argument('--terms', nargs='+', metavar='NAME', help='logged values to draw (default: all losses)')

@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from refstar.utils.errors import CommandParser
 from refstar.utils.released_weights import ABOUT_SHIPPED, SHIPPED
 
 from .cli_common import run_command
@@ -19,10 +20,8 @@ from .cli_common import run_command
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line; most destinations are fields of the settings in `refstar.restore`."""
-    p = argparse.ArgumentParser(
-        'refstar restore', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    p.add_argument('-i', '--input', type=Path, required=True, metavar='PATH', help='a photo, a video, or a folder')
+    p = CommandParser('refstar restore', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('-i', '--input', nargs='+', type=Path, required=True, metavar='PATH', help='photos, videos, folders')
     p.add_argument('-r', '--refs', nargs='+', default=[], metavar='PATH', help='references; none: the backbone alone')
     p.add_argument('--refs_by_name', action='store_true', help='a photo x.png gets REFS/x.* and REFS/x/ only')
     p.add_argument('-o', '--output', type=Path, default=Path('results/restore'), metavar='DIR', help='output folder')
@@ -101,7 +100,7 @@ def open_restorer(args: argparse.Namespace) -> Any:
     device = choose_device(args.device)
     identity = resolve(args.identity_weights)
     if args.network is SHIPPED:
-        print(f'no --network FILE: taking {ABOUT_SHIPPED}', file=sys.stderr, flush=True)
+        print(f'no -n given: using {ABOUT_SHIPPED}', file=sys.stderr, flush=True)
     return Restorer.from_pretrained(
         args.network,
         options=args.options,
@@ -124,11 +123,12 @@ def restore(args: argparse.Namespace) -> list[str]:
     from refstar.restore.background import RealESRGAN
     from refstar.restore.batch import BatchRestorer
     from refstar.restore.faces import RestoreSettings
-    from refstar.restore.input_files import inputs_of
+    from refstar.restore.input_files import inputs_of, open_sources, references_by_name
     from refstar.restore.photo import PhotoSettings
 
     settings, inputs = settings_from(RestoreSettings, args), inputs_of(args.input)
     photo_settings = settings_from(PhotoSettings, args)
+    (references_by_name if args.refs_by_name else open_sources)(args.refs)  # a wrong path ends before networks open
     restorer = open_restorer(args)
     if args.bg_upsampler == 'realesrgan':
         background = RealESRGAN(args.bg_weights, str(restorer.device), args.tile, restorer.max_pixels)

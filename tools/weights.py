@@ -5,16 +5,14 @@ The folder is $REFSTAR_HOME/weights (default: refstar/weights in the user's cach
 
 import argparse
 
-from refstar.utils.errors import RefStarError
+from refstar.utils.errors import CommandParser, RefStarError
 from refstar.utils.released_weights import find, folder, get, released
 
 from .cli_common import run_command
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog='refstar weights', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = CommandParser(prog='refstar weights', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = p.add_subparsers(dest='command', required=True, metavar='list|get')
     commands.add_parser('list', help='names, licences, and what is there')
     fetch = commands.add_parser('get', help='fetch weights and print their paths')

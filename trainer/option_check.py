@@ -157,7 +157,8 @@ def _check_existing(value: Any, where: str) -> None:
     """Checks that every path of `value` (a path, a list of paths or None) exists."""
     for path in value if isinstance(value, (list, tuple)) else [value]:
         if isinstance(path, str) and not FilePath(path).expanduser().exists():
-            raise RefStarError(f'{where}: {path} does not exist')
+            hint = '; see docs/data.md' if where.startswith('datasets') else ''
+            raise RefStarError(f'{where}: {path} does not exist{hint}')
 
 
 def _require(block: Any, keys: str, where: str = '') -> None:

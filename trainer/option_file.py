@@ -7,13 +7,13 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from refstar.utils.errors import RefStarError, nearest
+from refstar.utils.errors import CommandParser, RefStarError, nearest
 from refstar.utils.yaml_files import read_yaml, read_yaml_file
 
 
 def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Returns the parser of BasicSR's command line."""
-    parser = argparse.ArgumentParser(prog=prog)
+    parser = CommandParser(prog=prog)
     parser.add_argument('-opt', required=True, metavar='X.yml', help='option file')
     parser.add_argument(
         '--import',

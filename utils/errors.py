@@ -1,7 +1,11 @@
-"""The one exception type of user errors."""
+"""User errors: the one exception type, and a command line whose errors are one line."""
 
+import argparse
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import NoReturn
+
+USER_ERROR = 2  # exit code
 
 
 class RefStarError(ValueError):
@@ -9,6 +13,14 @@ class RefStarError(ValueError):
 
     The commands print it as one line `error: ...` on stderr and end with exit code 2.
     """
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parse a command line; an error is one line that names the help page, without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and exit with `USER_ERROR`."""
+        self.exit(USER_ERROR, f'error: {message}; see {self.prog} --help\n')
 
 
 def nearest(name: object, known: Iterable[object]) -> str:

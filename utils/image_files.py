@@ -24,6 +24,7 @@ from .errors import RefStarError
 READABLE = ('PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF', 'GIF')
 FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.webp': 'WEBP', '.bmp': 'BMP', '.tif': 'TIFF'}  # to write
 FORMATS |= {'.jpeg': 'JPEG', '.tiff': 'TIFF'}
+READ_SUFFIXES = frozenset({*FORMATS, '.gif'})  # of the photos that are found in a folder
 TRANSPARENT = ('PNG', 'WEBP', 'TIFF')
 MAX_PIXELS = 100_000_000  # of a picture, before and after enlarging
 LEVELS = np.arange(256, dtype=np.float32) / np.float32(255) * 2 - 1  # 8-bit values in [-1, 1]

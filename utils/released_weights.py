@@ -20,9 +20,7 @@ TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
 RETRIES = 2  # after a failed download
 
 SHIPPED = Path(str(files('refstar') / 'pretrained' / 'refstar_small_128.safetensors'))  # made by `make small`
-ABOUT_SHIPPED = (
-    'the small network in the package (128 px, trained on synthetic faces: to try things out, not for photos)'
-)
+ABOUT_SHIPPED = 'the small demo network (result 128x128; trained on synthetic faces, to try things out, not for photos)'
 
 
 @dataclass(frozen=True)

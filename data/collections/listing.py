@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from refstar.utils.errors import RefStarError
+from refstar.utils.image_files import READ_SUFFIXES
 from refstar.utils.text_files import shorten
 
 from .lmdb_images import contains, database_of, names_in, read_meta_info
 
-IMAGE_SUFFIXES = frozenset({'.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff'})
-IMAGE_NAME = re.compile(f'.+({"|".join(map(re.escape, IMAGE_SUFFIXES))})', re.IGNORECASE | re.DOTALL)
+IMAGE_NAME = re.compile(f'.+({"|".join(map(re.escape, READ_SUFFIXES))})', re.IGNORECASE | re.DOTALL)
 MAX_NAME = 255  # bytes of one part of a path: what file systems allow
 NO_NAME = re.compile(r'^[A-Za-z]:|[\x00-\x1f\x7f]')
 DIGITS = re.compile(r'(\d+)')

@@ -265,7 +265,7 @@ def test_model_is_scored_as_by_basicsr_test(model_options, capsys):
 
 
 def test_existing_model_with_references_is_scored(folder):
-    metrics = {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}
+    metrics = {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}, 'iou': {'type': 'calculate_mask_iou'}}
     network = {'type': 'RefSTAR', 'size': 32, 'backbone': BACKBONES['RRDBNet'], 'refsel': {'size': 32, 'channels': 8}}
     people = {'type': 'SyntheticFaceDataset', 'name': 'people', 'gt_size': 32, 'num_refs': 2, 'seed': 0}
     people |= {'photos_per_identity': 3, 'identities': 2, 'degradation': {'preset': 'gfpgan', 'noise_range': 0}}
@@ -279,6 +279,7 @@ def test_existing_model_with_references_is_scored(folder):
     assert found['test_set']['degraded_photos'] == source
     assert found['test_set']['people'] == 2 and found['means']['wrong']['psnr']['n'] == 6
     assert found['intervals']['caution'].startswith('Only 2 people')
+    assert 'calculate_mask_iou' in found['not_measured']['iou'] and 'psnr' not in found['not_measured']
 
 
 def test_model_without_references_is_refused(model_options, capsys):

@@ -120,6 +120,23 @@ def test_two_inputs_of_one_output_are_refused(tmp_path, net, capsys):
     assert 'another input would be written to' in capsys.readouterr().err
 
 
+def test_several_inputs_and_gif_files_are_read(tmp_path, net, capsys):
+    photo, folder = save(tmp_path / 'a.png', picture(0)), tmp_path / 'gifs'
+    save(folder / 'b.gif', picture(1))
+    save(tmp_path / 'anna/r.gif', picture(2))
+    flags = ['-r', tmp_path / 'anna', '-o', tmp_path / 'out', '-n', net, '--aligned']
+    assert restore('-i', photo, folder, photo, *flags) == 0
+    assert {path.name for path in (tmp_path / 'out').glob('*.png')} == {'a.png', 'b.png'}
+    assert "person 'anna': 1 photo\n" in capsys.readouterr().out
+
+
+def test_wrong_reference_path_ends_before_the_network_opens(tmp_path, capsys):
+    photo = save(tmp_path / 'a.png', picture(0))
+    for flags in ([], ['--refs_by_name']):
+        assert restore('-i', photo, '-r', tmp_path / 'gone', '-o', tmp_path / 'out', *flags) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_edited_masks_are_read_back(tmp_path, net):
     photo, ref = save(tmp_path / 'a.png', picture(0)), save(tmp_path / 'refs/r.png', picture(1))
     plain, masked = tmp_path / 'plain', tmp_path / 'masked'
@@ -143,7 +160,7 @@ def test_edited_masks_are_read_back(tmp_path, net):
         (['-i', 'empty'], 'empty: holds no photo or video'),
         (['-r', 'gone'], 'references: gone: no such file or folder'),
         (['-r', 'empty'], 'references: empty: holds no photo'),
-        (['-r', 'text.png'], 'no usable reference of references: .*text.png: is not a readable image'),
+        (['-r', 'text.png'], 'no usable photo of .*text.png: is not a readable image'),
         (['-n', 'gone.pth'], 'gone.pth: no such file'),
         (['--ext', 'xyz'], '--ext xyz: unknown'),
         (['--ref_mask_dir', 'gone'], '--ref_mask_dir gone: no such folder'),

@@ -31,7 +31,7 @@ def test_unusable_references_are_left_out_with_reasons(tmp_path):
     reasons = ' '.join(sorted(why for why in person.dropped.values()))
     for why in ('the same photo as', 'blurred', 'not square', 'not a readable image'):
         assert why in reasons
-    with pytest.raises(RefStarError, match=r'no usable reference of references: .*d.png: .*not square'):
+    with pytest.raises(RefStarError, match=r'no usable photo of .*references.*d.png: .*not square'):
         Restorer(network()).people([tmp_path / 'd.png'])
     with pytest.raises(RefStarError, match='no such file or folder'):
         Restorer(network()).people([tmp_path / 'gone'])

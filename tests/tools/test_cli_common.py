@@ -1,6 +1,8 @@
 """The commands, run as a user runs them: wrong input ends in one line and exit code 2, and changes nothing."""
 
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import pytest
 import torch
 from helpers import forked, runs
 
+from refstar.tools.cli import REFSTAR
+from refstar.tools.cli import main as refstar
 from refstar.tools.cli_common import message_of
 from refstar.tools.train import main as train
 from refstar.utils.errors import RefStarError
@@ -129,3 +133,28 @@ def test_error_in_a_loader_process_is_one_line() -> None:
 def test_unknown_command_is_named(tmp_path: Path) -> None:
     command = 'import sys; from refstar.tools.cli import main; sys.exit(main())'
     assert "no command 'trian'" in runs.user_error(runs.python('-c', command, 'trian', cwd=tmp_path))
+
+
+@pytest.mark.parametrize('command', [*(set(REFSTAR) - {'masks'}), 'masks build', 'masks review', 'bank build'])
+def test_wrong_flag_is_one_line(command: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as end:
+        refstar([*command.split(), '--num_refs', 'two', '--no_such_flag'])
+    lines = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and len(lines) == 1
+    assert lines[0].startswith('error: ') and lines[0].endswith('--help')
+    assert 'see refstar ' + command in lines[0] or 'see basicsr ' + command in lines[0]
+
+
+def test_closed_output_ends_quietly(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [
+        sys.executable,
+        '-c',
+        'import sys; from refstar.tools.cli import main; sys.exit(main())',
+        'weights',
+        'list',
+    ]
+    with open(writer, 'wb') as output:
+        ended = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, cwd=tmp_path, check=False)
+    assert ended.returncode == 1 and not ended.stderr

@@ -126,7 +126,7 @@ def test_unknown_type_is_named_with_the_nearest(gfpgan, path: str, value: str, n
 
 
 def test_missing_paths_are_named(gfpgan) -> None:
-    with pytest.raises(RefStarError, match='datasets:train:dataroot_gt: nowhere does not exist'):
+    with pytest.raises(RefStarError, match=r'datasets:train:dataroot_gt: nowhere does not exist; see docs/data\.md'):
         check_options(put(gfpgan, 'datasets:train:dataroot_gt', 'nowhere'), is_train=True)
     with pytest.raises(RefStarError, match=r'path:pretrain_network_g: gone\.pth does not exist'):
         check_options(put(gfpgan, 'path:pretrain_network_g', 'gone.pth'), is_train=True)
