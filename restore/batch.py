@@ -22,11 +22,6 @@ from .restore_report import face_record, read_masks, report_entry, write_masks
 from .restorer import Restorer
 from .video import VideoRestorer, restore_video
 
-NO_DETECTOR = (
-    'whole photos need a face detector: add --detector yunet (fetched once; `refstar weights list`); '
-    '--aligned is only for photos already cut to the face'
-)
-
 
 @dataclass
 class BatchRestorer:
@@ -55,7 +50,10 @@ class BatchRestorer:
     def __post_init__(self) -> None:
         self.restorer.check(self.settings)
         if not self.photo_settings.aligned and self.restorer.detector is None:
-            raise RefStarError(NO_DETECTOR)
+            raise RefStarError(
+                'whole photos need a face detector: add --detector yunet (fetched once; `refstar weights list`); '
+                '--aligned is only for photos already cut to the face'
+            )
         if self.ref_mask_dir and not self.ref_mask_dir.is_dir():
             raise RefStarError(f'--ref_mask_dir {self.ref_mask_dir}: no such folder')
         if self.ref_mask_dir and self.restorer.engine.net is None:
