@@ -1,9 +1,10 @@
 """`docs/extending.md` as printed: its files are written, its command is run, its tests are called."""
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
-import numpy as np
 import pytest
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY, METRIC_REGISTRY
@@ -39,14 +40,18 @@ def test_unknown_arch_and_module_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('heading', 'registry', 'name'),
-    [('A metric', METRIC_REGISTRY, 'calculate_mae'), ('A loss', LOSS_REGISTRY, 'MeanColourLoss')],
+    ('heading', 'registry', 'name', 'file'),
+    [
+        ('A metric', METRIC_REGISTRY, 'calculate_mae', 'metrics.mae_metric'),
+        ('A loss', LOSS_REGISTRY, 'MeanColourLoss', 'losses.mean_colour_loss'),
+    ],
 )
-def test_own_metric_and_loss_pass_their_printed_tests(heading, registry, name, monkeypatch):
+def test_own_metric_and_loss_pass_their_printed_tests(heading, registry, name, file, monkeypatch):
     monkeypatch.setattr(registry, '_obj_map', dict(registry._obj_map))
     code, test = printed('python', heading)
-    names = {'np': np, 'torch': torch, '__name__': 'my_module'}
-    exec(code, names)
+    module, names = ModuleType(f'refstar.{file}'), {}
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(code, vars(module))
     exec(test, names)
     assert name in registry
     next(value for key, value in names.items() if key.startswith('test_'))()
