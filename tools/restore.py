@@ -139,7 +139,7 @@ def restore(args: argparse.Namespace) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit code."""
-    args = parser().parse_args(sys.argv[1:] if argv is None else argv)
+    args = parser().parse_args(argv)
     failed: list[str] = []
     return run_command(lambda: failed.extend(restore(args))) or int(bool(failed))
 
