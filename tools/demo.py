@@ -41,7 +41,7 @@ def run(args: Namespace) -> int:
         RefStarError: an override is wrong, a step failed, or another demo runs in this folder.
     """
     from refstar.evaluation.demo_report import write_demo_report
-    from refstar.evaluation.demo_steps import SECONDS, Ledger, Step, lock, plan, run_steps
+    from refstar.evaluation.demo_steps import Ledger, Step, lock, plan, run_steps
 
     def process(step: Step, held: Path) -> list[str]:
         return [sys.executable, '-c', STEP, str(held), step.command, '-opt', str(step.file)]
@@ -52,7 +52,7 @@ def run(args: Namespace) -> int:
     try:
         with lock(out / 'lock'):
             steps, ledger = plan(args.length, name, out, args.overrides), Ledger(out / 'steps.json')
-            run_steps(steps, out, ledger, SECONDS[args.length], process)
+            run_steps(steps, out, ledger, process)
             print(write_demo_report(steps, {step.name: ledger.seconds(step) for step in steps}, args.length, out))
     except KeyboardInterrupt:
         print('\nStopped. Run the same command again to go on from the last checkpoint.', file=sys.stderr)
