@@ -8,7 +8,7 @@ from PIL import Image, ImageSequence
 
 from .atomic_files import new_file
 from .errors import RefStarError
-from .image_files import ANIMATED, open_image, refuse_large
+from .image_files import ANIMATED, open_image
 
 SUFFIXES = {'.gif': 'GIF', '.webp': 'WEBP', '.png': 'PNG', '.apng': 'PNG', '.avif': 'AVIF'}
 USUAL = 100  # milliseconds that a frame without a time of its own is shown
@@ -33,18 +33,15 @@ def change_animation(path: Path, output: Path, change: Callable[[np.ndarray], np
     Raises:
         RefStarError: the file is no complete animation, has more pixels than `max_pixels`, or cannot be written.
     """
-    frames, times = [], []
     with open_image(path, max_pixels=max_pixels) as file:
         loop = file.info.get('loop', 1 if file.format == 'GIF' else 0)
-        refuse_large(*file.size, max_pixels, str(path))
-        for frame in ImageSequence.Iterator(file):
-            rgba = frame.convert('RGBA')
-            times.append(frame.info.get('duration') or USUAL)
-            changed = Image.fromarray(change(np.array(rgba.convert('RGB'))))
-            alpha = rgba.getchannel('A')
-            if alpha.getextrema()[0] < 255:
-                changed.putalpha(alpha.resize(changed.size))
-            frames.append(changed)
+        read = [(frame.convert('RGBA'), frame.info.get('duration') or USUAL) for frame in ImageSequence.Iterator(file)]
+    frames = []
+    for rgba, _ in read:
+        frames.append(Image.fromarray(change(np.array(rgba.convert('RGB')))))
+        alpha = rgba.getchannel('A')
+        if alpha.getextrema()[0] < 255:
+            frames[-1].putalpha(alpha.resize(frames[-1].size))
     form = SUFFIXES[output.suffix.lower()]
     if any(frame.mode == 'RGBA' for frame in frames):
         frames = [frame.convert('RGBA') for frame in frames]
@@ -53,7 +50,13 @@ def change_animation(path: Path, output: Path, change: Callable[[np.ndarray], np
         output.parent.mkdir(parents=True, exist_ok=True)
         with new_file(output) as target:
             frames[0].save(
-                target, form, save_all=True, append_images=frames[1:], duration=times, loop=loop, **options
+                target,
+                form,
+                save_all=True,
+                append_images=frames[1:],
+                duration=[t for _, t in read],
+                loop=loop,
+                **options,
             )
     except (OSError, ValueError) as error:
         raise RefStarError(f'cannot write {output}: {error}') from None
