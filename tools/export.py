@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         nonlocal worst
         check_output(args.network, args.onnx)
         import_modules(args.modules)
-        from refstar.restore.onnx_export import differences, export_onnx
+        from refstar.restore.onnx_network import differences, export_onnx
         from refstar.utils.network_file import load_network
 
         net = load_network(args.network, options=args.options)
