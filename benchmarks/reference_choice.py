@@ -16,11 +16,11 @@ import torch
 from identity_guard import degrade, read
 
 import refstar  # noqa: F401  (first: makes basicsr importable)
-from refstar.data.collections.listing import images_in
 from refstar.restore.alignment import FaceDetector
 from refstar.restore.faces import AlignedFace, FaceAttributes, Reference, RestoreSettings
 from refstar.restore.identity_check import IdentityChecker
 from refstar.restore.restorer import Restorer
+from refstar.utils.photo_files import images_in
 
 DETECTOR, JUDGE = 'detection_mobilenet0.25_Final.pth', 'edgeface_xxs_q.pt'
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from refstar.data.collections.listing import images_in, natural
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import READ_SUFFIXES
+from refstar.utils.photo_files import folders_in, images_in, is_photo, is_tool_folder, natural
 
 BANK_SUFFIX = '.refbank'
 VIDEO_SUFFIXES = frozenset({'.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg'})
@@ -24,7 +24,7 @@ def inputs_of(paths: Iterable[Path]) -> list[Path]:
 
 def _inputs_of(path: Path) -> list[Path]:
     if path.is_dir():
-        found = images_in(path) + [p for p in path.iterdir() if is_video(p)]
+        found = images_in(path) + [p for p in path.iterdir() if is_video(p) and not p.name.startswith('.')]
         if not found:
             kinds = ', '.join(sorted(READ_SUFFIXES | VIDEO_SUFFIXES))
             raise RefStarError(f'{path}: holds no photo or video ({kinds})')
@@ -70,7 +70,7 @@ def _open_folder(path: Path) -> list[tuple[str, list | Path, bool]]:
     groups: list[tuple[str, list | Path, bool]] = []
     if photos := images_in(path):
         groups.append((path.resolve().name, photos, False))
-    groups += [(p.name, photos, True) for p in entries if p.is_dir() and (photos := images_in(p))]
+    groups += [(p.name, photos, True) for p in folders_in(path) if (photos := images_in(p))]
     groups += [(p.stem, p, True) for p in entries if p.is_file() and p.suffix.lower() == BANK_SUFFIX]
     if not groups:
         raise RefStarError(f'references: {path}: holds no photo and no {BANK_SUFFIX}')
@@ -89,8 +89,9 @@ def references_by_name(roots: Sequence[str]) -> dict[str, list[Path]]:
             raise RefStarError(f'references: {root}: no such folder; --refs_by_name looks for references in folders')
         for path in sorted(root.iterdir()):
             if path.is_dir():
-                found.setdefault(path.name, []).append(path)
-            elif path.is_file() and path.suffix.lower() in READ_SUFFIXES | {BANK_SUFFIX}:
+                if not is_tool_folder(path.name):
+                    found.setdefault(path.name, []).append(path)
+            elif path.is_file() and (is_photo(path.name) or path.suffix.lower() == BANK_SUFFIX):
                 found.setdefault(path.stem, []).append(path)
     return found
 

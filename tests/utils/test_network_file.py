@@ -13,7 +13,7 @@ from helpers.network_files import network, options, output
 
 from refstar import RefStarError
 from refstar.utils.checkpoint import FROZEN, load_tensors, save_atomically, save_tensors, sha256, state_dict_of
-from refstar.utils.network_file import build, load_network, read_network, save_network, write_network
+from refstar.utils.network_file import build, load_network, read_network, save_network
 
 
 @pytest.mark.parametrize('suffix', ['.safetensors', '.pth'])
@@ -28,7 +28,7 @@ def test_one_file_rebuilds_the_network(tmp_path, identity_weights, suffix):
     assert net.fingerprint() == loaded.fingerprint(), 'reference banks must go on fitting'
     file = read_network(tmp_path / f'net{suffix}')
     assert file.options['refsel']['person']['weights'].endswith('_my net.pth'), 'no path of the maker in it'
-    write_network(file, tmp_path / 'again.safetensors')
+    save_network(file, tmp_path / 'again.safetensors')
     assert torch.equal(output(net), output(load_network(tmp_path / 'again.safetensors')))
 
 
