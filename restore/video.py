@@ -20,7 +20,7 @@ from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import Picture, refuse_large
 
 from .face_tracking import FaceTracker, Track
-from .faces import Person, RestoredFace, RestoreSettings
+from .faces import AlignedFace, Person, RestoreSettings
 from .photo import PhotoSettings, put_back
 from .restore_report import face_record
 from .restorer import Restorer
@@ -53,9 +53,9 @@ class VideoRestorer:
         refuse_large(width, height, self.restorer.max_pixels, 'a frame, enlarged')
         found = self.restorer.detect(rgb, self.photo_settings.only_center_face)
         tracks = [self.tracker.place(face) for face in found]
-        faces = [self.restorer.cut_face(rgb, track.found) for track in tracks]
+        faces = self.restorer.cut_faces(rgb, [track.found for track in tracks])
         tracks = [self.tracker.update(*both) for both in zip(tracks, faces, strict=True)]
-        self._choose_references([track for track in tracks if not track.prepared.chosen])
+        self._choose_references([track for track in tracks if not track.face.chosen])
         faces = self._restore(tracks)
         if self.carry:
             faces = [smooth(track, face) for track, face in zip(tracks, faces, strict=True)]
@@ -67,18 +67,18 @@ class VideoRestorer:
     def _choose_references(self, tracks: Sequence[Track]) -> None:
         """Choose references for faces without any; a person who is in the frame already is not taken twice."""
         present = self.tracker.in_frame()
-        taken = {track.prepared.identity.person for track in present if track.prepared.chosen}
+        taken = {track.face.identity.person for track in present if track.face.chosen}
         left = [person for person in self.people if person.name not in taken]
-        faces = [track.prepared.face for track in tracks]
+        faces = [track.face for track in tracks]
         prepared = self.restorer.prepare(faces, left, self.settings, alone=len(present) == 1)
         for track, face in zip(tracks, prepared, strict=True):
-            track.prepared = face
+            track.face = face
 
-    def _restore(self, tracks: Sequence[Track]) -> list[RestoredFace]:
+    def _restore(self, tracks: Sequence[Track]) -> list[AlignedFace]:
         faces, size = [], self.photo_settings.batch_size
         for batch in (tracks[start : start + size] for start in range(0, len(tracks), size)):
             with carry_correspondence(self.restorer.net, batch) if self.carry else nullcontext():
-                faces += self.restorer.restore([track.prepared for track in batch], self.settings)
+                faces += self.restorer.restore([track.face for track in batch], self.settings)
         return faces
 
     def record(self) -> list[dict[str, Any]]:
@@ -86,9 +86,9 @@ class VideoRestorer:
         return [{'track': t.number, 'frames': t.frames, 'last_frame': t.seen, **t.record} for t in self.tracker.tracks]
 
 
-def smooth(track: Track, face: RestoredFace) -> RestoredFace:
+def smooth(track: Track, face: AlignedFace) -> AlignedFace:
     """Pull a result towards that of the frame before where the degraded face, but for its noise, did not change."""
-    before, image = face.before.astype(np.float32), face.image.astype(np.float32)
+    before, image = face.crop.astype(np.float32), face.image.astype(np.float32)
     if track.image is not None:
         cell = len(image) // 16 + 1
         change = np.abs(cv2.blur(cv2.blur(before - track.before, (cell, cell)), (cell, cell))).max(2, keepdims=True)
@@ -110,7 +110,7 @@ def carry_correspondence(net: nn.Module, tracks: Sequence[Track]) -> Iterator[No
         if len(lq) != len(tracks):  # the mask of one face is edited
             return logits, match
         for i, track in enumerate(tracks):
-            count = len(track.prepared.chosen)
+            count = len(track.face.chosen)
             if not count:
                 continue
             flow, logit = match.flow[i, :count], logits[i, :count]
