@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from identity_guard import degrade, read
+from strangers import degrade, read
 
 import refstar  # noqa: F401  (first: makes basicsr importable)
 from refstar.restore.alignment import FaceDetector

@@ -79,8 +79,11 @@ class DlibFaceNet(nn.Module):
         Returns:
             Tensor: shape (b, 128), not normalised.
         """
-        x = F.max_pool2d(self.stem(_levels(x, 256)).relu(), 3, 2)
-        return self.head(self.blocks(x).mean((2, 3)))
+        return self.head(self.blocks(self.begin(x)).mean((2, 3)))
+
+    def begin(self, x: Tensor) -> Tensor:
+        """Compute what the blocks see of faces: (b, 3, 150, 150) -> (b, 32, 35, 35)."""
+        return F.max_pool2d(self.stem(_levels(x, 256)).relu(), 3, 2)
 
 
 class DepthwiseConv(nn.Module):

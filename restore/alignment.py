@@ -16,6 +16,12 @@ from refstar.utils.face_points import FacePoints, similarity
 SIDES = (320, 1600)  # pixels: range of a photo's longer side during detection; fainter faces are lost either way
 MIN_EYE_DISTANCE = 4.0  # pixels of the photo; a smaller face holds nothing to restore
 CONFIDENCE = {'YuNet': 0.7, 'RetinaFace': 0.9}
+SURE = {
+    'YuNet': 0.9,
+    'RetinaFace': 0.99,
+}  # score of upright faces; faces on their side are found too, with wrong points
+TURNED_SIDE = 640  # pixels: longer side of a photo that is turned to find out how it lies
+MARGIN = 0.03  # of the score, by which a photo is found to lie on its side
 MAX_SUPERSAMPLED = 4096  # pixels: side of a supersampled crop, bounds the memory
 AREAS = ('face', 'square')
 
@@ -48,10 +54,27 @@ class FaceDetector:
 
     def __init__(self, weights: str, device: str = 'cpu', confidence: float | None = None) -> None:
         self.network = FacePoints(weights, device)
-        self.confidence = CONFIDENCE[self.network.name.partition('-')[0]] if confidence is None else confidence
+        self.kind = self.network.name.partition('-')[0]
+        self.confidence = CONFIDENCE[self.kind] if confidence is None else confidence
 
-    def __call__(self, rgb: np.ndarray) -> list[FoundFace]:
-        """Find the faces of a photo, uint8 (H, W, 3), RGB; the largest first, no face below `MIN_EYE_DISTANCE`."""
+    def __call__(self, rgb: np.ndarray, turn: bool = True) -> list[FoundFace]:
+        """Find the faces of a photo, uint8 (H, W, 3), RGB; the largest first, no face below `MIN_EYE_DISTANCE`.
+
+        `turn`: where no face is surely upright, the photo is tried by quarter turns too, as it may lie on its side.
+        Points and boxes are those of the photo as it is given.
+        """
+        found = self._find(rgb)
+        if turn and max((face.score for face in found), default=0) < SURE[self.kind]:
+            shrink = min(1, TURNED_SIDE / max(rgb.shape[:2]))
+            small = cv2.resize(rgb, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA) if shrink < 1 else rgb
+            scores = [max((face.score for face in self._find(np.rot90(small, i))), default=0) for i in range(4)]
+            quarters = int(np.argmax(scores))
+            if scores[quarters] > scores[0] + MARGIN:
+                found = [turn_back(face, quarters, rgb.shape) for face in self._find(np.rot90(rgb, quarters))]
+        return sorted(found, key=lambda face: -face.area)
+
+    def _find(self, rgb: np.ndarray) -> list[FoundFace]:
+        """Find faces that stand upright."""
         height, width = rgb.shape[:2]
         longer = max(height, width)
         scale = np.clip(longer, *SIDES) / longer
@@ -60,8 +83,7 @@ class FaceDetector:
         pad = [max(0, 32 - side) for side in size]  # the networks need some pixels on each side
         bgr = cv2.copyMakeBorder(bgr, 0, pad[1], 0, pad[0], cv2.BORDER_CONSTANT)
         found = [self._face(row, np.array([width, height]) / size) for row in self.network.detect(bgr)]
-        found = [f for f in found if f.score >= self.confidence and eye_distance(f.points) >= MIN_EYE_DISTANCE]
-        return sorted(found, key=lambda face: -face.area)
+        return [f for f in found if f.score >= self.confidence and eye_distance(f.points) >= MIN_EYE_DISTANCE]
 
     def _face(self, row: np.ndarray, scale: np.ndarray) -> FoundFace:
         row = row.astype(np.float64)
@@ -70,6 +92,17 @@ class FaceDetector:
         else:
             box, score, points = row[:4], row[4], row[5:15]
         return FoundFace((points.reshape(5, 2) + 0.5) * scale - 0.5, box * np.tile(scale, 2), float(score))
+
+
+def turn_back(face: FoundFace, quarters: int, shape: tuple[int, ...]) -> FoundFace:
+    """Return a face found in a photo that was turned by `np.rot90(photo, quarters)` as one of the photo (H, W, ...)."""
+    points = np.concatenate([face.points, face.box.reshape(2, 2)])
+    sides = np.array([shape[1], shape[0]])
+    for done in range(quarters):  # the last turn first: (x, y) of the turned photo is (width - 1 - y, x) of the other
+        width = sides[(quarters - 1 - done) % 2]
+        points = np.stack([width - 1 - points[:, 1], points[:, 0]], 1)
+    box = np.concatenate([points[5:].min(0), points[5:].max(0)])
+    return FoundFace(points[:5], box, face.score)
 
 
 def eye_distance(points: np.ndarray) -> float:

@@ -1,8 +1,11 @@
 """Videos: faces keep their references, correspondence is carried on, files come out whole."""
 
 import json
+import struct
 import sys
+from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 from helpers.restoring import SIZE, Detector, face_at, hue_checker, network, network_file, picture, save
@@ -160,10 +163,101 @@ def test_command_restores_video_and_copies_sound(clip, tmp_path, monkeypatch, ca
     assert {p.name for p in out.iterdir()} == {'clip ü.mp4', 'clip ü.json'}
 
 
-def test_rotated_frames_are_turned_upright():
-    img = picture(0, 8, 12)
-    assert (video.upright(img, -90) == np.rot90(img, -1)).all() and (video.upright(img, 0.0) == img).all()
-    assert video.upright(img, 90).shape == (12, 8, 3) and video.pad_to_even(picture(0, 7, 9)).shape == (8, 10, 3)
+def smooth_frames(count: int = 30) -> list[np.ndarray]:
+    """A picture that moves to the left, (64, 96, 3)."""
+    wide = cv2.GaussianBlur(picture(0, 64, 96 + 2 * count), (0, 0), 5)
+    return [np.ascontiguousarray(wide[:, 2 * i : 2 * i + 96]) for i in range(count)]
+
+
+def make_film(path, codec='libx264', sound='aac', times=None, turned=False):
+    """A film with three B-frames in a row, whose sound comes first in the file; times of its frames in milliseconds."""
+    av = pytest.importorskip('av')
+    with av.open(str(path), 'w') as file:
+        pictures, samples = file.add_stream(codec, rate=25), file.add_stream(sound, rate=44100)
+        pictures.width, pictures.height, pictures.pix_fmt, samples.layout = 96, 64, 'yuv420p', 'mono'
+        if codec == 'libx264':
+            pictures.options = {'bf': '3', 'g': '12'}
+        packets = []
+        for start in range(0, 40 * 1024, 1024):
+            tone = (np.sin(np.arange(start, start + 1024) / 9) * 9000).astype(np.int16)[None]
+            heard = av.AudioFrame.from_ndarray(tone, format='s16', layout='mono')
+            heard.sample_rate, heard.pts = 44100, start
+            packets += samples.encode(heard)
+        packets += samples.encode(None)
+        if times:
+            pictures.codec_context.time_base = Fraction(1, 1000)
+        for i, img in enumerate(smooth_frames(len(times or range(30)))):
+            shown = av.VideoFrame.from_ndarray(img, format='rgb24')
+            if times:
+                shown.pts, shown.time_base = times[i], Fraction(1, 1000)
+            packets += pictures.encode(shown)
+        file.mux(packets + pictures.encode(None))
+    if turned:  # as phones write it: a matrix in the header of the pictures
+        data = bytearray(path.read_bytes())
+        header = next(
+            at for at in range(len(data)) if data[at : at + 4] == b'tkhd' and data[at + 40 : at + 42] == b'\0\0'
+        )
+        matrix = struct.pack('>9i', 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+        data[header + 44 : header + 44 + len(matrix)] = matrix
+        path.write_bytes(data)
+    return path
+
+
+def read_film(path) -> tuple[list[float], list[np.ndarray], int, list[str]]:
+    """Times of the frames in seconds after the first, frames as they are shown, samples of sound, kinds of sound."""
+    import av
+
+    with av.open(str(path)) as file:
+        shown = list(file.decode(video=0))
+        kinds = [stream.codec_context.codec.canonical_name for stream in file.streams.audio]
+    with av.open(str(path)) as file:
+        heard = sum(frame.samples for frame in file.decode(audio=0))
+    times = [float((frame.pts - shown[0].pts) * frame.time_base) for frame in shown]
+    return times, [video.upright(frame.to_ndarray(format='rgb24'), frame.rotation) for frame in shown], heard, kinds
+
+
+@pytest.mark.parametrize(
+    ('name', 'how', 'kind'),
+    [
+        ('sound first.mp4', {}, 'aac'),
+        ('variable rate.mov', {'times': [0, 20, 80, 120, 253, 280, 400, 410, 500, 700]}, 'aac'),
+        ('turned.mp4', {'turned': True}, 'aac'),
+        ('mp3.mkv', {'sound': 'mp3'}, 'mp3'),
+        ('old.avi', {'codec': 'mpeg4', 'sound': 'adpcm_ima_wav'}, 'aac'),  # sound that .mp4 cannot hold
+    ],
+)
+def test_films_keep_frames_times_and_sound(name, how, kind, tmp_path):
+    path, out = make_film(tmp_path / name, **how), tmp_path / 'out/film.mp4'
+    before = read_film(path)
+    assert video.restore_video(path, out, lambda img: 255 - img, 10_000) == len(before[0])
+    after = read_film(out)
+    assert after[0] == pytest.approx(before[0], abs=0.002) and after[3] == [kind]
+    assert abs(after[2] - before[2]) <= 2048
+    for old, new in zip(before[1], after[1], strict=True):
+        assert new.shape == ((96, 64, 3) if how.get('turned') else (64, 96, 3))
+        assert np.abs(new.astype(int) - (255 - old.astype(int))).mean() < 6
+    assert [p.name for p in out.parent.iterdir()] == ['film.mp4']
+
+
+def test_colours_of_hd_films_stay(tmp_path):
+    """The matrix of HD television (BT.709) is used both ways and named in the result."""
+    import av
+
+    path, out = tmp_path / 'hd.mp4', tmp_path / 'out.mp4'
+    red = np.full((64, 96, 3), (200, 40, 40), np.uint8)
+    with av.open(str(path), 'w') as file:
+        pictures = file.add_stream('libx264', rate=25)
+        pictures.width, pictures.height, pictures.pix_fmt, pictures.codec_context.colorspace = 96, 64, 'yuv420p', 1
+        shown = av.VideoFrame.from_ndarray(red, format='rgb24').reformat(format='yuv420p', dst_colorspace=1)
+        file.mux([*pictures.encode(shown), *pictures.encode(None)])
+    video.restore_video(path, out, np.copy, 10_000)
+    with av.open(str(out)) as file:
+        frame = next(file.decode(video=0))
+    assert frame.colorspace == 1 and np.abs(frame.to_ndarray(format='rgb24').astype(int) - red).max() <= 4
+
+
+def test_odd_sides_become_even():
+    assert video.pad_to_even(picture(0, 7, 9)).shape == (8, 10, 3)
 
 
 def test_missing_pyav_names_the_extra(monkeypatch, tmp_path):
