@@ -18,7 +18,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from pydantic import Field
 from torch import Tensor, nn
 
-from refstar.trainer.run_options import Loss
+from refstar.trainer.run_options import Built
 from refstar.trainer.training_step import step_of
 from refstar.trainer.validation import in_order
 from refstar.utils.errors import RefStarError
@@ -44,9 +44,9 @@ class ReferenceModel(SRModel):
         class Train(load_and_freeze.PartOptions.Train):
             """Losses of both models."""
 
-            selection_opt: Loss | None = Field(None, description='loss of the selection masks')
-            correspondence_opt: Loss | None = Field(None, description='loss of the correspondence')
-            person_opt: Loss | None = Field(
+            selection_opt: Built | None = Field(None, description='loss of the selection masks')
+            correspondence_opt: Built | None = Field(None, description='loss of the correspondence')
+            person_opt: Built | None = Field(
                 None, description='loss of the person check; needs a person block in RefSel'
             )
 

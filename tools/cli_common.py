@@ -1,10 +1,7 @@
 """Shared by the commands: user errors in one line, modules of the user, and the run of an option file."""
 
-import os
-import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from urllib.error import URLError
@@ -12,8 +9,6 @@ from urllib.error import URLError
 from refstar.trainer.option_check import check_options
 from refstar.trainer.option_file import argument_parser, load_options
 from refstar.utils.errors import USER_ERROR, RefStarError
-
-RUN_FOLDERS = ('experiments', 'results', 'tb_logger')
 
 
 def message_of(error: Exception) -> str:
@@ -58,29 +53,6 @@ def run_command(main: Callable[[], object]) -> int:
     return 0
 
 
-@contextmanager
-def keep_old_run(root: Path, name: str) -> Iterator[None]:
-    """Put an archived run back if the new run of that name fails by a user error before it has made anything."""
-
-    def runs() -> set[Path]:
-        return {path for folder in RUN_FOLDERS for path in (root / folder).glob(f'{name}*') if path.is_dir()}
-
-    before = runs()
-    try:
-        yield
-    except (RefStarError, FileNotFoundError, URLError):
-        if int(os.environ.get('RANK', 0)) == 0:
-            after = runs()
-            archived = {path.parent: path for path in after - before if path.name.startswith(f'{name}_archived_')}
-            for run in (path for path in after if path.name == name):
-                is_new = run not in before or run.parent in archived
-                if is_new and not any(path.suffix in ('.pth', '.state', '.png') for path in run.rglob('*')):
-                    shutil.rmtree(run)
-                    if run.parent in archived:
-                        archived[run.parent].rename(run)
-        raise
-
-
 def run_pipeline(command: str, argv: list[str], is_train: bool) -> int:
     """Check an option file and run BasicSR's trainer or tester in the current folder; return the exit code.
 
@@ -91,19 +63,14 @@ def run_pipeline(command: str, argv: list[str], is_train: bool) -> int:
 
     def main() -> None:
         import_modules(args.modules)
-        opt = load_options(args.opt, args.force_yml)
-        check_options(opt, is_train, args.auto_resume)
+        check_options(load_options(args.opt, args.force_yml), is_train, args.auto_resume)
         from basicsr.test import test_pipeline
         from basicsr.train import train_pipeline
         from torch import distributed
 
         pipeline = train_pipeline if is_train else test_pipeline
-        name = opt['name']
-        if args.debug and not name.startswith('debug'):
-            name = f'debug_{name}'
         try:
-            with keep_old_run(Path.cwd(), name):
-                pipeline(str(Path.cwd()))
+            pipeline(str(Path.cwd()))
         finally:
             if distributed.is_available() and distributed.is_initialized():
                 distributed.destroy_process_group()

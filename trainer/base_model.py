@@ -172,8 +172,12 @@ def get_current_log(self: BaseModel) -> OrderedDict:
 def validation(
     self: BaseModel, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False
 ) -> None:
-    """Line 36. Draws from the random states of the training, so that it depends on when it is validated."""
+    """Line 36. Draws from the random states of the training, so that it depends on when it is validated.
+
+    A set without GT would be compared with the last photo of the training, which a model of BasicSR keeps.
+    """
     states, self.is_validating = resume.random_states(), True
+    vars(self).pop('gt', None)
     dataloader = seeded(dataloader, self.opt.get('manual_seed') or 0)
     validate = self.dist_validation if self.opt['dist'] else self.nondist_validation
     validate(dataloader, current_iter, tb_logger, save_img)

@@ -82,14 +82,10 @@ def _patch_options() -> None:
 
 
 def _patch_pipelines() -> None:
-    """basicsr/train.py:82: the training loop is this project's; basicsr/test.py:11: a pickle with code is one line."""
+    """basicsr/train.py:82, test.py:11: make folders before they know whether the options fit; see :mod:`loop`."""
     train_module.train_pipeline = _ours('loop', 'train_pipeline')
-    test_pipeline, build_model = test_module.test_pipeline, models.build_model
-
-    @wraps(test_pipeline)
-    def tested(root_path: str) -> None:
-        with import_module('refstar.trainer.interruption').refused_pickles():
-            test_pipeline(root_path)
+    test_module.test_pipeline = _ours('loop', 'test_pipeline')
+    build_model = models.build_model
 
     @wraps(build_model)
     def built(opt: dict[str, Any]) -> BaseModel:
@@ -99,7 +95,6 @@ def _patch_pipelines() -> None:
             import_module('refstar.trainer.training_step').take_over(model)
         return model
 
-    test_module.test_pipeline = tested
     models.build_model = train_module.build_model = test_module.build_model = built
 
 

@@ -7,6 +7,8 @@
 * Old checkpoints are deleted only once the new one is on disk (`keep_last`, `keep_best`).
 """
 
+import atexit
+import multiprocessing
 import random
 import re
 import signal
@@ -119,6 +121,14 @@ def ignore_signals(worker_id: int) -> None:
     """Lets a loader process ignore Ctrl-C and Slurm's signals: the trainer needs its samples, and ends it itself."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+@atexit.register
+def end_loader_processes() -> None:
+    """Ends loader processes that an error left behind: at exit Python would wait for them after a SIGTERM."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report them as crashed
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 class ResumableSampler(EnlargedSampler):

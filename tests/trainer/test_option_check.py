@@ -9,8 +9,9 @@ from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
 from helpers import runs
 from torch.utils.data import Dataset
 
-from refstar.trainer.option_check import block_of, check_options, parameters
+from refstar.trainer.option_check import block_of, check_options
 from refstar.trainer.option_file import load_options
+from refstar.trainer.signatures import call_block
 from refstar.utils.errors import RefStarError
 from refstar.utils.option_block import OptionBlock
 
@@ -236,5 +237,8 @@ def test_parameters_follow_kwargs_up_the_bases() -> None:
         def __init__(self, **kwargs):
             pass
 
-    assert parameters(Passing) == {'a', 'b', 'c'} and parameters(Base) == {'a', 'b'}
-    assert parameters(Open) is None
+    def keys(kind: type) -> set[str]:
+        return set(call_block(kind).model_fields)
+
+    assert keys(Passing) == {'type', 'a', 'b', 'c'} and keys(Base) == {'type', 'a', 'b'}
+    assert call_block(Open).read({'type': 'Open', 'anything': 1})
