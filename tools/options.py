@@ -1,6 +1,7 @@
 """`refstar options`: prints all keys of option files as a Markdown page, or writes it to a file."""
 
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from refstar.utils.errors import CommandParser
 from refstar.utils.option_block import DatasetOptions, OptionBlock, expected_of
 
-from .cli_common import run_command
+from .cli_common import command
 
 HEAD = """# Option keys
 
@@ -70,7 +71,8 @@ def rows(schema: type[OptionBlock], block: str = '', besides: Iterable[str] = ()
             text += f' (default {field.default!r})'
         expected = expected_of(field.annotation, field.metadata)
         if name not in besides:
-            found.append(f'- `{path}`: {text.strip()}{f". *{expected}*" if expected else ""}')
+            texts = (text.strip(), f'*{expected}*' if expected else '')
+            found.append(f'- `{path}`: {". ".join(filter(None, texts))}')
     return found
 
 
@@ -100,13 +102,20 @@ def section(title: str, keys: list[str], level: int = 2) -> str:
     return '\n'.join([f'{"#" * level} {title}', '', *(keys or ['No keys.']), ''])
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Prints or writes the page; returns the exit code."""
-    parser = CommandParser('refstar options', description='All keys of option files, as a Markdown page.')
-    parser.add_argument('--write', type=Path, metavar='FILE', help='write the page there instead of printing it')
-    args = parser.parse_args(argv)
-    return run_command(lambda: args.write.write_text(page(), encoding='utf-8') if args.write else print(page()))
+def add_arguments(p: CommandParser) -> None:
+    """Describes the command line."""
+    p.add_argument('--write', type=Path, metavar='FILE', help='write the page there instead of printing it')
 
+
+def run(args: Namespace) -> None:
+    """Prints or writes the page."""
+    if args.write is None:
+        print(page())
+    else:
+        args.write.write_text(page(), encoding='utf-8')
+
+
+main = command('refstar options', 'All keys of option files, as a Markdown page.', add_arguments, run)
 
 if __name__ == '__main__':
     sys.exit(main())
