@@ -14,6 +14,7 @@ import torch
 from basicsr.losses import build_loss
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils.dist_util import get_dist_info
 from basicsr.utils.registry import METRIC_REGISTRY
 from pydantic import Field
 from torch import Tensor, nn
@@ -200,7 +201,7 @@ class ReferenceModel(SRModel):
             for name, value in self.metric_results.items():
                 self._update_best_metric_result(dataset, name, value, current_iter)
         self._log_validation_metric_values(current_iter, dataset, tb_logger)
-        if self.opt['rank'] != 0:
+        if get_dist_info()[0] != 0:
             return
         stem = osp.join(self.opt['path']['log'], f'metrics_{dataset}')
         count = len({r['image'] for r in rows})

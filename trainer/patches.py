@@ -148,19 +148,10 @@ def add_jpg_compression(img: np.ndarray, quality: float = 90) -> np.ndarray:
 
 def _allow_numpy_scalars() -> None:
     """gfpgan/data/ffhq_degradation_dataset.py:53 reads numpy scalars by `torch.load`, which torch >= 2.6 refuses."""
-    scalar = np._core.multiarray.scalar
-    reconstruct = np._core.multiarray._reconstruct
-    torch.serialization.add_safe_globals(
-        [
-            np.dtype,
-            np.ndarray,
-            *(type(np.dtype(kind)) for kind in ('float32', 'float64', 'int32', 'int64', 'uint8')),
-            scalar,
-            (scalar, 'numpy.core.multiarray.scalar'),
-            reconstruct,
-            (reconstruct, 'numpy.core.multiarray._reconstruct'),
-        ]
-    )
+    made_by = [np._core.multiarray.scalar, np._core.multiarray._reconstruct]
+    older = [(function, f'numpy.core.multiarray.{function.__name__}') for function in made_by]
+    kinds = [type(np.dtype(kind)) for kind in ('float32', 'float64', 'int32', 'int64', 'uint8')]
+    torch.serialization.add_safe_globals([np.dtype, np.ndarray, *kinds, *made_by, *older])
 
 
 # --------------------------------------------------------------------- models

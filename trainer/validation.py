@@ -88,7 +88,7 @@ def dist_validation(self: BaseModel, dataloader: Any, current_iter: Any, tb_logg
         if isinstance(dataloader, Share) and may_share(type(self)):
             share = Share(dataloader, dataloader.seed, *get_dist_info())
             self.nondist_validation(share, current_iter, tb_logger, save_img)
-        elif self.opt['rank'] == 0:
+        elif get_dist_info()[0] == 0:
             self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
     distributed.barrier(group=cpu_group())
 

@@ -18,6 +18,7 @@ from .networks import BACKBONES, SIZE, TAPS
 from .shrink import replace_files, shrink
 
 OPTIONS = Path(__file__).parents[2] / 'options'
+DROP = object()
 
 
 def plain(value: Any) -> Any:
@@ -25,6 +26,20 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
     return [plain(v) for v in value] if isinstance(value, list) else value
+
+
+def put(options: dict, path: str, value: object) -> dict:
+    """Returns a copy of the options with the value at `train:optim_g:lr`, say, set, or dropped (`DROP`)."""
+    options = copy.deepcopy(options)
+    *blocks, last = path.split(':')
+    where = options
+    for key in blocks:
+        where = where.setdefault(key, {})
+    if value is DROP:
+        where.pop(last, None)
+    else:
+        where[last] = value
+    return options
 
 
 def parsed(opt: dict, tmp_path: Path, monkeypatch: Any) -> dict:

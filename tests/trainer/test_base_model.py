@@ -1,5 +1,7 @@
 """The methods of BasicSR's BaseModel that are replaced."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -70,6 +72,26 @@ def test_checkpoint_of_another_network_is_named(tmp_path) -> None:
     with pytest.raises(RefStarError, match="has no 'params'"):
         save_atomically({'weights': 1}, tmp_path / 'b.pth')
         state_dict_of(tmp_path / 'b.pth')
+
+
+@pytest.mark.parametrize(
+    ('content', 'key', 'hint'),
+    [
+        (lambda state: state, '~', r'has no .params., it is a bare state dict; set path:param_key_g: ~'),
+        (lambda state: {'state_dict': state}, 'state_dict', 'under state_dict; set path:param_key_g: state_dict'),
+        (lambda state: {'g_ema': state, 'iter': 1}, 'g_ema', 'under g_ema; set path:param_key_g: g_ema'),
+    ],
+)
+def test_weights_under_another_key_load_as_the_error_says(tmp_path, content: Any, key: str, hint: str) -> None:
+    net, file = nn.Linear(2, 3), str(tmp_path / 'a.pth')
+    torch.save(content(nn.Linear(2, 3).state_dict()), file)
+    base = model()
+    base.opt['path'] = {'pretrain_network_g': file}
+    with pytest.raises(RefStarError, match=hint):
+        base.load_network(net, file)
+    base.opt['path']['param_key_g'] = None if key == '~' else key
+    for asked in (base.opt['path']['param_key_g'], 'params_ema'):  # of net_g, and of its EMA
+        base.load_network(net, file, True, asked)
 
 
 def test_checkpoint_with_code_or_broken_is_refused(tmp_path) -> None:

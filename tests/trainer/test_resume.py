@@ -89,7 +89,7 @@ def test_the_latest_state_is_found_under_the_root_path(tmp_path: Path, monkeypat
 
 def test_a_state_of_another_recipe_is_named() -> None:
     model = BaseModel({'num_gpu': 0, 'is_train': True, 'dist': False})
-    with pytest.raises(RefStarError, match='has 2 optimizers, this recipe has 0'):
+    with pytest.raises(RefStarError, match=r'\(2 optimizers instead of 0\); a state is good only'):
         model.resume_training({'optimizers': [1, 2], 'schedulers': []})
 
 
