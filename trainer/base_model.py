@@ -138,7 +138,7 @@ def load_network(
     A key that an option gives also counts for those networks for which BasicSR reads no such option (EMA, GFPGAN's).
     """
     net = self.get_bare_model(net)
-    paths = self.opt['path']
+    paths = self.opt.get('path') or {}
     names = (name.removeprefix('pretrain_network_') for name, file in paths.items() if file == load_path)
     option = f'param_key_{next(names, "g")}'
     state = state_dict_of(load_path, param_key, paths.get(option, param_key), f'path:{option}')

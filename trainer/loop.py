@@ -76,13 +76,16 @@ class Run:
 
 
 def test_loaders(opt: dict[str, Any]) -> list[DataLoader]:
-    """Returns the loaders of the validation or test sets, in the order of the option file."""
+    """Returns the loaders of the validation sets, in the order of the option file; for a test, of all sets by phase."""
+    if opt['is_train']:
+        blocks, what = [block for block in opt['datasets'].values() if block['phase'] == 'val'], 'val images/folders'
+    else:
+        blocks, what = [block for _, block in sorted(opt['datasets'].items())], 'test images'
     loaders = []
-    for phase, block in opt['datasets'].items():
-        if phase.split('_')[0] == ('val' if opt['is_train'] else 'test'):
-            dataset = build_dataset(block)
-            loaders.append(build_dataloader(dataset, block, opt['num_gpu'], opt['dist'], None, opt['manual_seed']))
-            get_root_logger().info(f'Number of {block["phase"]} images/folders in {block["name"]}: {len(dataset)}')
+    for block in blocks:
+        dataset = build_dataset(block)
+        loaders.append(build_dataloader(dataset, block, opt['num_gpu'], opt['dist'], None, opt['manual_seed']))
+        get_root_logger().info(f'Number of {what} in {block["name"]}: {len(dataset)}')
     return loaders
 
 

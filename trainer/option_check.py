@@ -135,10 +135,13 @@ def _check_scale(scale: int | None, network: Any) -> None:
 
     if not scale or not network:
         return
-    where, block, found = 'network_g', network, None
+    where, block = 'network_g', network
     if 'backbone' in network:
-        where, block, found = 'network_g:backbone', network['backbone'], 1
-    known = call_block(find(ARCH_REGISTRY, block['type'], where, 'network')).model_fields
+        where, block = 'network_g:backbone', network['backbone']
+    arch = find(ARCH_REGISTRY, block['type'], where, 'network')
+    if arch.__module__.partition('.')[0] not in (*STOCK_PACKAGES, 'refstar'):
+        return  # there `scale` may mean something else
+    known, found = call_block(arch).model_fields, None if block is network else 1
     for key in {'scale', 'upscale'} & set(known):
         where, found = f'{where}:{key}', block.get(key, known[key].default)
     if isinstance(found, (int, float)) and found != scale:

@@ -35,7 +35,11 @@ def call_block(target: Any, base: type[OptionBlock] = Named) -> type[OptionBlock
             break
     blocks, keys = getattr(target, 'option_blocks', {}), {}
     for name, parameter in found.items():
-        if name == 'self' or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+        if (
+            name == 'self'
+            or name.startswith('_')
+            or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        ):
             continue
         own, is_needed = base.model_fields.get(name), parameter.default is parameter.empty
         if name in GIVEN:

@@ -28,7 +28,7 @@ def schemas(opt: dict) -> Iterator[tuple[str, type[OptionBlock]]]:
     from basicsr.models import lr_scheduler
 
     model = registry.MODEL_REGISTRY.get(opt['model_type'])
-    for block in ('', 'path', 'train', 'val', 'logger'):
+    for block in ('', *({'path', 'train', 'val', 'logger'} & set(opt))):
         yield block, block_of(model, block)
     for phase, block in opt['datasets'].items():
         yield f'datasets:{phase}', block_of(registry.DATASET_REGISTRY.get(block['type']), every=DatasetOptions)
@@ -41,7 +41,7 @@ def schemas(opt: dict) -> Iterator[tuple[str, type[OptionBlock]]]:
         elif key.startswith('optim_'):
             yield f'train:{key}', call_block(getattr(torch.optim, block['type']), Optimizer)
     yield 'train:scheduler', call_block(lr_scheduler.MultiStepRestartLR, Scheduler)
-    for name, block in opt['val']['metrics'].items():
+    for name, block in opt.get('val', {}).get('metrics', {}).items():
         yield f'val:metrics:{name}', call_block(registry.METRIC_REGISTRY.get(block['type']), Metric)
 
 
@@ -170,7 +170,7 @@ def test_right_options_run(folder: Path) -> None:
     opt = put(tiny(), 'train:scheduler', {**COSINE, 'periods': [1], 'restart_weights': [1]})
     niqe = {'type': 'calculate_niqe', 'crop_border': 0}
     runs.write_images(folder / 'large', 1, 96)
-    opt = put(put(opt, 'datasets:val_2', {**NO_GT, 'dataroot_lq': 'large'}), 'val:metrics', {'niqe': niqe})
+    opt = put(put(opt, 'datasets:val', {**NO_GT, 'dataroot_lq': 'large'}), 'val:metrics', {'niqe': niqe})
     runs.write_options(folder / 'x.yml', opt)
     assert train(['-opt', 'x.yml']) == 0
     assert list(folder.glob('experiments/sr_tiny_archived_*')) and (folder / 'experiments/sr_tiny/models').is_dir()
