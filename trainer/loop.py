@@ -32,7 +32,7 @@ from .training_step import step_of
 from .validation import try_validation
 
 
-class Run:
+class RunFolder:
     """The folder of a run; what is logged waits until it is made.
 
     Attributes:
@@ -120,7 +120,7 @@ def test_pipeline(root_path: str) -> None:
         RefStarError: wrong input, full disk, out of memory.
     """
     with interruption.ends_in_order() as ending:
-        ending.run = run = Run(root_path, is_train=False)
+        ending.run = run = RunFolder(root_path, is_train=False)
         opt = run.opt
         loaders = test_loaders(opt)
         model = basicsr_train.build_model(opt)
@@ -139,7 +139,7 @@ def train_pipeline(root_path: str) -> None:
         SystemExit: a signal; code 128 + its number.
     """
     with interruption.ends_in_order() as ending:
-        ending.run = run = Run(root_path, is_train=True)
+        ending.run = run = RunFolder(root_path, is_train=True)
         Training(run, resume.load_resume_state(run.opt)).run_all()
         if run.tb_logger:
             run.tb_logger.close()
@@ -148,7 +148,7 @@ def train_pipeline(root_path: str) -> None:
 class Training:
     """One training."""
 
-    def __init__(self, run: Run, state: dict[str, Any] | None) -> None:
+    def __init__(self, run: RunFolder, state: dict[str, Any] | None) -> None:
         self.run, self.opt, self.logger, self.is_new = run, run.opt, run.logger, state is None
         opt = run.opt
         self.start_iter = state['iter'] if state else 0
