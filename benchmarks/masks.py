@@ -39,7 +39,7 @@ def measure(root: Path, pairs: SyntheticPairs) -> None:
         rows = list(csv.DictReader(file))
     found = {'proposed': [], 'final': []}
     for index, row in enumerate(rows):
-        _, gt, ref = pairs.photos(index)
+        gt, ref = pairs.photos(index)
         truth = correspond(ref, gt)[2]
         for name, folder in (('proposed', root / 'build' / 'teach' / 'mask'), ('final', root / 'mask')):
             found[name].append(iou(decode_image(folder / f'{row["id"]}.png', 'L') >= 128, truth))

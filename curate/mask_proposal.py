@@ -101,6 +101,16 @@ class Proposal:
     likeness: float
     points: tuple[np.ndarray, np.ndarray]
 
+    @property
+    def confidence(self) -> float:
+        """How good it is likely to be, in [0, 1]: likeness of the faces, times the sureness of the pixels.
+
+        Sureness is the expected IoU with the truth if every pixel's probability is right, and independent.
+        """
+        mask = self.probability > 0.5
+        rest = self.probability[~mask].sum()
+        return float(self.probability[mask].sum() / max(mask.sum() + rest, 1e-6)) * self.likeness
+
 
 def propose(gt: Face, ref: Face) -> Proposal:
     """Propose a selection for two clean aligned photos of one person, of one size; what their `hidden` covers is out.

@@ -1,10 +1,8 @@
 """Choose which photos make pairs: the same person by embedding, sharp, and of all degrees of likeness."""
 
 import re
-from base64 import b64decode, b64encode
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import cv2
@@ -17,15 +15,6 @@ PHOTOS = 40  # of a person that are compared with one another, at most
 BLURRED = 0.3  # share of the collection's median sharpness below which a photo makes no pair
 SIDE = 128  # at which sharpness is measured
 NAME = 40  # letters of each part of an id
-
-
-@dataclass(frozen=True)
-class Mining:
-    """What makes a pair, and how many pairs are taken."""
-
-    per_person: int = 4  # at most
-    similarity: tuple[float, float] = (0.3, 0.98)  # cosine: below it is another person, above the same photo twice
-    limit: int | None = None  # pairs in all, at most, evenly taken
 
 
 def sharpness(img: np.ndarray) -> float:
@@ -41,68 +30,63 @@ def state(points: np.ndarray) -> np.ndarray:
     eyes = [points[eye].mean(0) for eye in EYES]
     across = np.linalg.norm(eyes[1] - eyes[0])
     nose = (points[30] - (eyes[0] + eyes[1]) / 2) / max(across, 1e-6)
-    return np.array(
-        [*(2 * nose), mouth_opening(points), mouth_width(points), *(2 * eye_opening(points[eye]) for eye in EYES)]
-    )
+    opening = [2 * eye_opening(points[eye]) for eye in EYES]
+    return np.array([*(2 * nose), mouth_opening(points), mouth_width(points), *opening])
 
 
-def pack(embedding: np.ndarray) -> str:
-    """Encode a unit vector as text."""
-    return b64encode(embedding.astype('<f2').tobytes()).decode()
+def mine(
+    photos: Sequence[Mapping], per_person: int = 4, similarity: tuple = (0.3, 0.98), limit: int | None = None
+) -> list[dict]:
+    """Choose pairs of photos.
 
-
-def mine(photos: Sequence[Mapping], rules: Mining) -> list[dict]:
-    """Choose pairs of photos, given by the records of `PhotoReader`.
+    Args:
+        photos: records of `read_photo`.
+        per_person: pairs of a person, at most.
+        similarity: cosine of a pair: below it is another person, above the same photo twice.
+        limit: pairs in all, at most, evenly taken.
 
     Returns:
-        Records with `id`, `identity`, `gt` and `ref` (numbers of photos; the sharper one is the reference), and for
+        Records with `id`, `identity`, `gt` and `ref` (records of photos; the sharper one is the reference), and for
         meta.csv `gt_source`, `ref_source`, `similarity`, `spread`, `sharpness` of the blurrier photo.
     """
-    usable = [i for i, photo in enumerate(photos) if not photo['problem']]
-    median = np.median([photos[i]['sharpness'] for i in usable]) if usable else 0.0
+    usable = [photo for photo in photos if not photo['problem']]
+    median = np.median([photo['sharpness'] for photo in usable]) if usable else 0.0
     people = defaultdict(list)
-    for i in usable:
-        if photos[i]['sharpness'] >= BLURRED * median:
-            people[photos[i]['identity']].append(i)
-    pairs = [pair for own in people.values() for pair in _of_person(photos, evenly(own, PHOTOS), rules)]
-    pairs = evenly(pairs, rules.limit)
+    for photo in usable:
+        if photo['sharpness'] >= BLURRED * median:
+            people[photo['identity']].append(photo)
+    found = [pair for own in people.values() for pair in _of_person(evenly(own, PHOTOS), per_person, similarity)]
+    found = evenly(found, limit)
     taken = set()
-    for pair in pairs:
-        pair['id'] = _name(pair, photos, taken)
-    return pairs
+    for pair in found:
+        pair['id'] = _name(pair, taken)
+    return found
 
 
-def _of_person(photos: Sequence[Mapping], own: Sequence[int], rules: Mining) -> list[dict]:
+def _of_person(own: Sequence[Mapping], count: int, similarity: tuple[float, float]) -> list[dict]:
     """Return pairs of one person, from the least to the greatest difference of pose and expression."""
-    packed = {i: b64decode(photos[i]['embedding']) for i in own if photos[i]['embedding']}
-    vectors = {i: np.frombuffer(data, '<f2').astype(np.float32) for i, data in packed.items()}
-    states = {i: state(np.asarray(photos[i]['points'])) for i in own if len(photos[i]['points'] or ()) == 68}
+    vectors = [np.float32(photo['embedding']) for photo in own]
+    states = [state(np.asarray(p['points'])) if len(p['points'] or ()) == 68 else None for p in own]
     found = []
-    for a, b in combinations(own, 2):
-        similarity = min(1.0, float(vectors[a] @ vectors[b])) if a in vectors and b in vectors else None
-        if similarity is not None and not rules.similarity[0] <= similarity <= rules.similarity[1]:
-            continue
-        spread = float(np.linalg.norm(states[a] - states[b])) if a in states and b in states else None
-        gt, ref = sorted((a, b), key=lambda i: (photos[i]['sharpness'], i))
-        found.append(
-            {
-                'gt': gt,
-                'ref': ref,
-                'identity': photos[gt]['identity'],
-                'gt_source': photos[gt]['image'],
-                'ref_source': photos[ref]['image'],
-                'similarity': None if similarity is None else round(similarity, 3),
-                'spread': None if spread is None else round(spread, 3),
-                'sharpness': round(photos[gt]['sharpness'], 3),
-            }
-        )
+    for a, b in combinations(range(len(own)), 2):
+        alike = spread = None
+        if len(vectors[a]) and len(vectors[b]):
+            alike = min(1.0, float(vectors[a] @ vectors[b]))
+            if not similarity[0] <= alike <= similarity[1]:
+                continue
+        if states[a] is not None and states[b] is not None:
+            spread = float(np.linalg.norm(states[a] - states[b]))
+        gt, ref = (own[i] for i in sorted((a, b), key=lambda i: (own[i]['sharpness'], i)))
+        pair = {'gt': gt, 'ref': ref, 'identity': gt['identity'], 'gt_source': gt['image'], 'ref_source': ref['image']}
+        measured = {'similarity': alike, 'spread': spread, 'sharpness': gt['sharpness']}
+        found.append(pair | {key: None if value is None else round(value, 3) for key, value in measured.items()})
     found.sort(key=lambda pair: -1.0 if pair['spread'] is None else pair['spread'])
-    return evenly(found, rules.per_person)
+    return evenly(found, count)
 
 
-def _name(pair: Mapping, photos: Sequence[Mapping], taken: set[str]) -> str:
+def _name(pair: Mapping, taken: set[str]) -> str:
     """Make an id that is a plain file name, from person and photos."""
-    parts = [pair['identity'], *(photos[pair[key]]['stem'] for key in ('gt', 'ref'))]
+    parts = [pair['identity'], pair['gt']['stem'], pair['ref']['stem']]
     plain = '-'.join(re.sub(r'[^\w.]+', '_', part).strip('._')[-NAME:] or '_' for part in parts)
     name, number = plain, 1
     while name.lower() in taken:  # some disks know no capitals

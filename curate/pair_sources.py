@@ -1,11 +1,14 @@
-"""Pairs of photos to make masks of: of procedural people, or of a collection of photos."""
+"""Pairs of photos to make masks of: of procedural people, or of a collection of photos.
+
+A source has `settings`, what its pairs depend on, and `pairs(folder, run)`: records of the pairs for meta.csv, and a
+function that returns the two clean faces (ground truth, reference) of such a record.
+"""
 
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -19,111 +22,89 @@ from refstar.utils.checkpoint import sha256
 from refstar.utils.errors import RefStarError
 
 from .collection import image_lists
-from .pair_mining import Mining, mine
-from .photo_survey import Networks, PhotoReader
+from .pair_mining import mine
+from .photo_survey import read_photo
 
 PAIRS_PER_PERSON = 4  # of procedural people; painting a person costs more than a photo of it
 
 
-class Pair(NamedTuple):
-    """Two clean photos of a person (colours are multiples of 1/255), with `id`, `identity`, and columns of meta.csv."""
-
-    gt: Face
-    ref: Face
-    record: Mapping
-
-
 class SyntheticPairs:
-    """A number of pairs of procedural people, which follow from `size` (in pixels) and `seed`; a source of itself."""
+    """A number of pairs of procedural people, which follow from `size` (in pixels) and `seed`."""
 
     def __init__(self, count: int, size: int, seed: int):
-        self.count, self.size, self.seed = count, size, seed
+        self.count, self.size = count, size
+        self.settings = {'size': size, 'synthetic': count, 'seed': seed}
         people = -(-count // PAIRS_PER_PERSON)
         self.people = SyntheticFaceDataset({'gt_size': size, 'identities': people, 'seed': seed})
 
-    def settings(self) -> dict:
-        """Return what the pairs depend on."""
-        return {'size': self.size, 'synthetic': self.count, 'seed': self.seed}
+    def pairs(self, folder: Path, run: Callable) -> tuple[list[dict], Callable]:
+        """Return the pairs."""
+        return [self._record(index) for index in range(self.count)], self.faces
 
-    def pairs(self, folder: Path, run: Callable) -> 'SyntheticPairs':
-        """Return the pairs; see `PhotoSource`."""
-        return self
-
-    def __len__(self) -> int:
-        return self.count
-
-    def photos(self, index: int) -> tuple[str, Photo, Photo]:
-        """Return identity, ground truth and reference of a pair, with their exact maps."""
+    def _record(self, index: int) -> dict:
         identity, number = divmod(index, PAIRS_PER_PERSON)
-        return f'{identity:05d}', *(self.people.photo(identity, 2 * number + i) for i in (0, 1))
+        gt, ref = (f'{identity:05d}_{2 * number + i}' for i in (0, 1))
+        sources = {'gt_source': f'synthetic/{gt}', 'ref_source': f'synthetic/{ref}'}
+        return {'index': index, 'id': gt, 'identity': f'{identity:05d}', **sources}
 
-    def __getitem__(self, index: int) -> Pair:
-        identity, *photos = self.photos(index)
-        names = [f'{identity}_{2 * (index % PAIRS_PER_PERSON) + i}' for i in (0, 1)]
-        record = {'id': names[0], 'identity': identity}
-        record |= {'gt_source': f'synthetic/{names[0]}', 'ref_source': f'synthetic/{names[1]}'}
-        return Pair(*(Face(np.rint(photo.image.clip(0, 1) * 255) / np.float32(255)) for photo in photos), record)
+    def photos(self, index: int) -> tuple[Photo, Photo]:
+        """Return ground truth and reference of a pair, with their exact maps."""
+        identity, number = divmod(index, PAIRS_PER_PERSON)
+        return self.people.photo(identity, 2 * number), self.people.photo(identity, 2 * number + 1)
+
+    def faces(self, pair: Mapping) -> tuple[Face, Face]:
+        """Return the faces of a pair; colours are multiples of 1/255."""
+        gt, ref = (np.rint(photo.image.clip(0, 1) * 255) / np.float32(255) for photo in self.photos(pair['index']))
+        return Face(gt), Face(ref)
 
 
 class PhotoPairs:
-    """Pairs of aligned photos, by the records of `mine` and `PhotoReader`; photos are resized to `size` pixels."""
+    """Pairs mined from a collection of photos.
 
-    def __init__(self, pairs: Sequence[Mapping], photos: Sequence[Mapping], size: int):
-        self.pairs, self.photos = pairs, photos
-        self.store = ImageStore(size, resize=True)
+    Args:
+        photos: of `list_photos`.
+        root: what the user named.
+        networks: of `read_photo`.
+        rules: of `mine`.
+        size: side of the aligned photos in pixels.
+        gt: folder of the photos of a csv or list, if not `root`.
+    """
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> Pair:
-        record = dict(self.pairs[index])
-        return Pair(*(self._face(self.photos[record.pop(part)]) for part in ('gt', 'ref')), record)
-
-    def _face(self, photo: Mapping) -> Face:
-        points = None if photo['points'] is None else np.asarray(photo['points'], np.float32)
-        hidden = 1 - self.store.read_mask(Path(photo['face'])) if photo['face'] else None
-        return Face(self.store(Path(photo['aligned'])), points, hidden)
-
-
-@dataclass(frozen=True)
-class PhotoSource:
-    """A collection of photos, from which pairs are mined."""
-
-    photos: Sequence[tuple[int, str, Path]]  # of `list_photos`
-    root: str  # what the user named
-    networks: Networks
-    mining: Mining
-    size: int  # side of the aligned photos in pixels
-    gt: str | None = None  # folder of the photos of a csv or list, if not `root`
-
-    def settings(self) -> dict:
-        """Return what the pairs depend on."""
-        network, weights, prepare = self.networks.embedder
-        listed = '\n'.join(f'{identity}\t{path}' for _, identity, path in self.photos)
-        files = {key: getattr(self.networks, key) for key in ('detector', 'landmarks', 'parsing')}
-        return {
-            'size': self.size,
-            'root': os.path.abspath(self.root),
+    def __init__(self, photos: Sequence, root: str, networks: Mapping, rules: Mapping, size: int, gt: str | None):
+        self.photos, self.root, self.networks, self.rules, self.size, self.gt = photos, root, networks, rules, size, gt
+        listed = '\n'.join(f'{identity}\t{path}' for _, identity, path in photos)
+        files = ('detector', 'landmarks', 'parsing', 'weights')
+        self.settings = {
+            'size': size,
+            'root': os.path.abspath(root),
             'list of photos': hashlib.sha256(listed.encode()).hexdigest(),
-            'pairs': self.mining.limit,
-            'per_person': self.mining.per_person,
-            'similarity': list(self.mining.similarity),
-            'network': network,
-            'prepare': prepare,
-            **{key: sha256(file) if file else '' for key, file in {**files, 'weights': weights}.items()},
+            **rules,
+            **{key: sha256(value) if value and key in files else value for key, value in networks.items()},
         }
 
-    def pairs(self, folder: Path, run: Callable) -> PhotoPairs:
+    def pairs(self, folder: Path, run: Callable) -> tuple[list[dict], Callable]:
         """Look at all photos by `run_stage`, and choose the pairs; print which photos are left out."""
-        reader = PhotoReader(self.networks, self.size, folder / 'images', [Path(self.root), Path(self.gt or self.root)])
-        records = run(folder, self.photos, reader, title='look')
+        roots = Path(self.root), Path(self.gt or self.root)
+        records = run(folder, self.photos, partial(read_photo, self.networks, self.size, folder / 'images', roots))
         problems = [record['problem'] for record in records if record['problem']]
         if problems:
             print(f'{len(problems)} of {len(records)} photos left out: {"; ".join(problems[:3])} ...', flush=True)
-        pairs = mine(records, self.mining)
+        pairs = mine(records, **self.rules)
         if not pairs:
             raise RefStarError(f'{self.root}: no two of the {len(records)} photos make a pair; see --similarity')
-        return PhotoPairs(pairs, records, self.size)
+        return pairs, partial(photo_faces, self.size)
+
+
+def photo_faces(size: int, pair: Mapping) -> tuple[Face, Face]:
+    """Return the faces of a pair of `mine`, resized to `size` pixels."""
+    store = ImageStore(size, resize=True)
+
+    def read(photo: Mapping) -> Face:
+        points = None if photo['points'] is None else np.asarray(photo['points'], np.float32)
+        hidden = 1 - store.read_mask(Path(photo['face'])) if photo['face'] else None
+        return Face(store(Path(photo['aligned'])), points, hidden)
+
+    return read(pair['gt']), read(pair['ref'])
 
 
 def list_photos(

@@ -16,7 +16,8 @@ from .train import main as train
 
 SYNTHETIC_SIZE, SIZE = 256, 512
 # Least confidence and agreement. Photos have noise and fine folds that procedural people lack: they are never as alike.
-STRICTNESS = {'synthetic': (0.75, 0.85), 'photos': (0.55, 0.6)}
+LEAST = {'synthetic': {'confidence': 0.75, 'agreement': 0.85}, 'photos': {'confidence': 0.55, 'agreement': 0.6}}
+NETWORKS = ('detector', 'landmarks', 'parsing', 'network', 'weights', 'prepare')
 OPTIONS = Path(__file__).parents[1] / 'options' / 'masks' / 'refsel.yml'
 
 
@@ -66,24 +67,20 @@ def build(args: argparse.Namespace) -> None:
     """Build a collection, and print what is in it."""
     _check(args)
     from refstar.curate.mask_build import build_masks
-    from refstar.curate.mask_curation import Strictness
     from refstar.curate.mask_propagation import training_options
-    from refstar.curate.pair_mining import Mining
-    from refstar.curate.pair_sources import PhotoSource, SyntheticPairs, list_photos
-    from refstar.curate.photo_survey import Networks
+    from refstar.curate.pair_sources import PhotoPairs, SyntheticPairs, list_photos
     from refstar.utils.parallel import cores
 
-    usual = STRICTNESS['synthetic' if args.synthetic else 'photos']
-    given = args.confidence, args.agreement
-    least = Strictness(*(default if value is None else value for value, default in zip(given, usual, strict=True)))
+    usual = LEAST['synthetic' if args.synthetic else 'photos']
+    least = {key: value if getattr(args, key) is None else getattr(args, key) for key, value in usual.items()}
     training = None if args.iterations == 0 else training_options(args.opt, args.iterations)
     if args.synthetic:
         source = SyntheticPairs(args.synthetic, args.size or SYNTHETIC_SIZE, args.seed)
     else:
         photos = list_photos(args.root, {'dataroot_gt': args.gt, 'dataroot_ref': args.ref}, args.splits, args.split)
-        networks = Networks(args.detector, args.landmarks, args.parsing, (args.network, args.weights, args.prepare))
-        mining = Mining(args.per_person, tuple(args.similarity), args.pairs)
-        source = PhotoSource(photos, args.root, networks, mining, args.size or SIZE, args.gt)
+        networks = {key: getattr(args, key) for key in NETWORKS}
+        rules = {'per_person': args.per_person, 'similarity': tuple(args.similarity), 'limit': args.pairs}
+        source = PhotoPairs(photos, args.root, networks, rules, args.size or SIZE, args.gt)
     rows = build_masks(args.out, source, least, training, train, args.jobs or cores())
     counts = Counter(row['provenance'] for row in rows)
     print(f'{len(rows)} triplets: {", ".join(f"{n} {state}" for state, n in sorted(counts.items()))}')

@@ -62,7 +62,7 @@ def test_replaced_mask_is_kept(root, review):
 
 
 def test_mask_sent_unchanged_counts_as_accepted(root, review):
-    assert review.accept(review.look(B), pixels(root, B)).triplet.provenance == 'accepted'
+    assert review.accept(review.look(B), pixels(root, B)).row['provenance'] == 'accepted'
 
 
 def test_undo_brings_back_mask_and_provenance(root, review):
@@ -180,9 +180,9 @@ def test_journal_of_0_1_0_is_refused(root, use):
 
 # ------------------------------------------------------------------ wrong files
 WRONG_MASKS = {
-    'is a broken PNG': b'not a picture at all',
+    'is not a readable image': b'not a picture at all',
     'is 24x24, the reference is 48x48': png(np.zeros((24, 24))),
-    '8-bit grey PNG, its kind is RGB': png(DRAWN, 'RGB'),
+    '8-bit grey PNG, is PNG of kind RGB': png(DRAWN, 'RGB'),
 }
 
 
@@ -195,7 +195,7 @@ def test_broken_mask_cannot_be_accepted(root, review, message):
 
 def test_broken_mask_can_be_rejected(root, review):
     (root / f'mask/{A}.png').write_bytes(b'not a picture at all')
-    assert review.reject(review.look(A)).triplet.provenance == 'rejected'
+    assert review.reject(review.look(A)).row['provenance'] == 'rejected'
 
 
 @pytest.mark.parametrize('part', ['gt', 'mask'])
@@ -204,13 +204,13 @@ def test_link_out_of_the_folder_is_left_out(root, tmp_path, part):
     (root / f'{part}/{A}.png').symlink_to(moved)
     review = MaskReview(root)
     review.close()
-    assert A not in review.collection.triplets and f'{part}/{A}' in review.notes[0]
+    assert A not in review.rows and f'{part}/{A}' in review.notes[0]
 
 
 def test_sparse_table_gets_its_columns(root):
     (root / 'meta.csv').write_text(f'id\n{A}\n{B}\nmissing\n')
     review = MaskReview(root)
-    mark = review.accept(review.look(A), DRAWN).triplet.reviewed
+    mark = review.accept(review.look(A), DRAWN).row['reviewed']
     review.close()
     assert (root / 'meta.csv').read_text() == f'id,provenance,reviewed\n{A},edited,{mark}\n{B},,\nmissing,,\n'
 
