@@ -12,6 +12,7 @@ from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
 from refstar.restore.faces import RestoreSettings
 from refstar.restore.photo import restore_photo
 from refstar.restore.restorer import Restorer
+from refstar.utils.errors import CommandParser
 from refstar.utils.image_files import Picture
 
 ONE, TWO, FIVE = 96, 128, 200  # widths of photos with as many faces
@@ -70,11 +71,13 @@ def restored(photo: np.ndarray, references: list[np.ndarray], **settings: object
 @contextmanager
 def served(restorer: Restorer, *args: str) -> Iterator[str]:
     """Serve the page by a thread of this process, with arguments of the command; its address."""
-    from refstar.tools.app import parser
+    from refstar.tools.app import add_arguments
     from refstar.tools.app_page import AppPage
     from refstar.tools.serve_page import launched
 
-    limits = parser().parse_args(['--port', '0', *args])
+    parser = CommandParser()
+    add_arguments(parser)
+    limits = parser.parse_args(['--port', '0', *args])
     page = AppPage(restorer, limits, 'net.safetensors')
     with launched(page.build, limits, max_file_size=int(limits.max_upload * 2**20)) as blocks:
         yield blocks.local_url
