@@ -45,7 +45,6 @@ REQUIRES = [
 
 EXTRAS = {
     'app': ['gradio>=6'],
-    'data': ['imagehash'],
     'evaluate': ['torch-fidelity'],
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
     'video': ['av'],

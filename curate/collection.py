@@ -7,11 +7,13 @@ from pathlib import Path
 from refstar.data.collections.listing import Entry, Missing, Tree, distinct, folder, inside
 from refstar.data.collections.lmdb_images import is_meta_info
 from refstar.data.collections.manifest import form_of, read_entries
+from refstar.trainer.option_file import load_options
 from refstar.utils.errors import RefStarError
 from refstar.utils.text_files import read_lines
 
 FFHQ_REF_LISTS = 'id_based_ffhq_split'
 DEGRADED = 'test_images'
+PHOTO_LISTS = ('ReferencePairDataset', 'ReferenceTestDataset')  # types of data sets that read a list
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,10 @@ class ImageList:
 
 
 def image_lists(root: str, roots: Mapping, split_files: Sequence[str] = ()) -> list[ImageList]:
-    """Find the lists of one path: a folder of identities or of photos, an lmdb, a csv, a `meta_info` file, or FFHQ-Ref.
+    """Find the lists of one path.
 
     Args:
-        root: the path.
+        root: a folder of identities or of photos, an lmdb, a csv, a `meta_info` file, FFHQ-Ref, or an option file.
         roots: `dataroot_gt`, `dataroot_lq`, `dataroot_ref` where they are given.
         split_files: lists of a share of `root` each, a split by the file's name; else the path is one split.
 
@@ -61,6 +63,10 @@ def image_lists(root: str, roots: Mapping, split_files: Sequence[str] = ()) -> l
     """
     path = Path(root).expanduser()
     roots = {key: value for key, value in roots.items() if value}
+    if path.suffix in ('.yml', '.yaml'):
+        if split_files or roots:
+            raise RefStarError(f'{root}: names its own folders; --splits, --gt, --lq, --ref cannot be used with it')
+        return _of_option_file(root)
     if (path / 'reference_mapping').is_dir():
         if split_files:
             raise RefStarError(f'{path}: has splits of its own; --splits cannot be used with it')
@@ -69,6 +75,14 @@ def image_lists(root: str, roots: Mapping, split_files: Sequence[str] = ()) -> l
     if not split_files:
         return [ImageList(str(root), str(root), opt)]
     return [ImageList(f'{root}: {file}', Path(file).stem, {**opt, 'split_file': file}) for file in split_files]
+
+
+def _of_option_file(root: str) -> list[ImageList]:
+    sets = (load_options(root).get('datasets') or {}).items()
+    found = {phase: opt for phase, opt in sets if isinstance(opt, dict) and opt.get('type') in PHOTO_LISTS}
+    if not found:
+        raise RefStarError(f'{root}: has no {" or ".join(PHOTO_LISTS)} to check')
+    return [ImageList(f'{root}: {phase}', phase.split('_')[0], opt) for phase, opt in found.items()]
 
 
 def _options(path: Path, roots: Mapping) -> dict:
@@ -103,14 +117,15 @@ def _ffhq_ref(path: Path, roots: Mapping) -> list[ImageList]:
         if not table.is_file():
             continue
         opt = {'reference_csv': str(table), **roots}
+        degraded = []
         if split != 'test':
             opt.pop('dataroot_lq', None)  # only the test images come degraded
+        elif 'dataroot_lq' not in roots:
+            degraded = sorted((path / DEGRADED).glob('*_degrad'))
         listed = path / FFHQ_REF_LISTS / f'{split}_image.txt'
         names = read_lines(listed) if listed.is_file() else []
         also = [inside(Path(roots['dataroot_gt']), name, str(listed)) for name in names]
-        degraded = sorted((path / DEGRADED).glob('*_degrad')) if split == 'test' and 'dataroot_lq' not in roots else []
-        for lq in degraded:
-            found.append(ImageList(f'{table} ({lq.name})', split, {**opt, 'dataroot_lq': str(lq)}, also))
+        found += [ImageList(f'{table} ({lq.name})', split, {**opt, 'dataroot_lq': str(lq)}, also) for lq in degraded]
         if not degraded:
             found.append(ImageList(str(table), split, opt, also))
     if not found:

@@ -133,7 +133,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
         ('check cut.lmdb', 'cut.lmdb: is no whole lmdb'),
         ('check mixed --duplicates 99', 'must be 0 to 31'),
         ('check x.yml --gt mixed', 'x.yml: names its own folders'),
-        ('check mixed --jobs 0', '--jobs must be a whole number'),
+        ('check mixed --jobs 0', '--jobs: must be a whole number'),
         ('split mixed/ann --out out', 'give --network and --weights'),
         ('split mixed/ann --out out --network mobilefacenet --weights none.pth', 'none.pth: no such file'),
         ('split a.csv --out out --fractions 1 1 1', 'with the sum 1'),
