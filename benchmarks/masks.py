@@ -20,7 +20,7 @@ import refstar  # noqa: F401
 from refstar.curate.pair_sources import SyntheticPairs
 from refstar.data.collections.manifest import evenly
 from refstar.data.images import ImageStore
-from refstar.data.synthetic.photo_match import correspond
+from refstar.data.synthetic.render_photo import correspond
 from refstar.tools.masks_build import main as build
 from refstar.utils.image_files import decode_image
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refstar.data.collections.listing import Entry, Missing, Tree, distinct, folder, inside
-from refstar.data.collections.lmdb_images import is_meta_info
 from refstar.data.collections.manifest import form_of, read_entries
+from refstar.data.images import is_meta_info
 from refstar.trainer.option_file import load_options
 from refstar.utils.errors import RefStarError
 from refstar.utils.text_files import read_lines

@@ -16,8 +16,7 @@ import cv2
 import numpy as np
 
 from refstar.data.face_region import MOUTH, conflicts, face_area, face_oval, fill_hull
-from refstar.data.geometry import area_ratio, inside, pixel_grid, unit_grid
-from refstar.data.landmarks import fit_positions
+from refstar.data.geometry import area_ratio, fit_positions, inside, pixel_grid, unit_grid
 from refstar.data.pairs import TURNED_AWAY, Face
 
 from .head_region import hidden_side, person, sigmoid

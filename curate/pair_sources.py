@@ -16,7 +16,7 @@ from refstar.data.collections.listing import Missing
 from refstar.data.collections.manifest import photos_by_identity
 from refstar.data.images import ImageStore
 from refstar.data.pairs import Face
-from refstar.data.synthetic.photo_match import Photo
+from refstar.data.synthetic.render_photo import Photo
 from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
 from refstar.utils.checkpoint import sha256
 from refstar.utils.errors import RefStarError

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import torch
 
+from refstar.data.face_region import Landmarks
 from refstar.data.images import ImageStore, decode
-from refstar.data.landmarks import Landmarks
 from refstar.identity_arch import FFHQ_512, IdentityEncoder
 from refstar.metrics.landmark_metric import landmark_network
 from refstar.metrics.lpips_metric import face_parser

@@ -23,7 +23,7 @@ from refstar.curate.pair_sources import SyntheticPairs
 from refstar.data.images import decode
 from refstar.data.pairs import Face
 from refstar.data.refsel_dataset import RefSelDataset
-from refstar.data.synthetic.photo_match import correspond
+from refstar.data.synthetic.render_photo import correspond
 from refstar.tools.masks_build import OPTIONS, main
 
 PAIRS, SIZE = 36, 48

@@ -6,9 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from refstar.data.face_region import eye_opening, face_oval, mouth_opening
-from refstar.data.geometry import invert, pixel_grid, returns, smooth_warp, to_flow, to_positions, warp
-from refstar.data.landmarks import Landmarks, fit_positions
+from refstar.data.face_region import Landmarks, eye_opening, face_oval, mouth_opening
+from refstar.data.geometry import fit_positions, invert, pixel_grid, returns, smooth_warp, to_flow, to_positions, warp
 from refstar.data.pairs import Face, real_pair, selected_pair, self_pair
 from refstar.data.photometric import relight, soften
 from refstar.utils.errors import RefStarError

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from helpers.samples import check_sample, same_sample
 
-from refstar.data.synthetic import expression_warp as warps
 from refstar.data.synthetic import head_geometry as geometry
+from refstar.data.synthetic import head_geometry as warps
 from refstar.data.synthetic import identity as people
-from refstar.data.synthetic import photo_match as match
+from refstar.data.synthetic import render_photo as match
 from refstar.data.synthetic.identity import person
 from refstar.data.synthetic.render_photo import draw_shot, take_photo
 from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
