@@ -38,6 +38,7 @@ REQUIRES = [
     'filelock',
     'jinja2',
     'matplotlib',
+    'pillow>=11.3',  # from here on it reads AVIF
     'pooch',
     'pydantic>=2',
     'safetensors',
@@ -46,6 +47,7 @@ REQUIRES = [
 EXTRAS = {
     'app': ['gradio>=6'],
     'evaluate': ['torch-fidelity'],
+    'heic': ['pillow-heif'],
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
     'video': ['av'],
 }

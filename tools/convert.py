@@ -34,7 +34,7 @@ def run(args: Namespace) -> None:
         RefStarError: wrong input.
     """
     from refstar.utils.checkpoint import in_half
-    from refstar.utils.network_file import build, read_network, write_network
+    from refstar.utils.network_file import build, read_network, save_network
 
     key = 'params_ema' if args.ema else args.param_key
     if key and args.input.suffix == '.safetensors':
@@ -45,7 +45,7 @@ def run(args: Namespace) -> None:
     if file.options and not args.no_check:
         import_modules(args.modules)
         build(file, args.input)
-    write_network(file, args.output, embed_frozen=not args.no_embed)
+    save_network(file, args.output, embed_frozen=not args.no_embed)
     about = file.options['type'] if file.options else 'without options: give --options X.yml to make it stand alone'
     size = sum(value.numel() for value in file.state.values()) / 1e6
     print(f'{args.output}: {about}, {size:.1f} million numbers, {args.output.stat().st_size / 1e6:.1f} MB')
