@@ -179,10 +179,9 @@ def leaks(found: Sequence[ListReport], same: Sequence[Sequence[Path]]) -> list[d
             if one.list.named:
                 by_name[name].setdefault(split, photo)
             person.setdefault(_file(photo), name)
-        for photo in (*one.photos, *one.list.also):
             by_file[_file(photo)].setdefault(split, photo)
     evidence = [(name, 'same identity', splits) for name, splits in by_name.items()]
-    evidence += [(person.get(file, str(file)), 'same file', splits) for file, splits in by_file.items()]
+    evidence += [(person[file], 'same file', splits) for file, splits in by_file.items()]
     for group in same:
         splits = {split: photo for photo in reversed(group) for split in by_file[_file(photo)]}
         evidence.append((person[_file(group[0])], 'same photo', splits))

@@ -15,8 +15,8 @@ UNKNOWN = ('network', 'weights', 'prepare', 'distance', 'split_distance', 'max_r
 CHECK = """Say what a collection of photos holds and what is wrong with it.
 
 A ROOT is a folder with a folder of photos per person, a folder of photos, an lmdb, a csv of FFHQ-Ref or
-CelebA-Test-Ref, a meta_info file of BasicSR, the folder FFHQ-Ref, or an option file (.yml). Several ROOTs, several
---splits, and the data sets of an option file by phase are splits: nobody may be in two of them.
+CelebA-Test-Ref, a meta_info file of BasicSR, or an option file (.yml). Several ROOTs, several --splits, and the data
+sets of an option file by phase are splits: nobody may be in two of them.
 
 Exit code: 0 nothing is wrong; 1 problems, which are listed; 2 somebody is in two splits, or wrong input."""
 SPLIT = """Divide the people of a collection into train, val and test, so that nobody is in two of them.

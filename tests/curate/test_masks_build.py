@@ -99,6 +99,8 @@ def test_a_later_build_keeps_what_a_person_decided(whole, small, tmp_path) -> No
     review = MaskReview(out)
     review.accept(review.look(mine), np.full((SIZE, SIZE), 255, np.uint8))
     review.close()
+    with review_lock(out):
+        assert main(arguments(out, small)) == 2
     shutil.rmtree(out / 'build/masks')
     (out / 'mask' / f'{other}.png').unlink()
     assert main([*arguments(out, small), '--confidence', '1']) == 0
@@ -106,12 +108,6 @@ def test_a_later_build_keeps_what_a_person_decided(whole, small, tmp_path) -> No
     assert (out / 'mask' / f'{other}.png').read_bytes() == (whole / 'mask' / f'{other}.png').read_bytes()
     states = {name: row['provenance'] for name, row in rows(out).items()}
     assert states.pop(mine) == 'edited' and set(states.values()) == {'propagated'}
-
-
-def test_build_is_refused_while_a_review_runs(whole, small, capsys) -> None:
-    with review_lock(whole):
-        assert main(arguments(whole, small)) == 2
-    assert 'another review or build' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -152,14 +148,6 @@ def test_what_is_before_the_face_is_not_proposed() -> None:
     covered = Face(ref.img, None, hidden)
     assert (propose(gt, ref).probability > 0.5)[50:70, 30:60].mean() > 0.5
     assert not (propose(gt, covered).probability > 0.5)[50:70, 30:60].any()
-
-
-def test_a_photo_is_all_like_itself_and_unlike_noise() -> None:
-    face, _ = SyntheticPairs(1, 96, 3).faces({'index': 0})
-    noise = Face(np.random.default_rng(0).random((96, 96, 3), np.float32))
-    same, other = propose(face, face), propose(face, noise)
-    assert same.likeness > 0.99 > 0.5 > other.likeness
-    assert (same.probability > 0.5).mean() > 0.3 > 0.05 > (other.probability > 0.5).mean()
 
 
 def test_the_side_that_a_turn_hides() -> None:

@@ -54,21 +54,16 @@ HEADER = 'gt_image,ref_image\n'
     ('text', 'message'),
     [
         (HEADER + '0.png,1.png', r'a\.csv:2.*list of file names'),
-        (HEADER + '0.png,"[\'1.png\'"', r'a\.csv:2.*list of file names'),
         (HEADER + '0.png,"__import__(\'os\').getcwd()"', 'list of file names'),
-        (HEADER + '0.png,[1]', 'list of file names'),
-        (HEADER + '0.png,' + '[' * 5000, 'list of file names'),
         (HEADER + '0.png,"[\'../1.png\']"', r"a\.csv:2.*'\.\./1\.png'"),
         (HEADER + '/etc/passwd,"[\'1.png\']"', 'inside'),
         (HEADER + '0.png', 'expected 2 fields'),
         (HEADER + "0.png,\"['1.png', 'nobody.png']\"", r'1 missing: .*nobody\.png.*missing: drop'),
-        (HEADER + 'gone.png,"[\'1.png\']"', r'1 missing: .*gone\.png'),
         (HEADER + '0.png,"[\'' + 'x' * 200_000 + '\']"', r'a\.csv: is no csv \(field larger'),
         (HEADER + '\x00.png,"[\'1.png\']"', 'must be a file name|no csv'),
         ('gt_image,ref_image,weight\n0.png,"[\'1.png\']",nan', r'a\.csv:2: weight must be'),
         ('gt_image,ref_image,gt_image\n', 'names a column twice'),
         ('gt,refs\na,b', 'no column gt_image, ref_image; it has gt, refs'),
-        ('', 'no column gt_image, ref_image; it has none'),
     ],
 )
 def test_a_wrong_csv_is_named_with_its_line(tmp_path, text, message):
