@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from refstar.data.face_region import Landmarks
+from refstar.data.face_region import Landmarks, face_oval
 from refstar.data.images import ImageStore, decode
 from refstar.identity_arch import FFHQ_512, IdentityEncoder
 from refstar.metrics.landmark_metric import landmark_network
@@ -18,10 +18,9 @@ from refstar.utils.errors import RefStarError
 from refstar.utils.face_points import FacePoints, similarity
 from refstar.utils.image_files import to_tensor
 
-from .pair_mining import sharpness
-
 SEARCHED = 1280  # longer side at which a face is looked for, at most
 ENLARGED = 2.0  # a face that had to be enlarged more than this is too small
+SIDE = 128  # at which sharpness is measured
 
 _detector = lru_cache(maxsize=1)(FacePoints)
 _landmarks = lru_cache(maxsize=1)(Landmarks)
@@ -80,6 +79,14 @@ def read_photo(
     except RefStarError as error:
         record['problem'] = str(error)
     return record
+
+
+def sharpness(img: np.ndarray) -> float:
+    """Return the deviation of the Laplacian inside the face, over that of the brightness; RGB uint8, (S, S, 3)."""
+    small = cv2.resize(img, (SIDE, SIDE), interpolation=cv2.INTER_AREA if len(img) > SIDE else cv2.INTER_LINEAR)
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    face = face_oval(SIDE) > 0
+    return float(cv2.Laplacian(grey, cv2.CV_32F)[face].std() / max(grey[face].std(), 1.0))
 
 
 def _align(detector: str, img: np.ndarray, source: str, size: int) -> np.ndarray:

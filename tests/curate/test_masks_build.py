@@ -18,8 +18,7 @@ from refstar.curate.mask_build import SMALLEST, objection, teachers
 from refstar.curate.mask_propagation import agreement, merge
 from refstar.curate.mask_proposal import propose
 from refstar.curate.mask_review import MaskReview, review_lock
-from refstar.curate.pair_mining import BLURRED, mine
-from refstar.curate.pair_sources import SyntheticPairs
+from refstar.curate.pair_sources import BLURRED, SyntheticPairs, mine
 from refstar.data.images import decode
 from refstar.data.pairs import Face
 from refstar.data.refsel_dataset import RefSelDataset
