@@ -16,6 +16,7 @@ def touch(root, *names):
 
 def test_identity_folders(tmp_path):
     touch(tmp_path, 'ann/2.png', 'ann/10.png', 'bob/1.jpg', 'bob/notes.txt', 'cid/1.png')
+    touch(tmp_path, 'ann/._2.png', '.git/1.png', '@eaDir/ann/2.png', '__MACOSX/1.png')  # no photos, no people
     entries = read_manifest({'dataroot': str(tmp_path)})
     assert [e.name for e in entries] == ['ann_2', 'ann_10', 'bob_1', 'cid_1']
     assert entries[0].refs == (tmp_path / 'ann/10.png',) and entries[2].refs == ()
