@@ -175,8 +175,8 @@ def test_without_a_photo_there_is_nothing_to_download(url):
 @pytest.mark.parametrize(
     ('args', 'message'),
     [
-        (['--max_pixels', '0'], 'above 0'),
-        (['--minutes', 'nan'], 'above 0'),
+        (['--max_pixels', '0'], 'a whole number of at least 1'),
+        (['--minutes', 'nan'], 'a number of at least 0.01'),
         (['-n', 'absent.safetensors'], 'absent.safetensors'),
     ],
 )

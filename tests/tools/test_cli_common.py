@@ -130,9 +130,9 @@ def test_error_in_a_loader_process_is_one_line() -> None:
     assert message_of(error.value) == 'faces/3.png: cannot be decoded'
 
 
-def test_unknown_command_is_named(tmp_path: Path) -> None:
-    command = 'import sys; from refstar.tools.cli import main; sys.exit(main())'
-    assert "no command 'trian'" in runs.user_error(runs.python('-c', command, 'trian', cwd=tmp_path))
+def test_unknown_command_is_named(capsys: pytest.CaptureFixture) -> None:
+    assert refstar(['trian']) == 2
+    assert "refstar has no command 'trian'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('command', [*sorted(set(REFSTAR) - {'masks'}), 'masks build', 'masks review', 'bank build'])
@@ -147,13 +147,17 @@ def test_wrong_flag_is_one_line(command: str, capsys: pytest.CaptureFixture) -> 
 def test_closed_output_ends_quietly(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    command = [
-        sys.executable,
-        '-c',
-        'import sys; from refstar.tools.cli import main; sys.exit(main())',
-        'weights',
-        'list',
-    ]
+    code = 'import sys; from refstar.tools.cli import main; sys.exit(main())'
+    command = [sys.executable, '-c', code, 'weights', 'list']
     with open(writer, 'wb') as output:
         ended = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, cwd=tmp_path, check=False)
     assert ended.returncode == 1 and not ended.stderr
+
+
+def test_another_broken_pipe_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(argv: list[str]) -> int:
+        raise BrokenPipeError('of a process that was started')
+
+    monkeypatch.setattr('refstar.tools.weights.main', broken)
+    with pytest.raises(BrokenPipeError, match='was started'):
+        refstar(['weights', 'list'])
