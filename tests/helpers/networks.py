@@ -56,6 +56,14 @@ def narrow_codeformer() -> Iterator[None]:
         yield
 
 
+def randomised(net: torch.nn.Module) -> torch.nn.Module:
+    """The network as if it had learned something: parameters that begin at zero become random."""
+    for p in net.parameters():
+        if p.ndim != 1 and not p.any():
+            torch.nn.init.normal_(p, std=0.05)
+    return net
+
+
 @cache
 def _made(name: str, context: bool) -> RefSTAR:
     torch.manual_seed(1)
@@ -64,10 +72,7 @@ def _made(name: str, context: bool) -> RefSTAR:
     options = {'refsel': {'size': 32, 'channels': 8}, 'ref_channels': 8, 'structure_size': 8, 'taps': TAPS.get(name)}
     with narrow_codeformer():
         net = RefSTAR(BACKBONES[name], SIZE, context=block, context_taps=context_taps, **options)
-    for p in net.parameters():
-        if p.ndim != 1 and not p.any():
-            torch.nn.init.normal_(p, std=0.05)
-    return net.eval()
+    return randomised(net).eval()
 
 
 def make(name: str, context: bool = False) -> RefSTAR:

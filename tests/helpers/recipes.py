@@ -15,7 +15,7 @@ from basicsr.models import build_model
 from refstar.trainer.option_check import check_options
 from refstar.trainer.option_file import load_options, parse_options
 
-from .networks import BACKBONES, SIZE, TAPS
+from .networks import BACKBONES, SIZE, TAPS, randomised
 from .shrink import replace_files, shrink
 
 OPTIONS = Path(__file__).parents[2] / 'options'
@@ -94,10 +94,7 @@ def built(opt: dict, tmp_path: Path, monkeypatch: Any) -> tuple[Any, dict[str, A
     opt = parsed(opt, tmp_path, monkeypatch)
     torch.manual_seed(0)
     model = build_model(opt)
-    net = model.get_bare_model(model.net_g)
-    for p in net.parameters():
-        if p.ndim != 1 and not p.any():
-            torch.nn.init.normal_(p, std=0.05)
+    randomised(model.get_bare_model(model.net_g))
     if hasattr(model, 'net_g_ema'):
         model.model_ema(0)
     return model, {phase: build_dataset(block) for phase, block in opt['datasets'].items()}
