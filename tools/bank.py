@@ -39,7 +39,7 @@ def run(args: Namespace) -> None:
     if not photos:
         raise RefStarError(f'references: {", ".join(args.photos)}: no photo')
     restorer = open_restorer(args)
-    person = restorer.reader.read(photos, args.person or args.output.stem, one_person=True)[0]
+    person = restorer.read_references(photos, args.person or args.output.stem, one_person=True)[0]
     person = most_diverse(person, args.num_refs)
     for name, why in person.dropped.items():
         print(f'left out: {name}: {why}')

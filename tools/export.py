@@ -32,7 +32,7 @@ def run(args: Namespace) -> int:
     if args.onnx.exists() and args.network.exists() and args.onnx.samefile(args.network):
         raise RefStarError(f'--onnx {args.onnx}: is the network itself and would be overwritten; give another name')
     import_modules(args.modules)
-    from refstar.restore.onnx_export import differences, export_onnx
+    from refstar.restore.onnx_network import differences, export_onnx
     from refstar.utils.network_file import load_network
 
     net, worst = load_network(args.network, options=args.options), 0.0

@@ -118,11 +118,10 @@ def restore(args: argparse.Namespace) -> list[str]:
     Raises:
         RefStarError: wrong input; nothing was written.
     """
-    from refstar.restore.background import RealESRGAN
     from refstar.restore.batch import BatchRestorer
     from refstar.restore.faces import RestoreSettings
     from refstar.restore.input_files import inputs_of, open_sources, references_by_name
-    from refstar.restore.photo import PhotoSettings
+    from refstar.restore.photo import PhotoSettings, RealESRGAN
 
     settings, inputs = settings_from(RestoreSettings, args), inputs_of(args.input)
     photo_settings = settings_from(PhotoSettings, args)

@@ -9,11 +9,8 @@ from helpers.restoring import SIZE, Detector, face_at, hue_checker, network
 from PIL import Image
 
 from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
-from refstar.restore.faces import RestoreSettings
-from refstar.restore.photo import restore_photo
 from refstar.restore.restorer import Restorer
 from refstar.utils.errors import CommandParser
-from refstar.utils.image_files import Picture
 
 ONE, TWO, FIVE = 96, 128, 200  # widths of photos with as many faces
 FACES = {
@@ -44,9 +41,7 @@ def synthetic_people() -> tuple[Restorer, np.ndarray, list[np.ndarray], list[np.
         return ((img.permute(1, 2, 0).numpy() + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
 
     photo = np.hstack([pixels(people[i]['lq']) for i in range(2)])
-    restorer.detector = restorer.reader.detector = Detector(
-        {2 * size: [face_at(0, 0, size), face_at(size, 0, size)], size: [face_at(0, 0, size)]}
-    )
+    restorer.detector = Detector({2 * size: [face_at(0, 0, size), face_at(size, 0, size)], size: [face_at(0, 0, size)]})
     return restorer, photo, [pixels(ref) for ref in people[0]['refs'][:3]], [pixels(people[1]['refs'][0])]
 
 
@@ -64,8 +59,7 @@ def pixels_of(data: bytes) -> np.ndarray:
 
 def restored(photo: np.ndarray, references: list[np.ndarray], **settings: object) -> np.ndarray:
     """What `refstar restore` makes of it."""
-    restorer = small_restorer()
-    return restore_photo(restorer, Picture(photo), restorer.people(references), RestoreSettings(**settings)).picture.rgb
+    return small_restorer().restore_photo(photo, references, **settings).picture.rgb
 
 
 @contextmanager
