@@ -15,7 +15,7 @@ from typing import Any
 from refstar.utils.errors import CommandParser
 from refstar.utils.released_weights import ABOUT_SHIPPED, SHIPPED
 
-from .cli_common import command, shared
+from .cli_common import at_least, command, shared
 
 
 def add_arguments(p: CommandParser) -> None:
@@ -31,6 +31,8 @@ def add_arguments(p: CommandParser) -> None:
     how.add_argument('--fidelity', type=float, metavar='W', help="CodeFormer's w, 0 (quality) to 1 (fidelity)")
     how.add_argument('--num_refs', type=int, default=4, metavar='N', help='most references of a face (default: 4)')
     how.add_argument('--on_wrong_identity', choices=('warn', 'drop', 'refuse'), default='warn')
+    unmatched = 'of several faces those like nobody on the good photos: left as they are, or restored without any'
+    how.add_argument('--unmatched', choices=('leave', 'restore'), default='leave', help=f'{unmatched} (default: leave)')
     how.add_argument('--batch_size', type=int, default=1, metavar='N', help='faces at a time (default: 1)')
     how.add_argument('--use', type=names, default=(), metavar='A,B', help='parts to take from references: eyes,skin')
     how.add_argument('--keep', type=names, default=(), metavar='A,B', help='parts to take from none: mouth,glasses')
@@ -41,6 +43,10 @@ def add_arguments(p: CommandParser) -> None:
     photo = p.add_argument_group('whole photos and videos')
     photo.add_argument('--aligned', action='store_true', help='inputs are FFHQ-aligned faces: nothing is detected')
     photo.add_argument('--only_center_face', action='store_true', help='restore the most central face alone')
+    photo.add_argument('--min_face', type=at_least(0, float), default=0, metavar='N', help='leave faces below N pixels')
+    photo.add_argument(
+        '--grey', action='store_true', help='no colour (default: as the photo, e.g. sepia)'
+    )
     photo.add_argument('-s', '--upscale', type=float, default=1, help='factor of the sides (default: 1)')
     photo.add_argument('--paste', choices=('face', 'square'), default='face', help='what is put back (default: face)')
     photo.add_argument('--bg_upsampler', choices=('none', 'realesrgan'), default='none')
@@ -54,6 +60,7 @@ def add_arguments(p: CommandParser) -> None:
     out.add_argument('--ext', default='auto', help='png, jpg, webp ...; auto: as the input (default)')
     out.add_argument('--save_mask', action='store_true', help='selections, overlays and attribution maps in masks/')
     out.add_argument('--save_faces', action='store_true', help='aligned faces, before and after, in faces/')
+    out.add_argument('--timing', action='store_true', help='print where the time went')
     out.add_argument('--report', action='store_true', help='report.html: every face, its references, and why')
 
 

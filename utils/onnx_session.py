@@ -30,7 +30,9 @@ def open_session(path: str | Path, what: str, device: str | torch.device = 'cpu'
     if not Path(path).is_file():
         raise RefStarError(f'{what}: {path}: no such file')
     try:
-        return onnxruntime.InferenceSession(str(path), providers=[provider])
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors: its warnings are about its own work
+        return onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise RefStarError(f'{what}: {path} cannot be read: {reason}') from error
