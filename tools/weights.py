@@ -28,8 +28,8 @@ def show(_: Namespace) -> None:
     print(f'{folder()}\n')
     for name, entry in released().items():
         state = 'here' if entry.path.is_file() else 'not here'
-        checked = 'sha256 known' if entry.sha256 else 'sha256 not known'
-        print(f'{name}: {state}, {checked}\n  {entry.use}\n  {entry.licence}\n  {entry.url}')
+        state = 'in the package' if entry.ships else f'{state}, sha256 {"" if entry.sha256 else "not "}known'
+        print(f'{name}: {state}\n  {entry.use}\n  {entry.licence}\n  {entry.url}')
 
 
 def fetch(args: Namespace) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from .checkpoint import what_instead
 from .errors import RefStarError
 
 
@@ -34,5 +35,5 @@ def open_session(path: str | Path, what: str, device: str | torch.device = 'cpu'
         options.log_severity_level = 3  # errors: its warnings are about its own work
         return onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise RefStarError(f'{what}: {path} cannot be read: {reason}') from error
+        reason = what_instead(path) or f'cannot be read: {str(error).splitlines()[0]}'
+        raise RefStarError(f'{what}: {path} {reason}') from error
