@@ -223,17 +223,12 @@ class BatchRestorer:
 
     def note(self, path: Path, faces: Sequence[dict[str, Any]]) -> None:
         """Print the notes of a photo's faces, each text at its first photo; its later photos are counted."""
-        found = {}
+        found = {NO_FACE: path.name} if not faces else {}
         for number, face in enumerate(faces, 1):
-            which = 'the face' if len(faces) == 1 else f'face {number} of {len(faces)}, at {_place(face)},'
-            found |= {note: f'{which} {note}' if note[0].islower() else note for note in face['notes']}
-        for note, text in found.items() if faces else [(NO_FACE, NO_FACE)]:
+            left, top, right, bottom = face.get('box', [0] * 4)
+            which = f', face {number} (at {(left + right) / 2:.0f}, {(top + bottom) / 2:.0f})' * (len(faces) > 1)
+            found |= {note: f'{path.name}{which}' for note in face['notes'] if note not in found}
+        for note, where in found.items():
             if not self.noted[note]:
-                tqdm.write(f'{path.name}: {text}')
+                tqdm.write(f'{where}: {note}')
             self.noted[note] += 1
-
-
-def _place(face: dict[str, Any]) -> str:
-    """Return the middle of a face's box as `x, y`."""
-    left, top, right, bottom = face['box']
-    return f'{(left + right) / 2:.0f}, {(top + bottom) / 2:.0f}'

@@ -94,11 +94,12 @@ class FaceReader:
 
     def cut_faces(self, rgb: np.ndarray, found: Sequence[FoundFace], degraded: bool = True) -> list[AlignedFace]:
         """Cut faces out of a photo and measure them."""
-        faces, tint = [], measure_tint(rgb) if found else None
+        faces, whole = [], measure_tint(rgb) if found else None
         for one in found:
             crop, matrix, points = cut(rgb, one.points, self.size)
             face, side = self.face(crop, points, degraded), side_in_photo(matrix, self.size)
-            faces.append(replace(face, found=one, matrix=matrix, side=side, tint=tint))
+            own = None if whole is None else measure_tint(crop)  # a mount of another tint does not count
+            faces.append(replace(face, found=one, matrix=matrix, side=side, tint=whole if own is None else own))
         return faces
 
     def face(self, crop: np.ndarray, points: np.ndarray | None = None, degraded: bool = True) -> AlignedFace:
@@ -269,7 +270,7 @@ def rank(face: AlignedFace, person: Person) -> list[ReferenceChoice]:
 
 
 def choose_references(
-    face: AlignedFace, person: Person, identity: IdentityVerdict, settings: RestoreSettings, measure_tint
+    face: AlignedFace, person: Person, identity: IdentityVerdict, settings: RestoreSettings
 ) -> AlignedFace:
     """Choose references of one person by the identity policy, then by usefulness.
 
@@ -279,16 +280,14 @@ def choose_references(
     ranked, dropped, notes = rank(face, person), dict(person.dropped), []
     if identity.same is False:
         whose = '' if person.name == LOOSE else f' of {person.name}'
-        text = f'the good photos{whose} seem to show somebody else than this face'
+        text = f'The good photos{whose} seem to show somebody else than this face'
         text += f' (similarity {identity.similarity:.2f}, the same person has {identity.threshold:.2f} or more)'
         if settings.on_wrong_identity == 'refuse':
-            raise RefStarError(f'{text}; refused')
+            raise RefStarError(f'{text}: refused')
         if settings.on_wrong_identity == 'drop':
             dropped |= {choice.reference.name: 'seems to show somebody else' for choice in ranked}
-            ranked, identity, text = [], replace(identity, person=None), f'{text}; not used'
-        else:
-            text += '; used all the same'
-        notes = [text]
+            ranked, identity = [], replace(identity, person=None)
+        notes = [f'{text}: {"not used" if settings.on_wrong_identity == "drop" else "used all the same"}.']
     for choice in ranked[settings.num_refs :]:
         dropped[choice.reference.name] = f'less useful than {settings.num_refs} others'
     return replace(face, chosen=ranked[: settings.num_refs], identity=identity, dropped=dropped, notes=notes)

@@ -28,11 +28,11 @@ from .references import FaceReader, choose_references, match_people
 LARGER = 1.25  # than the network's pixels: a face of more is named
 # Notes for people with an old photo.
 UNMATCHED = {
-    'leave': 'looks like nobody on the good photos, so it was left as it was (--unmatched restore changes that)',
-    'restore': 'looks like nobody on the good photos, so it was restored without any',
+    'leave': 'This face looks like nobody on the good photos: it was left as it was (see --unmatched).',
+    'restore': 'This face looks like nobody on the good photos: it was restored without them.',
 }
-UNCHECKED = 'whether the good photos show the same person was not checked: nothing here compares (--identity_weights)'
-SOFT = 'is larger than the {size} x {size} pixels that this network draws, so it may look soft (-n: a larger network)'
+UNCHECKED = 'Nothing here can tell whether the good photos show the same person (--identity_weights).'
+SOFT = 'This face is larger than the {0} x {0} pixels that this network draws: it may look soft (-n: a larger network).'
 NO_IDENTITY_NETWORK = 'there is no network that compares people; give --identity_weights (in Python: identity)'
 
 
@@ -198,7 +198,7 @@ class Restorer(FaceReader):
                 face = choose_references(face, person, IdentityVerdict(person.name, similarity, threshold), settings)
                 face.notes.extend([UNCHECKED] if similarity is None else [])
             if face.side > LARGER * self.size and not face.leave:
-                face.notes.append(SOFT.format(size=self.size))
+                face.notes.append(SOFT.format(self.size))
             prepared.append(face)
         return prepared
 
@@ -264,7 +264,7 @@ class Restorer(FaceReader):
         width, height = (round(side * photo_settings.upscale) for side in picture.rgb.shape[1::-1])
         refuse_large(width, height, self.max_pixels, f'{label}, enlarged')
         faces = self.find_faces(picture, photo_settings.only_center_face, photo_settings.aligned, label)
-        note = f'is narrower than {photo_settings.min_face:g} pixels, so it was left as it was (--min_face)'
+        note = f'This face is narrower than {photo_settings.min_face:g} pixels: it was left as it was (--min_face).'
 
         def narrow(face: AlignedFace) -> bool:
             return face.found is not None and face.found.width < photo_settings.min_face
