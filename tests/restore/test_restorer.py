@@ -118,9 +118,7 @@ def test_wrong_identity_is_warned_dropped_or_refused():
     dropped = checked(lq, [wrong], on_wrong_identity='drop')
     assert (dropped.image == plain).all() and not dropped.chosen
     assert list(dropped.dropped.values()) == ['seems to show somebody else']
-    with pytest.raises(
-        RefStarError, match=r'somebody else .* \(similarity -?0\.\d\d, .* 0\.50 or more\): refused'
-    ):
+    with pytest.raises(RefStarError, match=r'somebody else .* \(similarity -?0\.\d\d, .* 0\.50 or more\): refused'):
         checked(lq, [wrong], on_wrong_identity='refuse')
     both = checked(lq, [wrong, right])  # two people: the right one is taken
     assert both.identity.same and [c.reference.name for c in both.chosen] == ['references 2']
