@@ -169,7 +169,7 @@ def test_debug_shows_where_a_program_fails(folder: Path) -> None:
 def test_right_options_run(folder: Path) -> None:
     opt = put(tiny(), 'train:scheduler', {**COSINE, 'periods': [1], 'restart_weights': [1]})
     niqe = {'type': 'calculate_niqe', 'crop_border': 0}
-    runs.write_images(folder / 'large', 1, 96)
+    runs.write_images(folder / 'large', 1, 200)
     opt = put(put(opt, 'datasets:val', {**NO_GT, 'dataroot_lq': 'large'}), 'val:metrics', {'niqe': niqe})
     runs.write_options(folder / 'x.yml', opt)
     assert train(['-opt', 'x.yml']) == 0
