@@ -16,12 +16,10 @@ from refstar.utils.face_points import FacePoints, similarity
 SIDES = (320, 1600)  # pixels: range of a photo's longer side during detection; fainter faces are lost either way
 MIN_EYE_DISTANCE = 4.0  # pixels of the photo; a smaller face holds nothing to restore
 CONFIDENCE = {'YuNet': 0.7, 'RetinaFace': 0.9}
-SURE = {
-    'YuNet': 0.9,
-    'RetinaFace': 0.99,
-}  # score of upright faces; faces on their side are found too, with wrong points
+SURE = {'YuNet': 0.93, 'RetinaFace': 0.99}  # of upright faces; others are found too, with wrong points
 TURNED_SIDE = 640  # pixels: longer side of a photo that is turned to find out how it lies
-MARGIN = 0.03  # of the score, by which a photo is found to lie on its side
+# By how much a photo's score must rise where it is turned: where it is surely upright then, and otherwise.
+MARGINS = (0.02, 0.1)
 MAX_SUPERSAMPLED = 4096  # pixels: side of a supersampled crop, bounds the memory
 AREAS = ('face', 'square')
 
@@ -74,7 +72,7 @@ class FaceDetector:
             small = cv2.resize(rgb, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA) if shrink < 1 else rgb
             scores = [max((face.score for face in self._find(np.rot90(small, i))), default=0) for i in range(4)]
             quarters = int(np.argmax(scores))
-            if scores[quarters] > scores[0] + MARGIN:
+            if scores[quarters] > scores[0] + MARGINS[scores[quarters] < SURE[self.kind]]:
                 found = [turn_back(face, quarters, rgb.shape) for face in self._find(np.rot90(rgb, quarters))]
         return sorted(found, key=lambda face: -face.area)
 

@@ -16,7 +16,7 @@ from refstar.utils.stopwatch import SPENT, timed
 from refstar.utils.text_files import write_text
 
 from .faces import AlignedFace, Person, RestoreSettings
-from .input_files import is_video, references_by_name
+from .input_files import VIDEO_SUFFIXES, is_video, references_by_name
 from .photo import PhotoSettings, put_back
 from .restore_report import face_record, read_masks, record_text, report_entry, write_masks
 from .restorer import Restorer
@@ -52,11 +52,6 @@ class BatchRestorer:
 
     def __post_init__(self) -> None:
         self.restorer.check(self.settings)
-        if not self.photo_settings.aligned and self.restorer.detector is None:
-            raise RefStarError(
-                'whole photos need a face detector: add --detector yunet (fetched once; `refstar weights list`); '
-                '--aligned is only for photos already cut to the face'
-            )
         if self.ref_mask_dir and not self.ref_mask_dir.is_dir():
             raise RefStarError(f'--ref_mask_dir {self.ref_mask_dir}: no such folder')
         if self.ref_mask_dir and self.restorer.engine.net is None:
@@ -82,8 +77,10 @@ class BatchRestorer:
             raise RefStarError(f'--suffix {self.suffix}: must not hold a path')
         names, stems = {}, Counter(path.stem for path in self.inputs)
         for path in self.inputs:
-            own = path.suffix.lower() if path.suffix.lower() in FORMATS else '.png'
-            wanted = '.mp4' if is_video(path) else suffix or own
+            own = path.suffix.lower()
+            wanted = suffix or (own if own in FORMATS else '.png')
+            if is_video(path):
+                wanted = '.mp4' if own in VIDEO_SUFFIXES else own  # animations keep their format
             stem = path.stem if stems[path.stem] == 1 else path.name.replace('.', '_')  # a.jpg beside a.png
             names[path] = self.output / f'{stem}{self.suffix}{wanted}'
         sources, written = {path.resolve() for path in (*self.inputs, *map(Path, self.refs))}, Counter(names.values())

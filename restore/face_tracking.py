@@ -9,8 +9,8 @@ from torch import Tensor
 
 from .alignment import FoundFace, eye_distance
 from .faces import AlignedFace, Person
-from .identity_check import IdentityChecker
-from .references import similarity_to
+from .identity_check import IdentityChecker, cosine
+from .references import compare
 
 MAX_MOVE = 0.8  # eye distances between two frames; a face farther away is a new one
 NOISE = 0.1  # eye distances; a smaller movement is mostly noise of the detector
@@ -30,6 +30,8 @@ class Track:
     number: int
     found: FoundFace  # as it was last found, its points smoothed
     embedding: np.ndarray | None = None  # sum over the frames, None without an identity network
+    lengths: float = 0.0  # sum of their lengths
+    known: int = 0  # how many they are
     face: AlignedFace | None = None  # with its references, of the last frame
     frames: int = 1  # in which it was found
     seen: int = 0  # last frame in which it was found
@@ -42,8 +44,8 @@ class Track:
     record: dict[str, Any] = field(default_factory=dict)  # of the last frame
 
     def mean_embedding(self) -> np.ndarray:
-        """Return the mean direction of its embeddings, (d,), of length 1."""
-        return self.embedding / max(float(np.linalg.norm(self.embedding)), 1e-9)
+        """Return the mean direction of its embeddings, (d,), with their mean length."""
+        return self.embedding * (self.lengths / self.known / max(float(np.linalg.norm(self.embedding)), 1e-9))
 
 
 class FaceTracker:
@@ -80,6 +82,7 @@ class FaceTracker:
                 track = self._begin(track.found)
             if not track.doubts:
                 track.embedding = face.embedding + (0 if track.embedding is None else track.embedding)
+                track.lengths, track.known = track.lengths + float(np.linalg.norm(face.embedding)), track.known + 1
             face = replace(face, embedding=track.mean_embedding())
         if track.face is not None and track.face.chosen:
             kept = ('chosen', 'identity', 'dropped', 'notes')
@@ -103,8 +106,7 @@ class FaceTracker:
         person of the references either. Doubtful frames do not count for the mean embedding."""
         if track.embedding is None:
             return False
-        similarity = float(embedding @ track.mean_embedding())
-        identity, threshold = track.face.identity, self.identity_checker.threshold
-        same = identity.same and similarity_to(embedding, self.people[identity.person]) >= threshold
+        similarity, identity = cosine(embedding, track.mean_embedding()), track.face.identity
+        same = identity.same and compare(embedding, self.people[identity.person], self.identity_checker).same
         track.doubts = 0 if same or similarity >= DOUBTFUL else track.doubts + 1
         return track.doubts >= MAX_DOUBTS or (track.doubts > 0 and similarity < CUT)

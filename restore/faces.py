@@ -132,7 +132,7 @@ class RestoreSettings:
     fidelity: float | None = None  # CodeFormer's w, 0 to 1; None: the backbone's own
     num_refs: int = 4  # most references of a face
     colour: bool = True  # keep the colours of the photo under references of other light
-    on_wrong_identity: str = 'warn'  # `warn` (use them), `drop` or `refuse` references that show another person
+    on_wrong_identity: str = 'drop'  # `drop`, `warn` (use them) or `refuse` references that very likely show a stranger
     unmatched: str = 'leave'  # of several faces those like nobody of the references: `leave` or `restore` without any
     use: Sequence[str] = ()  # regions that references may change (`face_masks.REGIONS`); none: all
     keep: Sequence[str] = ()  # regions that references may not change: there the face is the backbone's
@@ -178,11 +178,12 @@ class IdentityVerdict:
 
     person: str | None = None  # whose references were taken, None if none were
     similarity: float | None = None  # cosine of the face to the mean of the person's references
-    threshold: float | None = None  # least cosine of the same person
+    probability: float | None = None  # that they show the same person, 0 to 1
 
     @property
     def same(self) -> bool | None:
-        return None if self.similarity is None else self.similarity >= self.threshold
+        """More likely the same person than not."""
+        return None if self.probability is None else self.probability >= 0.5
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ class AlignedFace:
     crop: np.ndarray  # aligned, as it was, uint8 (S, S, 3), RGB
     attributes: FaceAttributes
     points: np.ndarray | None = None  # (5, 2), in pixels of the crop; None: not known
-    embedding: np.ndarray | None = None  # unit vector of the identity network, None without one
+    embedding: np.ndarray | None = None  # as of `IdentityChecker.embed`, None without an identity network
     found: FoundFace | None = None  # the face in its photo, None for a face that came aligned
     matrix: np.ndarray | None = None  # from the photo to the crop (alignment.py), None likewise
     side: float = 0  # of the crop in pixels of the photo

@@ -134,6 +134,8 @@ class PhotoSession:
         faces = [(file, ref) for file, ref in faces if chosen is None or ref.name in chosen]
         if not faces:
             return None
+        if chosen is not None or photos is self.others:  # the user knows
+            settings = replace(settings, on_wrong_identity='warn')
         if chosen is None:
             people = self.restorer.group(faces, 'the references', {})
         else:

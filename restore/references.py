@@ -25,7 +25,7 @@ from .faces import (
     RestoreSettings,
     measure_tint,
 )
-from .identity_check import IdentityChecker
+from .identity_check import LEFT_OUT, SURE, IdentityChecker, cosine
 from .input_files import LOOSE, unique
 
 BLURRED = 0.25  # least sharpness of a useful reference: less is a blur of 1.5 pixels of 256 and more
@@ -112,12 +112,12 @@ class FaceReader:
 
     # ----------------------------------------------------------------- references
     def read_references(
-        self, sources: Sequence[object], name: str = 'references', one_person: bool = False
+        self, sources: Sequence[object], name: str = 'references', one_person: bool = False, aligned: bool = False
     ) -> list[Person]:
         """Read photos (as of `picture_of`) of any number of people, the first of which gets the name.
 
         Photos of `one_person` are meant to show one: faces of others are left out. Else everybody is returned whom the
-        identity network finds.
+        identity network finds. `aligned`: square photos are aligned faces.
 
         Raises:
             RefStarError: no reference is left; says why.
@@ -126,7 +126,7 @@ class FaceReader:
         labels = [str(s) if isinstance(s, (str, Path)) else f'{name} {i + 1}' for i, s in enumerate(sources)]
         for source, label in zip(sources, unique(labels), strict=True):
             try:
-                references += [(label, reference) for reference in self.references_on(source, label)]
+                references += [(label, reference) for reference in self.references_on(source, label, aligned)]
             except RefStarError as error:
                 dropped[label] = str(error).removeprefix(f'{label}: ')
         people = self.group(references, name, dropped, one_person)
@@ -135,13 +135,17 @@ class FaceReader:
             raise RefStarError(f"no usable photo of person '{name}'{': ' + reasons if reasons else ''}")
         return [person for person in people if person.references]
 
-    def references_on(self, source: object, label: str) -> list[Reference]:
+    def references_on(self, source: object, label: str, aligned: bool = False) -> list[Reference]:
         """Find every face of a photo (as of `picture_of`), the largest first; `label` is its name for people.
+
+        `aligned`: a square photo is an aligned face.
 
         Raises:
             RefStarError: it cannot be read, or shows no face.
         """
-        faces = self.find_faces(source, label=label, degraded=False)
+        picture = picture_of(source, self.max_pixels)
+        aligned = self.detector is None or (aligned and picture.rgb.shape[0] == picture.rgb.shape[1])
+        faces = self.find_faces(picture, aligned=aligned, label=label, degraded=False)
         if not faces:
             raise RefStarError(f'{label}: no face found')
         names = [label] if len(faces) == 1 else [f'{label} (face {i + 1} of {len(faces)})' for i in range(len(faces))]
@@ -228,31 +232,33 @@ def mean_embedding(person: Person) -> np.ndarray:
     return mean / max(float(np.linalg.norm(mean)), 1e-9)
 
 
-def similarity_to(embedding: np.ndarray | None, person: Person) -> float | None:
-    """Return the cosine of a degraded face to the mean of a person's photos; None without an identity network."""
-    if embedding is None or any(ref.embedding is None for ref in person.references):
-        return None
-    return float(embedding @ mean_embedding(person))
+def compare(embedding: np.ndarray | None, person: Person, checker: IdentityChecker | None) -> IdentityVerdict:
+    """Compare a degraded face with the mean of a person's photos; nothing is known without an identity network."""
+    if checker is None or embedding is None or any(ref.embedding is None for ref in person.references):
+        return IdentityVerdict(person.name)
+    mean = mean_embedding(person)
+    return IdentityVerdict(person.name, cosine(embedding, mean), checker.probability(embedding, mean))
 
 
 # ----------------------------------------------------------------- choice for a face
 def match_people(
-    faces: Sequence[AlignedFace], people: Sequence[Person], threshold: float | None, alone: bool
-) -> list[tuple[Person | None, float | None]]:
-    """Match the faces of one photo with people, one to one; return (person, similarity) of every face.
+    faces: Sequence[AlignedFace], people: Sequence[Person], checker: IdentityChecker | None, alone: bool
+) -> list[tuple[Person | None, IdentityVerdict]]:
+    """Match the faces of one photo with people, one to one; return the person of every face, and the verdict on them.
 
-    A face that is `alone` on its photo gets the most similar person, however low the similarity: the caller decides
-    what happens then. Of several faces, those whose similarity is below the threshold get nobody. Without a threshold
-    (no identity network) the first face gets the first person, and so on.
+    A face that is `alone` on its photo gets the likeliest person, however unlikely: the caller decides what happens
+    then. Of several faces, those that are rather not the person get nobody. Without an identity network the first face
+    gets the first person, and so on.
     """
-    result: list[tuple[Person | None, float | None]] = [(None, None)] * len(faces)
-    if threshold is None:
-        result[: len(people)] = [(person, None) for person in people[: len(faces)]]
+    result: list[tuple[Person | None, IdentityVerdict]] = [(None, IdentityVerdict())] * len(faces)
+    table = [[compare(face.embedding, person, checker) for person in people] for face in faces]
+    if checker is None:
+        result[: len(people)] = [(person, table[i][i]) for i, person in enumerate(people[: len(faces)])]
     elif people and faces:
-        table = np.array([[similarity_to(face.embedding, person) or 0.0 for person in people] for face in faces])
-        for face, number in zip(*linear_sum_assignment(-table), strict=True):
-            if alone or table[face, number] >= threshold:
-                result[face] = people[number], float(table[face, number])
+        likely = np.array([[verdict.probability or 0.0 for verdict in row] for row in table])
+        for face, number in zip(*linear_sum_assignment(-likely), strict=True):
+            if alone or likely[face, number] >= 0.5:
+                result[face] = people[number], table[face][number]
     return result
 
 
@@ -262,7 +268,7 @@ def rank(face: AlignedFace, person: Person) -> list[ReferenceChoice]:
     for ref in person.references:
         terms, similarity = face.attributes.fit_of(ref.attributes), None
         if face.embedding is not None and ref.embedding is not None:
-            similarity = float(face.embedding @ ref.embedding)
+            similarity = cosine(face.embedding, ref.embedding)
             terms = {'identity': max(0.0, similarity), **terms}
         score = sum(WEIGHTS[key] * value for key, value in terms.items()) / sum(WEIGHTS[key] for key in terms)
         choices.append(ReferenceChoice(ref, score, terms, similarity))
@@ -275,19 +281,20 @@ def choose_references(
     """Choose references of one person by the identity policy, then by usefulness.
 
     Raises:
-        RefStarError: the references are likely of another person and the settings refuse that.
+        RefStarError: the references are very likely a stranger's and the settings refuse that.
     """
     ranked, dropped, notes = rank(face, person), dict(person.dropped), []
-    if identity.same is False:
-        whose = '' if person.name == LOOSE else f' of {person.name}'
-        text = f'The good photos{whose} seem to show somebody else than this face'
-        text += f' (similarity {identity.similarity:.2f}, the same person has {identity.threshold:.2f} or more)'
+    whose = '' if person.name == LOOSE else f' of {person.name}'
+    if identity.probability is not None and identity.probability < LEFT_OUT:
+        text = f'The good photos{whose} very likely show somebody else than this face'
         if settings.on_wrong_identity == 'refuse':
-            raise RefStarError(f'{text}: refused')
+            raise RefStarError(f'{text} (probability of the same person {identity.probability:.0%}): refused')
         if settings.on_wrong_identity == 'drop':
-            dropped |= {choice.reference.name: 'seems to show somebody else' for choice in ranked}
+            dropped |= {choice.reference.name: 'very likely shows somebody else' for choice in ranked}
             ranked, identity = [], replace(identity, person=None)
         notes = [f'{text}: {"not used" if settings.on_wrong_identity == "drop" else "used all the same"}.']
+    elif identity.probability is not None and identity.probability < SURE:
+        notes = [f'It is not certain that the good photos{whose} show the person of this face: used, look closely.']
     for choice in ranked[settings.num_refs :]:
         dropped[choice.reference.name] = f'less useful than {settings.num_refs} others'
     return replace(face, chosen=ranked[: settings.num_refs], identity=identity, dropped=dropped, notes=notes)

@@ -70,7 +70,7 @@ def face_record(face: AlignedFace) -> dict[str, Any]:
     return record | {
         'person': identity.person,
         'similarity': _rounded(identity.similarity),
-        'threshold': _rounded(identity.threshold),
+        'probability': _rounded(identity.probability),
         'same_person': identity.same,
         'references': [
             {
@@ -111,8 +111,8 @@ def report_entry(face: AlignedFace) -> dict[str, Any]:
     """Return one face for `utils/templates/restore.html`, with small pictures."""
     identity = face.identity
     summary = identity.person or 'no references'
-    if identity.similarity is not None:
-        summary += f', similarity {identity.similarity:.2f} (the same person: {identity.threshold:.2f} or more)'
+    if identity.probability is not None:
+        summary += f', the same person with a probability of {identity.probability:.0%}'
     pictures = [(face.crop, 'before'), (face.image, 'restored')]
     if face.chosen:
         pictures.append((attribution_map(face.image, face.attribution), 'which reference gave what'))

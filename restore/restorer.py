@@ -13,6 +13,7 @@ from refstar.layers import resize_refs
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import MAX_PIXELS, Picture, picture_of, refuse_large, to_image
 from refstar.utils.network_file import load_network
+from refstar.utils.released_weights import SHIPPED, resolve
 from refstar.utils.stopwatch import timed
 
 from .alignment import FaceDetector
@@ -31,9 +32,9 @@ UNMATCHED = {
     'leave': 'This face looks like nobody on the good photos: it was left as it was (see --unmatched).',
     'restore': 'This face looks like nobody on the good photos: it was restored without them.',
 }
-UNCHECKED = 'Nothing here can tell whether the good photos show the same person (--identity_weights).'
+UNCHECKED = 'Nothing here can tell whether the good photos show the same person.'
 SOFT = 'This face is larger than the {0} x {0} pixels that this network draws: it may look soft (-n: a larger network).'
-NO_IDENTITY_NETWORK = 'there is no network that compares people; give --identity_weights (in Python: identity)'
+NO_THRESHOLD = 'the network that ships gives probabilities; name another one (--identity_network, --identity_weights)'
 
 
 class Restorer(FaceReader):
@@ -76,13 +77,13 @@ class Restorer(FaceReader):
     @classmethod
     def from_pretrained(
         cls,
-        path: str | Path,
+        path: str | Path = SHIPPED,
         options: str | Path | None = None,
         device: str = 'cpu',
         precision: str = 'fp32',
-        identity: tuple[str, str] | None = None,
+        identity: tuple[str, str | None] | None = None,
         identity_threshold: float | None = None,
-        detector: str | None = None,
+        detector: str | None = 'yunet',
         max_pixels: int = MAX_PIXELS,
         backend: str | None = None,
     ) -> 'Restorer':
@@ -90,13 +91,14 @@ class Restorer(FaceReader):
 
         Args:
             options: option file of the network, where its own file does not describe it.
-            identity: name and file of a face-recognition network; None: the network's own person check, if any.
-            identity_threshold: least cosine of the same person; None: the measured one.
-            detector: file of a face detector, see :class:`~refstar.restore.alignment.FaceDetector`.
+            identity: name and file of a face-recognition network; None: the network's own person check, else the one
+                that ships.
+            identity_threshold: least cosine of the same person, for networks other than the one that ships.
+            detector: file of a face detector, or a name of `refstar weights list`; None: all pictures are aligned.
             backend: `torch` or `onnx`; None: by the file's name.
 
         Raises:
-            RefStarError: a file is missing or of another kind, or there is a threshold and nothing that compares.
+            RefStarError: a file is missing or of another kind, or there is a threshold that nothing uses.
         """
         by_name = 'onnx' if Path(path).suffix == '.onnx' else 'torch'
         if backend not in (None, by_name):
@@ -108,13 +110,14 @@ class Restorer(FaceReader):
             engine = OnnxNetwork(path, device)
         else:
             engine = TorchEngine(load_network(path, device, options), device, precision)
-        if identity is not None:
+        if identity not in (None, ('dlib', None)):
             checker = IdentityChecker.from_file(*identity, device=device, threshold=identity_threshold)
         else:
             checker = IdentityChecker.from_network(engine.net, identity_threshold)
         if checker is None and identity_threshold is not None:
-            raise RefStarError(f'--identity_threshold {identity_threshold}: {NO_IDENTITY_NETWORK}')
-        faces = FaceDetector(detector, device) if detector else None
+            raise RefStarError(f'--identity_threshold {identity_threshold}: {NO_THRESHOLD}')
+        checker = checker or IdentityChecker.shipped(device)
+        faces = FaceDetector(resolve(detector), device) if detector else None
         return cls(engine, identity_checker=checker, detector=faces, max_pixels=max_pixels)
 
     @property
@@ -137,8 +140,8 @@ class Restorer(FaceReader):
     def check(self, settings: RestoreSettings) -> None:
         """Raise RefStarError if the networks cannot do what the settings ask for."""
         self.engine.check(settings)
-        if self.identity_checker is None and settings.on_wrong_identity != 'warn':
-            raise RefStarError(f'--on_wrong_identity {settings.on_wrong_identity}: {NO_IDENTITY_NETWORK}')
+        if self.identity_checker is None and settings.on_wrong_identity == 'refuse':
+            raise RefStarError('on_wrong_identity refuse: there is no network that compares people (identity_checker)')
 
     def supports(self, **settings: object) -> bool:
         """Return whether the networks can do what fields of :class:`RestoreSettings` ask for."""
@@ -149,9 +152,10 @@ class Restorer(FaceReader):
         return True
 
     # ----------------------------------------------------------------- references
-    def people(self, sources: object) -> list[Person]:
+    def people(self, sources: object, aligned: bool = False) -> list[Person]:
         """Read references: people, folders of photos or of one folder per person, `.refbank` files, photos (paths,
         Pillow images or arrays), or a list of any of these. The identity network groups photos of several people.
+        `aligned`: square photos are aligned faces.
 
         Raises:
             RefStarError: there is no usable reference. One of several people without any is left out with a warning.
@@ -163,7 +167,7 @@ class Restorer(FaceReader):
                 people.append(read_bank(photos, self.net, self.identity_checker, self.device))
                 continue
             try:
-                people += self.read_references(photos, name, one_person)
+                people += self.read_references(photos, name, one_person, aligned)
             except RefStarError as error:
                 errors.append(error)
         if errors and not people:
@@ -186,17 +190,16 @@ class Restorer(FaceReader):
             RefStarError: the references are of another person and the settings refuse that; or as of :meth:`check`.
         """
         self.check(settings)
-        threshold = self.identity_checker.threshold if self.identity_checker else None
-        matches = match_people(faces, people, threshold, len(faces) == 1 if alone is None else alone)
+        matches = match_people(faces, people, self.identity_checker, len(faces) == 1 if alone is None else alone)
         prepared = []
-        for face, (person, similarity) in zip(faces, matches, strict=True):
+        for face, (person, identity) in zip(faces, matches, strict=True):
             if person is None:
                 face = replace(face, chosen=[], identity=IdentityVerdict(), dropped={}, notes=[])
                 if people:
                     face = replace(face, leave=settings.unmatched == 'leave', notes=[UNMATCHED[settings.unmatched]])
             else:
-                face = choose_references(face, person, IdentityVerdict(person.name, similarity, threshold), settings)
-                face.notes.extend([UNCHECKED] if similarity is None else [])
+                face = choose_references(face, person, identity, settings)
+                face.notes.extend([UNCHECKED] if identity.probability is None else [])
             if face.side > LARGER * self.size and not face.leave:
                 face.notes.append(SOFT.format(self.size))
             prepared.append(face)
@@ -244,7 +247,7 @@ class Restorer(FaceReader):
         """
         chosen = RestoreSettings(strength=strength, **settings)
         faces = self.find_faces(lq, aligned=True, label=str(lq) if isinstance(lq, (str, Path)) else 'lq')
-        return self.restore(self.prepare(faces, self.people(refs), chosen), chosen)[0]
+        return self.restore(self.prepare(faces, self.people(refs, aligned=True), chosen), chosen)[0]
 
     def prepare_photo(
         self,

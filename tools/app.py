@@ -36,7 +36,7 @@ def run(args: Namespace) -> None:
     from .app_page import AppPage  # imports torch
 
     page = AppPage(open_restorer(args), args, Path(args.network).name)
-    notes = [] if args.detector else ['no --detector: the page takes square, FFHQ-aligned faces only']
+    notes = ['--aligned: the page takes square, FFHQ-aligned faces only'] if args.aligned else []
     serve(page.build, args, notes, max_file_size=int(args.max_upload * 2**20))
 
 

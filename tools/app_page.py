@@ -248,8 +248,8 @@ class AppPage:
     def _verdict(self, shown: ShownFace) -> str:
         lines = [f'{ARMS[name]}: {note}' for name, face in shown.arms.items() for note in face.notes]
         identity = shown.best.identity
-        if identity.same:
-            lines.insert(0, f'The references show the same person (similarity {identity.similarity:.2f}).')
+        if identity.probability is not None:
+            lines.insert(0, f'The references show the same person with a probability of {identity.probability:.0%}.')
         dots = [f'<span style="color:{colour}">■</span> {name}' for name, colour in legend(shown.best).items()]
         return '\n\n'.join([*lines, *([f'{ARMS["attribution"]}: {" ".join(dots)}'] if dots else [])])
 

@@ -34,7 +34,7 @@ def add_arguments(p: CommandParser) -> None:
     how.add_argument('-w', '--strength', type=float, default=1.0, help='of the references, 0 to 1 (default: 1)')
     how.add_argument('--fidelity', type=float, metavar='W', help="CodeFormer's w, 0 (quality) to 1 (fidelity)")
     how.add_argument('--num_refs', type=int, default=4, metavar='N', help='most references of a face (default: 4)')
-    how.add_argument('--on_wrong_identity', choices=('warn', 'drop', 'refuse'), default='warn')
+    how.add_argument('--on_wrong_identity', choices=('drop', 'warn', 'refuse'), default='drop')
     unmatched = 'of several faces those like nobody on the good photos: left as they are, or restored without any'
     how.add_argument('--unmatched', choices=('leave', 'restore'), default='leave', help=f'{unmatched} (default: leave)')
     how.add_argument('--batch_size', type=int, default=1, metavar='N', help='faces at a time (default: 1)')
@@ -45,7 +45,6 @@ def add_arguments(p: CommandParser) -> None:
     how.add_argument('--no_colour', dest='colour', action='store_false', help='let references change the colours')
 
     photo = p.add_argument_group('whole photos and videos')
-    photo.add_argument('--aligned', action='store_true', help='inputs are FFHQ-aligned faces: nothing is detected')
     photo.add_argument('--only_center_face', action='store_true', help='restore the most central face alone')
     photo.add_argument('--min_face', type=at_least(0, float), default=0, metavar='N', help='leave faces below N pixels')
     photo.add_argument('--grey', action='store_true', help='no colour (default: as the photo, e.g. sepia)')
@@ -73,10 +72,13 @@ def network_arguments(p: argparse.ArgumentParser) -> None:
     net.add_argument('-n', '--network', metavar='FILE', default=SHIPPED, help=network)
     net.add_argument('--backend', choices=('torch', 'onnx'), help="what computes (default: by the file's name)")
     shared(net, '--options')
-    net.add_argument('--detector', metavar='FILE', help="face detector: facexlib's RetinaFace .pth, or YuNet .onnx")
-    net.add_argument('--identity_network', default='mobilefacenet', metavar='NAME', help='default: mobilefacenet')
-    net.add_argument('--identity_weights', metavar='FILE', help='of the network that checks who references show')
-    net.add_argument('--identity_threshold', type=float, metavar='COS', help='least similarity of the same person')
+    net.add_argument('--detector', metavar='FILE', help="facexlib's RetinaFace .pth, or YuNet .onnx (default: ships)")
+    net.add_argument('--aligned', action='store_true', help='photos are FFHQ-aligned faces: nothing is detected')
+    text = 'who is on the references: mobilefacenet, irse50 ... (default: dlib, which ships)'
+    net.add_argument('--identity_network', metavar='NAME', help=text)
+    net.add_argument('--identity_weights', metavar='FILE', help='of --identity_network')
+    text = 'least similarity of the same person, with --identity_weights'
+    net.add_argument('--identity_threshold', type=float, metavar='COS', help=text)
     shared(net, '--device')
     precision = net.add_mutually_exclusive_group()
     precision.add_argument('--fp16', dest='precision', action='store_const', const='fp16', default='fp32')
@@ -126,8 +128,9 @@ def open_restorer(args: argparse.Namespace) -> Any:
     from refstar.utils.image_files import MAX_PIXELS
     from refstar.utils.released_weights import resolve
 
-    device = choose_device(args.device)
-    identity = resolve(args.identity_weights)
+    device, identity = choose_device(args.device), None
+    if args.identity_network or args.identity_weights:
+        identity = args.identity_network or 'mobilefacenet', resolve(args.identity_weights)
     if args.network is SHIPPED:
         print(f'no -n given: using {ABOUT_SHIPPED}', file=sys.stderr, flush=True)
     try:
@@ -136,9 +139,9 @@ def open_restorer(args: argparse.Namespace) -> Any:
             options=args.options,
             device=device,
             precision=args.precision,
-            identity=(args.identity_network, identity) if identity else None,
+            identity=identity,
             identity_threshold=args.identity_threshold,
-            detector=resolve(args.detector),
+            detector=args.detector or (None if args.aligned else 'yunet'),
             max_pixels=getattr(args, 'max_pixels', None) or MAX_PIXELS,
             backend=args.backend,
         )
@@ -160,12 +163,17 @@ def restore(args: argparse.Namespace) -> list[str]:
     with timed('open'):
         from refstar.restore.batch import BatchRestorer
     from refstar.restore.faces import RestoreSettings
-    from refstar.restore.input_files import inputs_of, open_sources, references_by_name
+    from refstar.restore.input_files import inputs_of, left_alone, open_sources, references_by_name
     from refstar.restore.photo import PhotoSettings, RealESRGAN
 
     settings, inputs = settings_from(RestoreSettings, args), inputs_of(args.input)
     photo_settings = settings_from(PhotoSettings, args)
-    (references_by_name if args.refs_by_name else open_sources)(args.refs)  # a wrong path ends before networks open
+    if args.refs_by_name:  # a wrong path ends here, before networks open
+        found = references_by_name(args.refs).values()
+    else:
+        found = [photos if isinstance(photos, list) else [photos] for _, photos, _ in open_sources(args.refs)]
+    for line in left_alone([*args.input, *args.refs], [*inputs, *(path for paths in found for path in paths)]):
+        print(line)
     restorer = open_restorer(args)
     if args.bg_upsampler == 'realesrgan':
         background = RealESRGAN(args.bg_weights, str(restorer.device), args.tile, restorer.max_pixels)

@@ -70,7 +70,7 @@ def read_csv(path: str | Path, columns: Sequence[str]) -> list[tuple[str, dict[s
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file atomically; make its folder.
+    """Write a text file atomically, UTF-8; make its folder. Bytes of names that are no UTF-8 become `\\udc..`.
 
     Raises:
         RefStarError: it cannot be written.
@@ -78,8 +78,8 @@ def write_text(path: str | Path, text: str) -> None:
     path = Path(path).expanduser()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text.encode())
-    except (OSError, UnicodeEncodeError) as error:
+        write_atomically(path, text.encode(errors='backslashreplace'))
+    except OSError as error:
         raise RefStarError(f'cannot write {path}: {error}') from None
 
 

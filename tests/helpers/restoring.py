@@ -75,4 +75,4 @@ def hue_checker(threshold: float = 0.5) -> IdentityChecker:
         mean = x.mean((2, 3))
         return torch.nn.functional.normalize(mean - mean.mean(1, keepdim=True), dim=1)
 
-    return IdentityChecker('hue', '0' * 64, embed, embed, threshold, threshold)
+    return IdentityChecker('hue', '0' * 64, embed, embed, (20.0, 0.0, -20.0 * threshold), threshold)

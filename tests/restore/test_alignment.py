@@ -8,7 +8,10 @@ import pytest
 from helpers.restoring import SIZE, face_at, picture, restore, save
 from PIL import Image
 
-from refstar.restore.alignment import cut, feather, paste
+from refstar.restore.alignment import FaceDetector, cut, feather, paste, template, turn_back
+from refstar.utils.released_weights import resolve
+
+YUNET = resolve('yunet')
 
 
 @pytest.mark.parametrize('side', [20, 64, 150])
@@ -36,6 +39,18 @@ def test_faces_at_the_edge_of_the_photo():
         crop, matrix, _ = cut(photo, face_at(x, y, 32).points, SIZE)
         weight = paste(photo.copy(), crop, matrix, feather(SIZE))
         assert crop.shape == (SIZE, SIZE, 3) and (weight.max() > 0) == inside
+
+
+@pytest.mark.parametrize('quarters', [0, 1, 2, 3])
+@pytest.mark.parametrize('shape', [(600, 900), (900, 600)])
+def test_photos_on_their_side_are_turned_to_find_faces(faces_root, quarters, shape):
+    portrait = cv2.imread(str(faces_root / 'london_512/london_003/01.jpg'))[..., ::-1]
+    scene = np.full((*shape, 3), 90, np.uint8)
+    scene[60:460, 130:530] = cv2.resize(portrait, (400, 400), interpolation=cv2.INTER_AREA)
+    (found,) = FaceDetector(YUNET)(np.ascontiguousarray(np.rot90(scene, quarters)))
+    upright = turn_back(found, quarters, scene.shape)
+    assert np.abs(upright.points - template(400) - (130, 60)).max() < 20
+    assert (found.box[:2] < found.points.min(0)).all() and (found.points.max(0) < found.box[2:]).all()
 
 
 @pytest.mark.parametrize('file', ['yunet_n_640_640.onnx', 'detection_mobilenet0.25_Final.pth'])

@@ -63,7 +63,7 @@ def test_references_by_the_name_of_the_photo(tmp_path, net, capsys):
     save(tmp_path / 'refs/a.jpg', picture(1))
     for i in range(2):
         save(tmp_path / f'refs/b/{i}.png', picture(2 + i))
-    flags = ['-o', tmp_path / 'out', '-n', net, '--aligned', '--refs_by_name']
+    flags = ['-o', tmp_path / 'out', '-n', net, '--aligned', '--refs_by_name', '--on_wrong_identity', 'warn']
     assert restore('-i', tmp_path / 'in', '-r', tmp_path / 'refs', *flags) == 1
     assert 'c.png: no reference of this name in' in capsys.readouterr().err
     for name, expected in (('a', ['a.jpg']), ('b', ['0.png', '1.png'])):
@@ -143,7 +143,7 @@ def test_edited_masks_are_read_back(tmp_path, net):
     assert restore('-i', photo, '-o', plain, '-n', net, '--aligned') == 0
     save(tmp_path / 'hand/a_00/r.png', np.zeros((SIZE, SIZE), np.uint8))
     save(tmp_path / 'hand/r.png', np.full((SIZE, SIZE), 255, np.uint8))  # of the reference in general: comes second
-    flags = ['-n', net, '--aligned', '--ref_mask_dir', tmp_path / 'hand', '--save_mask']
+    flags = ['-n', net, '--aligned', '--ref_mask_dir', tmp_path / 'hand', '--save_mask', '--on_wrong_identity', 'warn']
     assert restore('-i', photo, '-r', ref, '-o', masked, *flags) == 0
     assert (read_picture(masked / 'a.png').rgb == read_picture(plain / 'a.png').rgb).all()
     (tmp_path / 'hand/a_00/r.png').unlink()
@@ -192,10 +192,20 @@ def test_wrong_input_is_one_line_and_writes_nothing(args, message, tmp_path, net
     assert runs.files_under(tmp_path) == before
 
 
-def test_whole_photos_need_a_detector(tmp_path, net, capsys):
-    photo = save(tmp_path / 'a.png', picture(0))
-    assert restore('-i', photo, '-o', tmp_path / 'out', '-n', net) == 2
-    assert 'whole photos need a face detector' in capsys.readouterr().err
+def test_whole_photos_of_real_people_need_no_other_file(tmp_path, faces_root):
+    """The network, the detector and the identity network ship: the person's photo is used, a stranger's is not."""
+    person, smiling, stranger = (
+        faces_root / f'london_512/london_{name}.jpg' for name in ('003/01', '003/02', '005/02')
+    )
+    scene = np.full((600, 900, 3), 90, np.uint8)
+    scene[60:572, 200:712] = read_picture(person).rgb
+    save(tmp_path / 'in/photo.png', scene)
+    for name, ref in (('right', smiling), ('wrong', stranger)):
+        assert restore('-i', tmp_path / 'in', '-r', ref, '-o', tmp_path / name) == 0
+        (face,) = json.loads((tmp_path / name / 'photo.json').read_text())['faces']
+        assert (face['probability'] > 0.9) == (name == 'right') and (face['probability'] < 0.1) == (name == 'wrong')
+        assert len(face['references']) == (name == 'right')
+        assert read_picture(tmp_path / name / 'photo.png').rgb.shape == scene.shape
 
 
 def test_every_note_is_printed_once(tmp_path, net, capsys):

@@ -172,7 +172,6 @@ def test_result_equals_torch(pair, strength):
         ('net0.safetensors', ['--backend', 'onnx'], 'refstar export'),
         ('net.onnx', ['--backend', 'torch'], 'runs by the backend onnx'),
         ('net.onnx', ['--bf16'], 'computes in fp32'),
-        ('net.onnx', ['--on_wrong_identity', 'refuse'], 'give --identity_weights'),
         ('net.onnx', ['--use', 'eyes'], 'take the network in torch'),
         ('net.onnx', ['--fidelity', '0.5'], 'CodeFormer has'),
         ('net.onnx', ['--ref_mask_dir', '.'], 'take the network in torch'),
@@ -186,6 +185,6 @@ def test_what_onnx_cannot_do_is_refused(exported, tmp_path, capsys, network, mor
 
 
 def test_banks_need_torch(exported, tmp_path, capsys):
-    build = ['build', exported / 'alice', '-n', exported / 'net.onnx', '-o', tmp_path / 'a.refbank']
+    build = ['build', exported / 'alice', '--aligned', '-n', exported / 'net.onnx', '-o', tmp_path / 'a.refbank']
     assert bank([str(arg) for arg in build]) == 2
     assert 'not its ONNX file' in capsys.readouterr().err

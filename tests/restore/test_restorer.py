@@ -107,28 +107,40 @@ def test_settings_out_of_range_are_refused(settings, message):
         RestoreSettings(**settings)
 
 
-def test_wrong_identity_is_warned_dropped_or_refused():
+def test_strangers_are_left_out_warned_of_or_refused():
     checked = Restorer(network(), identity_checker=hue_checker())
     lq, right, wrong = picture(0, hue=0), picture(1, hue=0), picture(2, hue=1)
     plain = checked(lq).image
     good = checked(lq, [right])
-    assert good.identity.same and not good.notes and (good.image != plain).any()
-    warned = checked(lq, [wrong])
-    assert warned.identity.same is False and 'used all the same' in warned.notes[0] and (warned.image != plain).any()
-    dropped = checked(lq, [wrong], on_wrong_identity='drop')
-    assert (dropped.image == plain).all() and not dropped.chosen
-    assert list(dropped.dropped.values()) == ['seems to show somebody else']
-    with pytest.raises(RefStarError, match=r'somebody else .* \(similarity -?0\.\d\d, .* 0\.50 or more\): refused'):
+    assert good.identity.probability > 0.9 and not good.notes and (good.image != plain).any()
+    left_out = checked(lq, [wrong])
+    assert (left_out.image == plain).all() and not left_out.chosen and left_out.identity.same is False
+    assert list(left_out.dropped.values()) == ['very likely shows somebody else'] and 'not used' in left_out.notes[0]
+    warned = checked(lq, [wrong], on_wrong_identity='warn')
+    assert 'used all the same' in warned.notes[0] and (warned.image != plain).any()
+    with pytest.raises(RefStarError, match=r'very likely .* \(probability of the same person 0%\): refused'):
         checked(lq, [wrong], on_wrong_identity='refuse')
     both = checked(lq, [wrong, right])  # two people: the right one is taken
     assert both.identity.same and [c.reference.name for c in both.chosen] == ['references 2']
 
 
-def test_identity_policies_need_an_identity_network(restorer, tmp_path):
-    with pytest.raises(RefStarError, match=r'--on_wrong_identity drop: .*give --identity_weights'):
-        restorer(picture(0), [picture(1)], on_wrong_identity='drop')
-    with pytest.raises(RefStarError, match=r'--identity_threshold 0\.3: .*give --identity_weights'):
-        Restorer.from_pretrained(network_file(tmp_path), identity_threshold=0.3)
+def test_unsure_references_are_used_with_a_warning():
+    lq, right = picture(0, hue=0), picture(1, hue=0)
+    similarity = Restorer(network(), identity_checker=hue_checker())(lq, [right]).identity.similarity
+    unsure = Restorer(network(), identity_checker=hue_checker(similarity))(lq, [right])
+    assert unsure.identity.probability == pytest.approx(0.5) and len(unsure.chosen) == 1
+    assert unsure.notes == ['It is not certain that the good photos show the person of this face: used, look closely.']
+
+
+def test_networks_that_ship_are_the_default(tmp_path):
+    path = network_file(tmp_path)
+    shipped = Restorer.from_pretrained(path)
+    assert shipped.detector.network.name == 'YuNet' and 'dlib' in shipped.identity_checker.name
+    assert Restorer.from_pretrained(path, detector=None).detector is None
+    with pytest.raises(RefStarError, match=r'--identity_threshold 0\.3: .*name another one'):
+        Restorer.from_pretrained(path, identity_threshold=0.3)
+    with pytest.raises(RefStarError, match='on_wrong_identity refuse: there is no network that compares people'):
+        Restorer(network())(picture(0), [picture(1)], on_wrong_identity='refuse')
 
 
 def test_person_without_usable_photo_is_left_out(restorer, tmp_path):
