@@ -216,7 +216,7 @@ class BatchRestorer:
         output, faces = self.outputs[path], done['faces']
         done = {'output': output.name, 'strength': self.settings.strength, **done}
         text = record_text(str(path), str(self.network), self.restorer.identity_checker, **done)
-        write_text(output.with_suffix('.json'), text)
+        write_text(output.with_suffix('.json'), text, errors='backslashreplace')
         self.note(path, faces)
         restored = sum(face['restored'] for face in faces)
         self.counts.update(done=1, faces=restored, left=len(faces) - restored, blank=int(not faces))
