@@ -58,8 +58,10 @@ def open_image(source: str | Path | bytes, name: object = None, max_pixels: int 
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)
             formats = _formats(source, name)
             # Not by its path: Pillow (12.3) maps grey TIFFs into memory, and scrambles those that are stored turned.
-            opened = BytesIO(source) if isinstance(source, bytes) else Path(source).open('rb')
-            with opened as stream, Image.open(stream, formats=formats) as file:
+            with (
+                BytesIO(source) if isinstance(source, bytes) else open(source, 'rb') as stream,
+                Image.open(stream, formats=formats) as file,
+            ):
                 if max_pixels:
                     refuse_large(*file.size, max_pixels, str(name))
                 yield file
