@@ -40,6 +40,7 @@ TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
     'CodeFormer': _codeformer_taps,
     'RestoreFormer': _restoreformer_taps,
     'RRDBNet': lambda net, size: ['conv_body', 'conv_up1', 'conv_up2'],
+    'LightRestorer': lambda net, size: ['stem', *(f'merge.{i}' for i in range(len(net.merge)))],
 }
 
 # Outputs of any form that the composite context conditions: style codes, or the transformer's tokens.
@@ -49,6 +50,7 @@ CONTEXT_TAPS: dict[str, Callable[[nn.Module], list[str]]] = {
     'CodeFormer': lambda net: [f'ft_layers.{i}' for i in range(0, net.n_layers, 3)],
     'RestoreFormer': lambda net: ['encoder.conv_out'],
     'RRDBNet': lambda net: ['conv_first'],
+    'LightRestorer': lambda net: ['stem'],
 }
 
 

@@ -45,6 +45,8 @@ class RefSTAR(nn.Module):
         ref_channels (int): width of the reference encoder. Default: 32.
         structure_size (int): structure grid of the transfer; choose about the number of pixels that the degradation
             leaves across the face. Default: 32.
+        fold (int): the finest taps get reference features at so many times their resolution, folded into channels:
+            texture at full size for a backbone that works on folded pixels. Default: 1.
         context (dict | None): arguments of :class:`CompositeContext`, which then conditions the backbone as a whole.
             None: no context.
         context_taps (list[str] | None): module paths that the context conditions. None: the table in ``backbones.py``.
@@ -77,6 +79,7 @@ class RefSTAR(nn.Module):
         refsel: dict | None = None,
         ref_channels: int = 32,
         structure_size: int = 32,
+        fold: int = 1,
         context: dict | None = None,
         context_taps: list[str] | None = None,
         value_range: tuple[float, float] | list[float] = (-1, 1),
@@ -90,10 +93,14 @@ class RefSTAR(nn.Module):
         self.backbone = build_network(backbone)
         taps = taps or default_taps(backbone['type'], self.backbone, size)
         shapes = measure_taps(self.backbone, taps, size)
-        self.taps = {tap: resolution for tap, (_, resolution) in shapes.items()}
+        finest = max(r for _, r in shapes.values())
+        folds = {tap: fold if r == finest else 1 for tap, (_, r) in shapes.items()}
+        self.taps = {tap: r * folds[tap] for tap, (_, r) in shapes.items()}  # resolution of its reference features
         self.refsel = RefSel(**(refsel or {}))
         self.ref_encoder = ReferenceEncoder(size, list(self.taps.values()), ref_channels)
-        self.transfer = nn.ModuleList([Transfer(c, ref_channels, structure_size) for c, _ in shapes.values()])
+        self.transfer = nn.ModuleList(
+            [Transfer(c, ref_channels, structure_size, folds[tap]) for tap, (c, _) in shapes.items()]
+        )
         self.context, self.context_taps = None, []
         if context is not None:
             self.context = CompositeContext(**context)
