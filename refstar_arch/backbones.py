@@ -41,6 +41,7 @@ TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
     'CodeFormer': _codeformer_taps,
     'RestoreFormer': _restoreformer_taps,
     'RRDBNet': lambda net, size: ['conv_body', 'conv_up1', 'conv_up2'],
+    'LightRestorer': lambda net, size: ['stem', *(f'merge.{i}' for i in range(len(net.merge)))],
 }
 
 # Outputs of any form that the composite context conditions: style codes, or the transformer's tokens.
@@ -50,6 +51,7 @@ CONTEXT_TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
     'CodeFormer': lambda net, size: [f'ft_layers.{i}' for i in range(0, net.n_layers, 3)],
     'RestoreFormer': lambda net, size: ['encoder.conv_out'],
     'RRDBNet': lambda net, size: ['conv_first'],
+    'LightRestorer': lambda net, size: ['stem'],
 }
 
 

@@ -43,6 +43,8 @@ class RefSTAR(nn.Module):
         ref_channels (int): width of the reference encoder. Default: 32.
         structure_size (int): structure grid of the transfer; choose about the number of pixels that the degradation
             leaves across the face. Default: 32.
+        pixels (bool): the finest taps receive the references' own pixels at full size, folded into channels, in place
+            of encoded features: texture for a backbone that works on folded pixels. Default: False.
         context (dict | None): arguments of :class:`CompositeContext`, which then conditions the backbone as a whole.
             None: no context.
         context_taps (list[str] | None): module paths that the context conditions. None: the table in ``backbones.py``.
@@ -75,6 +77,7 @@ class RefSTAR(nn.Module):
         refsel: dict | None = None,
         ref_channels: int = 32,
         structure_size: int = 32,
+        pixels: bool = False,
         context: dict | None = None,
         context_taps: list[str] | None = None,
         value_range: tuple[float, float] | list[float] = (-1, 1),
@@ -88,10 +91,20 @@ class RefSTAR(nn.Module):
         self.backbone = build_network(backbone)
         taps = taps or default_taps(backbone['type'], self.backbone, size)
         shapes = measure_taps(self.backbone, taps, size)
-        self.taps = {tap: resolution for tap, (_, resolution) in shapes.items()}
+        finest = max(r for _, r in shapes.values())
+        self.pixels, folds = pixels, {tap: size // r if pixels and r == finest else 1 for tap, (_, r) in shapes.items()}
+        self.taps = {tap: r * folds[tap] for tap, (_, r) in shapes.items()}  # resolution of its reference features
         self.refsel = RefSel(**(refsel or {}))
-        self.ref_encoder = ReferenceEncoder(size, list(self.taps.values()), ref_channels)
-        self.transfer = nn.ModuleList([Transfer(c, ref_channels, structure_size) for c, _ in shapes.values()])
+        encoded = [r for r in self.taps.values() if not pixels or r < size]
+        if not encoded:
+            raise RefStarError('RefSTAR: pixels: true needs a tap coarser than the finest; give more taps')
+        self.ref_encoder = ReferenceEncoder(size, encoded, ref_channels)
+        self.transfer = nn.ModuleList(
+            [
+                Transfer(c, ref_channels if folds[tap] == 1 else 3, structure_size, folds[tap])
+                for tap, (c, _) in shapes.items()
+            ]
+        )
         self.context, self.context_taps = None, []
         if context is not None:
             self.context = CompositeContext(**context)
@@ -138,7 +151,8 @@ class RefSTAR(nn.Module):
 
     def encode_taps(self, refs: Tensor) -> dict[int, Tensor]:
         """Encode references (b, n, 3, H, W) in [-1, 1] for the transfer: {resolution r: (b, n, c, r, r)}."""
-        return {r: split_refs(x, refs.shape[1]) for r, x in self.ref_encoder(refs.flatten(0, 1)).items()}
+        encoded = {r: split_refs(x, refs.shape[1]) for r, x in self.ref_encoder(refs.flatten(0, 1)).items()}
+        return {**encoded, self.size: refs} if self.pixels else encoded
 
     def encode(self, refs: Tensor, ref_valid: Tensor | None = None, mask: Tensor | None = None) -> ReferenceBank:
         """Encode references once, for use with any number of photos of this person.
