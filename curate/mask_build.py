@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import torch
 
+from refstar.data.mask_proposal import propose
 from refstar.utils.atomic_files import write_atomically
 from refstar.utils.errors import RefStarError
 from refstar.utils.parallel import parallel
@@ -28,7 +29,6 @@ from refstar.utils.text_files import read_text, shorten, write_csv, write_text
 
 from .mask_curation import Strictness, confidence, objection, teachers
 from .mask_propagation import Predictor, train_network
-from .mask_proposal import propose
 from .mask_review import decided, review_lock
 from .pair_sources import PhotoPairs, PhotoSource, SyntheticPairs
 from .photo_survey import write_image

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .mask_proposal import LEAST, Proposal, without_specks
+from refstar.data.mask_proposal import LEAST, Proposal, without_specks
 
 SMALLEST = 0.03  # selected share of the picture below which a pair is of no use
 TEACHERS, MOST_TEACHERS = 0.5, 1500  # the network learns from this share of the proposals, the best; and from no more

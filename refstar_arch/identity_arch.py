@@ -24,6 +24,7 @@ from refstar.utils.errors import RefStarError
 from refstar.utils.face_points import similarity
 from refstar.utils.onnx_session import open_session
 
+from .dlib_face_arch import DlibFaceNet
 from .mobilefacenet_arch import MobileFaceNet
 
 # Five points (left and right eye, nose, left and right corner of the mouth; x, y) in the crop of 512 pixels that FFHQ
@@ -76,7 +77,20 @@ def _normalised(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> T
     return torch.stack([((c + 1) / 2 - m) / s for c, m, s in zip(x.unbind(1), mean, std, strict=True)], 1)
 
 
-PREPARE = {'arcface_112': arcface_crop, 'imagenet_112': imagenet_112, 'grey_128': grey_128, 'clip_224': clip_224}
+def dlib_150(x: Tensor) -> Tensor:
+    """Cut the square of side .62 around (.5, .59) out of FFHQ-aligned faces: (b, c, H, H) -> (b, c, 150, 150)."""
+    side = x.shape[-1]
+    left, top, width = round(0.19 * side), round(0.28 * side), round(0.62 * side)
+    return F.interpolate(x[..., top : top + width, left : left + width], (150, 150), mode='bilinear', antialias=True)
+
+
+PREPARE = {
+    'dlib_150': dlib_150,
+    'arcface_112': arcface_crop,
+    'imagenet_112': imagenet_112,
+    'grey_128': grey_128,
+    'clip_224': clip_224,
+}
 
 
 # ----------------------------------------------------------------- networks by name
@@ -86,6 +100,10 @@ def _read(path: str | Path, network: str) -> dict[str, Tensor]:
 
 def _mobilefacenet(path: str | Path) -> nn.Module:
     return load_fitting(MobileFaceNet(), _read(path, 'mobilefacenet'), path)
+
+
+def _dlib(path: str | Path) -> nn.Module:
+    return load_fitting(DlibFaceNet(), _read(path, 'dlib'), path)
 
 
 def _arcface_resnet18(path: str | Path) -> nn.Module:
@@ -156,6 +174,7 @@ class IdentityNetwork:
 
 
 NETWORKS = {
+    'dlib': IdentityNetwork(_dlib, 'dlib_150'),
     'mobilefacenet': IdentityNetwork(_mobilefacenet, 'imagenet_112'),
     'edgeface_xxs': IdentityNetwork(_edgeface_xxs, 'arcface_112'),
     'arcface_resnet18': IdentityNetwork(_arcface_resnet18, 'grey_128'),
@@ -172,9 +191,10 @@ class IdentityEncoder(nn.Module):
     Its weights always come from its own file, never from checkpoints of the networks that use it.
 
     Args:
-        network (str): 'mobilefacenet' (112 px, 128-d), 'edgeface_xxs' (112 px, 512-d, needs timm), 'arcface_resnet18'
-            (GFPGAN's: whole face, grey, 128 px, 512-d), 'irse50' (facexlib's IR-SE50: 112 px, 512-d), or any other
-            network by its file: 'torchscript', 'onnx' (needs onnxruntime; no gradients).
+        network (str): 'dlib' (150 px, 128-d; its file ships), 'mobilefacenet' (112 px, 128-d), 'edgeface_xxs' (112 px,
+            512-d, needs timm), 'arcface_resnet18' (GFPGAN's: whole face, grey, 128 px, 512-d), 'irse50' (facexlib's
+            IR-SE50: 112 px, 512-d), or any other network by its file: 'torchscript', 'onnx' (needs onnxruntime; no
+            gradients).
         weights (str): path of its file; nothing is downloaded.
         prepare (str | None): the network's input, a name in ``PREPARE``. None: that of the named network, and ArcFace's
             crop of 112 pixels for 'torchscript' and 'onnx'.

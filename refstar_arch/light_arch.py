@@ -3,6 +3,8 @@
 Axis letters: b batch, c channels, h w feature size, H W image size.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -31,7 +33,7 @@ class LightRestorer(nn.Module):
         def body(c: int) -> nn.Sequential:
             return nn.Sequential(*(ResBlock(c) for _ in range(blocks)))
 
-        pairs = list(zip(channels[:-1], channels[1:], strict=True))
+        pairs = list(pairwise(channels))
         self.stem = nn.Conv2d(3 * fold**2, channels[0], 3, padding=1)
         self.encode = nn.ModuleList([body(c) for c in channels])
         self.down = nn.ModuleList([nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairs])

@@ -13,14 +13,14 @@ import pytest
 import yaml
 from helpers import runs
 
-from refstar.curate.head_region import hidden_side
 from refstar.curate.mask_build import PART
 from refstar.curate.mask_curation import SMALLEST, Strictness, agreement, merge, objection, teachers
-from refstar.curate.mask_proposal import propose
 from refstar.curate.mask_review import MaskReview, review_lock
 from refstar.curate.pair_mining import BLURRED, Mining, mine, pack
 from refstar.curate.pair_sources import SyntheticPairs
+from refstar.data.head_region import hidden_side
 from refstar.data.images import decode
+from refstar.data.mask_proposal import propose
 from refstar.data.pairs import Face
 from refstar.data.refsel_dataset import RefSelDataset
 from refstar.data.synthetic.photo_match import correspond
