@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from basicsr.data import build_dataset
 from basicsr.utils.registry import DATASET_REGISTRY
 from pydantic import Field
 from torch.utils.data import Dataset
@@ -43,7 +42,7 @@ class MixedDataset(Dataset):
                 raise RefStarError(f'dataset: parts: {i}: share: expected a number above 0, got {shares[-1]!r}')
             if not isinstance(part.get('type'), str) or part['type'] not in DATASET_REGISTRY:
                 raise RefStarError(f'dataset: parts: {i}: type: no dataset {part.get("type")!r}')
-            self.parts.append(build_dataset(part))
+            self.parts.append(DATASET_REGISTRY.get(part['type'])(part))
         if not self.parts:
             raise RefStarError('dataset: parts: expected at least one dataset')
         self._limits = np.cumsum(shares) / np.sum(shares)
