@@ -46,7 +46,7 @@ REQUIRES = [
 EXTRAS = {
     'app': ['gradio>=6'],
     'data': ['imagehash'],
-    'evaluate': ['torch-fidelity'],
+    'evaluate': ['timm', 'torch-fidelity'],  # EdgeFace; FID
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
     'video': ['av'],
 }

@@ -34,6 +34,11 @@ def _restoreformer_taps(net: nn.Module, size: int) -> list[str]:
     return [f'decoder.up.{k}.block.{net.decoder.num_res_blocks}' for k in levels]
 
 
+def _light_taps(net: nn.Module, size: int) -> list[str]:
+    """Take the first convolution, that of every level on the way up, and the first of the finest octave."""
+    return ['stem', *(f'merge.{i}' for i in range(len(net.merge))), *(['octave.stem'] if net.octave else [])]
+
+
 # Outputs that are feature maps (b, c, r, r): the transfer mixes reference features into them.
 TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
     'GFPGANv1Clean': _stylegan_taps,
@@ -41,7 +46,7 @@ TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
     'CodeFormer': _codeformer_taps,
     'RestoreFormer': _restoreformer_taps,
     'RRDBNet': lambda net, size: ['conv_body', 'conv_up1', 'conv_up2'],
-    'LightRestorer': lambda net, size: ['stem', *(f'merge.{i}' for i in range(len(net.merge)))],
+    'LightRestorer': _light_taps,
 }
 
 # Outputs of any form that the composite context conditions: style codes, or the transformer's tokens.

@@ -43,8 +43,9 @@ class RefSTAR(nn.Module):
         ref_channels (int): width of the reference encoder. Default: 32.
         structure_size (int): structure grid of the transfer; choose about the number of pixels that the degradation
             leaves across the face. Default: 32.
-        pixels (bool): the finest taps receive the references' own pixels at full size, folded into channels, in place
-            of encoded features: texture for a backbone that works on folded pixels. Default: False.
+        pixels (int): every tap receives the references' own pixels at so many times its resolution, folded into
+            channels, in place of encoded features: texture at full size for a backbone on folded pixels. 0: encoded
+            features. Default: 0.
         context (dict | None): arguments of :class:`CompositeContext`, which then conditions the backbone as a whole.
             None: no context.
         context_taps (list[str] | None): module paths that the context conditions. None: the table in ``backbones.py``.
@@ -77,7 +78,7 @@ class RefSTAR(nn.Module):
         refsel: dict | None = None,
         ref_channels: int = 32,
         structure_size: int = 32,
-        pixels: bool = False,
+        pixels: int = 0,
         context: dict | None = None,
         context_taps: list[str] | None = None,
         value_range: tuple[float, float] | list[float] = (-1, 1),
@@ -91,20 +92,12 @@ class RefSTAR(nn.Module):
         self.backbone = build_network(backbone)
         taps = taps or default_taps(backbone['type'], self.backbone, size)
         shapes = measure_taps(self.backbone, taps, size)
-        finest = max(r for _, r in shapes.values())
-        self.pixels, folds = pixels, {tap: size // r if pixels and r == finest else 1 for tap, (_, r) in shapes.items()}
-        self.taps = {tap: r * folds[tap] for tap, (_, r) in shapes.items()}  # resolution of its reference features
+        fold, self.pixels = max(pixels, 1), pixels
+        self.taps = {tap: r * fold for tap, (_, r) in shapes.items()}  # resolution of its reference features
         self.refsel = RefSel(**(refsel or {}))
-        encoded = [r for r in self.taps.values() if not pixels or r < size]
-        if not encoded:
-            raise RefStarError('RefSTAR: pixels: true needs a tap coarser than the finest; give more taps')
-        self.ref_encoder = ReferenceEncoder(size, encoded, ref_channels)
-        self.transfer = nn.ModuleList(
-            [
-                Transfer(c, ref_channels if folds[tap] == 1 else 3, structure_size, folds[tap])
-                for tap, (c, _) in shapes.items()
-            ]
-        )
+        self.ref_encoder = None if pixels else ReferenceEncoder(size, list(self.taps.values()), ref_channels)
+        ref_channels = 3 if pixels else ref_channels
+        self.transfer = nn.ModuleList([Transfer(c, ref_channels, structure_size, fold) for c, _ in shapes.values()])
         self.context, self.context_taps = None, []
         if context is not None:
             self.context = CompositeContext(**context)
@@ -126,8 +119,9 @@ class RefSTAR(nn.Module):
     def fingerprint(self) -> str:
         """Identify what makes a bank; in evaluation mode cached until weights are loaded or the mode is set."""
         if self._fingerprint is None or self.training:
-            encoders = [self.refsel.ref_encoder, self.ref_encoder, *([] if self.context is None else [self.context])]
-            frozen = [*encoders[2:], *([] if self.refsel.person is None else [self.refsel.person])]
+            parts = (self.refsel.ref_encoder, self.ref_encoder, self.context)
+            encoders = [part for part in parts if part is not None]
+            frozen = [part for part in (self.context, self.refsel.person) if part is not None]
             files = [m.sha256 for part in frozen for m in part.modules() if isinstance(m, IdentityEncoder)]
             self._fingerprint = fingerprint_of(f'{self.size} {self.refsel.size} {self.taps} {files}', encoders)
         return self._fingerprint
@@ -151,8 +145,9 @@ class RefSTAR(nn.Module):
 
     def encode_taps(self, refs: Tensor) -> dict[int, Tensor]:
         """Encode references (b, n, 3, H, W) in [-1, 1] for the transfer: {resolution r: (b, n, c, r, r)}."""
-        encoded = {r: split_refs(x, refs.shape[1]) for r, x in self.ref_encoder(refs.flatten(0, 1)).items()}
-        return {**encoded, self.size: refs} if self.pixels else encoded
+        if self.ref_encoder is None:
+            return {r: resize_refs(refs, (r, r)) for r in set(self.taps.values())}
+        return {r: split_refs(x, refs.shape[1]) for r, x in self.ref_encoder(refs.flatten(0, 1)).items()}
 
     def encode(self, refs: Tensor, ref_valid: Tensor | None = None, mask: Tensor | None = None) -> ReferenceBank:
         """Encode references once, for use with any number of photos of this person.
