@@ -38,6 +38,7 @@ REQUIRES = [
     'filelock',
     'jinja2',
     'matplotlib',
+    'pillow>=11.3',  # from here on it reads AVIF
     'pooch',
     'pydantic>=2',
     'safetensors',
@@ -47,6 +48,7 @@ EXTRAS = {
     'app': ['gradio>=6'],
     'data': ['imagehash'],
     'evaluate': ['timm', 'torch-fidelity'],  # EdgeFace; FID
+    'heic': ['pillow-heif'],
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
     'video': ['av'],
 }

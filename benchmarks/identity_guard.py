@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 import torch
 
-from refstar.data.collections.listing import images_in
 from refstar.data.degradation import Degradation
 from refstar.restore.identity_check import IdentityChecker
 from refstar.utils.image_files import decode_image
+from refstar.utils.photo_files import images_in
 
 COLLECTIONS = ('lfw_test', 'london_test')
 PRESETS = ('ffhq_ref_moderate', 'ffhq_ref_severe')

@@ -84,7 +84,7 @@ class Run:
         file = self.out / 'options' / f'{self.name(step)}.yml'
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding='utf-8')
-        opt = plain(load_options(file))
+        opt = json.loads(json.dumps(load_options(file)))
         opt.update(name=self.name(step), manual_seed=self.seed)
         if step == 'test':
             opt['val'].update(save_img=False)
@@ -167,25 +167,21 @@ class Run:
     def save(self) -> None:
         self.ledger_file.write_text(json.dumps(self.ledger, indent=2))
 
-    def run(self) -> None:
-        """Check the inputs, then make landmarks, train RefSel and RefSTAR, and test."""
-        landmarks = self.out / 'landmarks.npz'
-        made = [] if landmarks.is_file() else [self.faces / 'weights/pfld_68.onnx']
+    def check(self) -> None:
+        """End the program if a file or package is missing that a step needs."""
         shipped = json.dumps([load_options(file) for file in OPTIONS.values()])
+        made = [] if (self.out / 'landmarks.npz').is_file() else [self.faces / 'weights/pfld_68.onnx']
         check_needs(json.loads(shipped.replace('datasets/faces/', f'{self.faces}/')), made)
+
+    def run(self) -> None:
+        """Make landmarks, train RefSel and RefSTAR, and test."""
+        landmarks = self.out / 'landmarks.npz'
         if not landmarks.is_file():
             script, model = REPO / 'benchmarks/landmarks.py', self.faces / 'weights/pfld_68.onnx'
             subprocess.run([sys.executable, script, self.faces / 'identities', model, landmarks], check=True)
         for step in ('refstar',) if self.refsel else ('refsel', 'refstar'):
             self.step(step, f'experiments/{self.name(step)}/models/net_g_latest.pth')
         self.step('test', f'results/{self.name("test")}/metrics_london_test.json')
-
-
-def plain(value):
-    """Without OrderedDict, for the YAML writer."""
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    return [plain(v) for v in value] if isinstance(value, list) else value
 
 
 def children_cpu() -> float:
@@ -249,6 +245,7 @@ def main() -> None:
     if not args.table:
         refsel = args.refsel and args.refsel.resolve()
         run = Run(faces, out, args.seed, args.minutes, args.photos, refsel)
+        run.check()
         if args.sweep:
             run.sweep(args.sweep[0], args.sweep[1:])
             return

@@ -16,13 +16,11 @@ import torch
 from identity_guard import degrade, read
 
 import refstar  # noqa: F401  (first: makes basicsr importable)
-from refstar.data.collections.listing import images_in
 from refstar.restore.alignment import FaceDetector
-from refstar.restore.faces import PreparedFace, RestoreSettings
+from refstar.restore.faces import AlignedFace, FaceAttributes, Reference, RestoreSettings
 from refstar.restore.identity_check import IdentityChecker
-from refstar.restore.reference_choice import measure_attributes
-from refstar.restore.references import Reference
 from refstar.restore.restorer import Restorer
+from refstar.utils.photo_files import images_in
 
 DETECTOR, JUDGE = 'detection_mobilenet0.25_Final.pth', 'edgeface_xxs_q.pt'
 
@@ -54,7 +52,7 @@ def main() -> None:
         lq, person = degrade(truth, 'ffhq_ref_severe', number), restorer.people(others)[0]
         for ref in person.references:
             points = points_in(detector, ref.crop)
-            ref.attributes, ref.points = measure_attributes(ref.crop, points), points
+            ref.attributes, ref.points = FaceAttributes.measure(ref.crop, points), points
         plan = restorer.prepare([restorer.face(lq, points_in(detector, lq))], [person], RestoreSettings(num_refs=99))[0]
         results = [restorer.restore([_only(plan, choice.reference)], RestoreSettings())[0] for choice in plan.chosen]
         images = [result.image for result in results]
@@ -71,7 +69,7 @@ def main() -> None:
     print(f'ID-GT, chosen minus any: {gain.mean():.3f} +- {1.96 * gain.std() / len(gain) ** 0.5:.3f}')
 
 
-def _only(plan: PreparedFace, reference: Reference) -> PreparedFace:
+def _only(plan: AlignedFace, reference: Reference) -> AlignedFace:
     return replace(plan, chosen=[choice for choice in plan.chosen if choice.reference is reference])
 
 

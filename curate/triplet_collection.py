@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from refstar.data.collections.listing import images_in, inside
+from refstar.data.collections.listing import inside
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import open_image
+from refstar.utils.photo_files import images_in
 from refstar.utils.text_files import read_csv, write_csv
 
 PARTS = ('gt', 'ref', 'mask')

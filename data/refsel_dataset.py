@@ -12,9 +12,10 @@ from pydantic import Field
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import to_tensor
 from refstar.utils.option_block import FilePath, Names
+from refstar.utils.photo_files import images_in
 from refstar.utils.text_files import read_csv, read_lines
 
-from .collections.listing import Missing, folder, images_in, inside
+from .collections.listing import Missing, folder, inside
 from .collections.manifest import ListOptions, check_io_backend, evenly
 from .pairs import Face, PairedReference, selected_pair
 from .photo_dataset import AugmentationOptions, PhotoOptions, TrainingPhotoDataset, pack_references

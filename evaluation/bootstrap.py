@@ -6,17 +6,16 @@ their photos.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 RESAMPLES = 10_000
-LEVEL = 0.95
+LEVEL = 0.95  # confidence
 BATCH = 500  # resamples at a time, to bound the memory
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """A mean and its confidence interval; NaN where nothing was measured, or fewer than two people."""
 
     mean: float
@@ -25,18 +24,9 @@ class Interval:
     n: int  # photos that were measured
     groups: int  # people (or, where they are unknown, photos) that they show
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Return whether a difference has a sign at this level."""
-        return self.low > 0 or self.high < 0
-
 
 def bootstrap(
-    values: np.ndarray,
-    groups: Sequence[str] | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    level: float = LEVEL,
+    values: np.ndarray, groups: Sequence[str] | None = None, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Interval]:
     """Compute percentile intervals of the mean of each column, all from the same resamples.
 
@@ -44,7 +34,6 @@ def bootstrap(
         values: shape (photos, columns); NaN is "not measured". A column may be a difference of two methods.
         groups: the person on each photo; None: every photo is one of its own.
         resamples, seed: of the draws.
-        level: confidence, in (0, 1).
     """
     values = np.asarray(values, np.float64)
     names, member = np.unique(np.arange(len(values)) if groups is None else np.asarray(groups), return_inverse=True)
@@ -61,13 +50,12 @@ def bootstrap(
         total = drawn @ counts
         np.divide(drawn @ sums, total, out=means[start:stop], where=total > 0)
 
-    tail = (1 - level) / 2
     result = []
     for column in range(values.shape[1]):
         n, people = int(counts[:, column].sum()), int((counts[:, column] > 0).sum())
         low = high = np.nan
         if people > 1:
-            low, high = np.nanquantile(means[:, column], [tail, 1 - tail])
+            low, high = np.nanquantile(means[:, column], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         mean = sums[:, column].sum() / n if n else np.nan
         result.append(Interval(float(mean), float(low), float(high), n, people))
     return result

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from refstar.trainer.option_file import load_options
 from refstar.utils.errors import RefStarError
+from refstar.utils.parallel import cores
 from refstar.utils.text_files import write_text
 from refstar.utils.training_log import parse_line
 
@@ -25,14 +26,8 @@ TRAININGS = ('refsel', 'backbone', 'refstar')
 TESTS = tuple(f'test_{name}' for name in TRAININGS)
 STAGES = (('refsel', 'backbone'), ('refstar',), TESTS)  # steps of a stage do not need each other
 
-# Length -> step -> seconds on two CPU cores. Only the time left before anything was measured depends on them.
-SECONDS = {
-    'demo': dict(zip(TRAININGS + TESTS, (400, 320, 340, 20, 20, 40), strict=True)),
-    'experiment': dict(zip(TRAININGS + TESTS, (4100, 3200, 3100, 40, 25, 130), strict=True)),
-}
-
 PATIENCE = 15.0  # seconds to wait for a lock whose holder is about to end
-BAR = '{percentage:3.0f}%|{bar:20}| {elapsed}, {remaining} left for all {postfix}'
+BAR = '{percentage:3.0f}%|{bar:20}| {elapsed}, {remaining} left for all trainings {postfix}'
 
 
 @dataclass(frozen=True)
@@ -57,11 +52,8 @@ class Step:
 
     def product(self) -> Path | None:
         """Return what the finished step leaves behind: the last checkpoint, or the file of figures."""
-        if self.command == 'train':
-            pattern = f'experiments/{self.experiment}/models/net_g_latest.pth'
-        else:
-            pattern = f'results/{self.experiment}/metrics_*.json'
-        return next(iter(sorted(Path().glob(pattern))), None)
+        folder, file = ('experiments', 'models/net_g_latest.pth') if self.iterations else ('results', 'metrics_*.json')
+        return next(iter(sorted(Path(folder, self.experiment).glob(file))), None)
 
 
 def shipped(name: str) -> Path:
@@ -115,8 +107,8 @@ def plan(length: str, prefix: str, out: Path, overrides: Path | None = None) -> 
     steps: list[Step] = []
     for name in TRAININGS + TESTS:
         merged = {key: value for table in tables for key, value in (table.get(name) or {}).items()}
-        text, file = json.dumps(load_options(shipped(name))), out / 'options' / f'{name}.yml'
-        options = json.loads(experiments.sub(f'{prefix}_', text))
+        file = out / 'options' / f'{name}.yml'
+        options = json.loads(experiments.sub(f'{prefix}_', json.dumps(load_options(shipped(name)))))
         for key, value in merged.items():
             set_option(options, key, value)
         step = Step(name, options['name'], file, options, _fingerprint(options, steps))
@@ -213,11 +205,13 @@ class Run:
         code = self.process.poll()
         lines = self.log.read_text(encoding='utf-8', errors='replace').splitlines()
         self.entry = next(filter(None, map(parse_line, reversed(lines))), None)
-        done = code == 0 and self.step.product() is not None
-        self.ledger.write(self.step, self.before + time.monotonic() - self.start, done)
+        done, seconds = code == 0 and self.step.product() is not None, self.before + time.monotonic() - self.start
+        self.ledger.write(self.step, seconds, done)
         if code is not None and not done:
             end = lines[-1] if lines else 'nothing'
             raise RefStarError(f'step {self.step.name} failed (exit code {code}); its log {self.log} ends with: {end}')
+        if done:
+            tqdm.write(f'{self.step.experiment}: {tqdm.format_interval(seconds)}')
         return done
 
     def stop(self) -> None:
@@ -230,43 +224,33 @@ class Run:
                 self.process.kill()
 
 
-def seconds_left(shares: dict[str, float], foreseen: dict[str, float]) -> float:
-    """Add up the stages of which shares of the steps are done; the longest step of a stage counts."""
-    return sum(max((1 - shares[name]) * foreseen[name] for name in stage) for stage in STAGES)
-
-
-def run_steps(steps: Sequence[Step], out: Path, ledger: Ledger, foreseen: dict[str, float], command: Command) -> None:
+def run_steps(steps: Sequence[Step], out: Path, ledger: Ledger, command: Command) -> None:
     """Run all steps that are not done, those of a stage side by side, each on its share of the cores.
 
-    A progress bar shows the foreseen seconds of all steps; its remaining time follows the measured pace.
+    A progress bar counts the iterations of all trainings.
 
     Raises:
         RefStarError: a step failed; the others are ended.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    shares = {step.name: float(ledger.is_done(step)) for step in steps}
-    total = seconds_left(dict.fromkeys(shares, 0.0), foreseen)
-    bar = tqdm(total=total, initial=total - seconds_left(shares, foreseen), bar_format=BAR, smoothing=0, disable=None)
+    at = {step.name: step.iterations if ledger.is_done(step) else 0 for step in steps}
+    bar = tqdm(total=sum(step.iterations for step in steps), initial=sum(at.values()), bar_format=BAR, disable=None)
     for stage in STAGES:
-        for step in (step for step in steps if step.name in stage and shares[step.name]):
-            tqdm.write(f'{step.experiment}: done earlier in {tqdm.format_interval(ledger.seconds(step))}')
-        waiting = [step for step in steps if step.name in stage and not shares[step.name]]
+        of_stage = [step for step in steps if step.name in stage]
+        waiting = [step for step in of_stage if not ledger.is_done(step)]
+        for step in of_stage:
+            done = f'done earlier in {tqdm.format_interval(ledger.seconds(step))}'
+            tqdm.write(f'{step.experiment}: {f"{step.command} ..." if step in waiting else done}')
         runs: list[Run] = []
         try:
             for step in waiting:
-                tqdm.write(f'{step.experiment}: {step.command} ...')
-                runs.append(Run(step, command, out, ledger, max(1, cores // len(waiting))))
-            while running := [run for run in runs if shares[run.step.name] < 1]:
+                runs.append(Run(step, command, out, ledger, max(1, cores() // len(waiting))))
+            running = runs
+            while running:
                 time.sleep(0.5)
-                for run in running:
-                    if run.is_done():
-                        shares[run.step.name] = 1.0
-                        tqdm.write(f'{run.step.experiment}: {tqdm.format_interval(ledger.seconds(run.step))}')
-                    elif run.entry:
-                        shares[run.step.name] = min(0.99, run.entry.iteration / run.step.iterations)
-                texts = [f'{r.step.name} {r.entry.iteration}, loss {r.entry.loss:.4f}' for r in running if r.entry]
-                bar.n = total - seconds_left(shares, foreseen)
-                bar.set_postfix_str('   '.join(texts))
+                running = [run for run in running if not run.is_done()]
+                at |= {run.step.name: run.entry.iteration for run in runs if run.entry}
+                bar.n = sum(at.values())
+                bar.set_postfix_str('   '.join(f'{r.step.name} loss {r.entry.loss:.4f}' for r in running if r.entry))
         finally:
             for run in runs:
                 run.stop()

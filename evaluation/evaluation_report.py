@@ -1,6 +1,5 @@
 """`report.html` of `refstar evaluate`: tables with intervals, and a grid of pictures that sorts by any figure."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,7 @@ import numpy as np
 from refstar.utils.errors import RefStarError
 from refstar.utils.html_report import data_uri, encode_preview, write_report
 
-from .bootstrap import Interval
-from .score_tables import Tables
+from .score_tables import measured_columns
 from .scores import Scores
 from .testset import Sample, TestSet, read_photo
 
@@ -26,20 +24,14 @@ Predictions = Mapping[str, Mapping[str, Path]]  # method -> name of the photo ->
 
 
 def write_evaluation_report(
-    scores: Scores,
-    tables: Tables,
-    testset: TestSet,
-    predictions: Predictions,
-    summary: dict[str, Any],
-    out: Path,
-    size: int | None = None,
+    scores: Scores, testset: TestSet, predictions: Predictions, summary: dict[str, Any], out: Path, size: int | None
 ) -> Path:
     """Write `report.html`, and the large pictures into `pictures/` beside it where they are many.
 
     ``summary`` is the content of `summary.json`, ``size`` the side to which ground truth and references were brought.
     """
     better = summary['better']
-    columns = [c for c in better if any(c in row and row[c].n for row in tables.means.values())]
+    columns = measured_columns(summary)
     listings = {
         'Files of the list that are missing': testset.missing,
         'Ground truth or references that cannot be read': list(scores.failed_gt.values()),
@@ -49,10 +41,9 @@ def write_evaluation_report(
     content = {
         'title': testset.title,
         'testset': testset,
-        'tables': tables,
         'summary': summary,
         'columns': [{'key': c, 'title': title(c) + ARROWS[better[c]], 'better': better[c]} for c in columns],
-        'best': {c: best_mean(tables, c, better[c]) for c in columns},
+        'best': {c: best_mean([row[c]['mean'] for row in summary['means'].values()], better[c]) for c in columns},
         'verdict': verdict,
         'listings': listings,
         'photos': photos(scores, testset, predictions, out, size),
@@ -66,18 +57,19 @@ def title(column: str) -> str:
     return TITLES.get(column, column.upper())
 
 
-def best_mean(tables: Tables, column: str, better: str) -> float | None:
+def best_mean(means: list[float | None], better: str) -> float | None:
     """Return the best mean of a column, or None where there is nothing to compare."""
-    means = [row[column].mean for row in tables.means.values() if math.isfinite(row[column].mean)]
+    known = [mean for mean in means if mean is not None]
     best = {'higher': max, 'lower': min}.get(better)
-    return best(means) if best and len(means) > 1 else None
+    return best(known) if best and len(known) > 1 else None
 
 
-def verdict(interval: Interval, better: str) -> str:
+def verdict(interval: dict[str, Any], better: str) -> str:
     """Return 'good' or 'bad' for a difference whose interval excludes zero, else 'open'."""
-    if not better or not interval.excludes_zero:
+    low, high = interval['low'], interval['high']
+    if not better or low is None or low <= 0 <= high:
         return 'open'
-    return 'good' if (interval.mean > 0) == (better == 'higher') else 'bad'
+    return 'good' if (low > 0) == (better == 'higher') else 'bad'
 
 
 def photos(
@@ -92,30 +84,28 @@ def photos(
     for i, sample in enumerate(testset.samples):
         panels = []
         for j, (label, img) in enumerate(panels_of(sample, predictions, size)):
-            large = encode_preview(img, max_side=LARGEST)
+            large, beside = encode_preview(img, max_side=LARGEST), f'pictures/{i}_{j}.jpg'
             if embedded is None:  # judged by the first picture
                 embedded = len(large) * len(testset.samples) * (len(predictions) + 3) < EMBEDDED
-            beside = f'pictures/{i}_{j}.jpg'
             if not embedded:
                 (out / 'pictures').mkdir(exist_ok=True)
                 (out / beside).write_bytes(large)
-            panel = {'label': label, 'thumbnail': data_uri(img, max_side=THUMBNAIL)}
-            panels.append(panel | {'large': data_uri(large) if embedded else beside})
-        card = {'name': sample.name, 'person': sample.identity, 'panels': panels}
-        cards.append(card | {'figures': figures.get(sample.name, {})})
+            thumbnail = data_uri(img, max_side=THUMBNAIL)
+            panels.append({'label': label, 'thumbnail': thumbnail, 'large': data_uri(large) if embedded else beside})
+        found = figures.get(sample.name, {})
+        cards.append({'name': sample.name, 'person': sample.identity, 'panels': panels, 'figures': found})
     return cards
 
 
 def panels_of(sample: Sample, predictions: Predictions, size: int | None) -> list[tuple[str, np.ndarray]]:
     """Return LQ, first reference, every method and ground truth; what cannot be read is left out."""
-    files = [('LQ', sample.lq), ('reference', sample.refs[0] if sample.refs else None)]
-    files += [(method, found.get(sample.name)) for method, found in predictions.items()]
+    files = {'LQ': sample.lq, 'reference': next(iter(sample.refs), None)}
+    files |= {method: found.get(sample.name) for method, found in predictions.items()} | {'GT': sample.gt}
     panels = []
-    for label, path in [*files, ('GT', sample.gt)]:
-        if path is None:
-            continue
+    for label, path in files.items():
         try:
-            panels.append((label, read_photo(path, None if label in predictions else size)))
+            if path is not None:
+                panels.append((label, read_photo(path, None if label in predictions else size)))
         except RefStarError:  # counted and named in the scores
             continue
     return panels

@@ -128,7 +128,8 @@ def identity(s: MeasureSettings) -> Measure:
 
     def values(cosines: list[float]) -> float | str:
         kept = [v for v in map(score.value, cosines) if not math.isnan(v)]
-        return sum(kept) / len(kept) if kept else f'left out by {s.id_protocol}: {score.left_out}'
+        least = f'{score.protocol.skip_below:g} {score.protocol.unit}'
+        return sum(kept) / len(kept) if kept else f'left out by {s.id_protocol}: pairs below {least}'
 
     def against(truth: Truth) -> Score:
         gt = [score.embed(x) for x in (truth.gt,) if x is not None]
@@ -145,8 +146,8 @@ def identity(s: MeasureSettings) -> Measure:
 
         return measure
 
-    worse = {'higher': 'lower', 'lower': 'higher'}[score.better]
-    columns = {'id_gt': score.better, 'id_ref_first': '', 'id_ref': '', 'copy_gap': '', 'id_wrong': worse}
+    better, worse = ('higher', 'lower') if score.protocol.unit == 'cosine' else ('lower', 'higher')
+    columns = {'id_gt': better, 'id_ref_first': '', 'id_ref': '', 'copy_gap': '', 'id_wrong': worse}
     about = score.about() | {
         'id_ref': 'mean over the references used; id_ref_first: the first of them',
         'copy_gap': 'cosine to the references (mean) minus cosine to the ground truth; far above zero it is copying',

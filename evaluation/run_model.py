@@ -5,7 +5,6 @@ The folders have the form that `refstar evaluate --pred` takes, so they can be s
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +23,11 @@ from refstar.models.refstar_model import RefSTARModel
 from refstar.trainer.option_check import check_options
 from refstar.trainer.option_file import load_options, parse_options
 from refstar.utils.errors import RefStarError
+from refstar.utils.text_files import write_csv
 
-from .score_tables import write_csv
-from .testset import Folders, describe, write_provenance
+from .testset import Folders, TestSet, describe, read_testset, write_provenance
 
 DEGRADATION = 'ffhq_ref_severe'  # default of the data sets for tests
-
-
-@dataclass
-class ModelOutput:
-    """Folders that a model left behind on one test set."""
-
-    name: str  # of the data set
-    folders: Folders
-    arms: dict[str, Path]  # arm -> folder of the restored photos
-    settings: dict[str, Any]  # fields of MeasureSettings that the option file names
-    num_refs: int
 
 
 def read_test(opt_file: str, force: Sequence[str] = ()) -> dict[str, Any]:
@@ -53,8 +41,14 @@ def read_test(opt_file: str, force: Sequence[str] = ()) -> dict[str, Any]:
     return parse_options(str(Path.cwd()), is_train=False)[0]
 
 
-def run_model(opt: dict[str, Any], arms: Sequence[str], out: Path) -> Iterator[ModelOutput]:
+def run_model(
+    opt: dict[str, Any], arms: Sequence[str], out: Path
+) -> Iterator[tuple[TestSet, dict[str, Path], dict[str, Any], Path]]:
     """Run arms on all test sets of an option file; every data set gets a folder of its own in ``out``.
+
+    Yields:
+        The test set, arm -> folder of its restored photos, the fields of `MeasureSettings` that the option file names,
+        and the folder of the data set.
 
     Raises:
         RefStarError: the model knows no references, or photos are wrong.
@@ -77,21 +71,17 @@ def run_model(opt: dict[str, Any], arms: Sequence[str], out: Path) -> Iterator[M
             for arm in wanted:
                 with torch.no_grad():
                     imwrite(restore(arm), str(folder / 'restored' / arm / f'{stem}.png'))
-        write_csv(folder / 'people.csv', ['image', 'identity'], list(people.items()))
+        rows = [{'image': stem, 'identity': person} for stem, person in people.items()]
+        write_csv(folder / 'people.csv', rows, ['image', 'identity'])
         places = ' '.join(str(v) for k, v in block.items() if k.startswith('dataroot') or k == 'reference_csv')
-        write_provenance(folder / 'lq', source_of(block), places)
+        ready = block.get('dataroot_lq')
+        degradation = block.get('degradation', DEGRADATION), block.get('seed', 0), block['gt_size']
+        write_provenance(folder / 'lq', f'files of {ready}' if ready else describe(*degradation), places)
         settings = settings_of(opt['val'])
-        if not block.get('dataroot_lq'):
+        if not ready:
             settings.setdefault('down', dataset.degradation.max_factor)
         made = {arm: folder / 'restored' / arm for arm in wanted}
-        yield ModelOutput(block['name'], folders_of(folder), made, settings, block.get('num_refs', 1))
-
-
-def source_of(block: dict[str, Any]) -> str:
-    """Return where the degraded photos of a data set come from."""
-    if block.get('dataroot_lq'):
-        return f'files of {block["dataroot_lq"]}'
-    return describe(block.get('degradation', DEGRADATION), block.get('seed', 0), block['gt_size'])
+        yield read_testset(folders_of(folder), block.get('num_refs', 1), block['name']), made, settings, folder
 
 
 def restorer(model: BaseModel) -> Callable[[str], np.ndarray]:
@@ -147,9 +137,10 @@ def settings_of(val: dict[str, Any]) -> dict[str, Any]:
         'calculate_lpips': {'lpips_net': 'net', 'lpips_weights': 'weights'},
         'calculate_id_gt': {'id_protocol': 'network', 'id_weights': 'weights'},
     }
-    found = {}
-    for metric in (val.get('metrics') or {}).values():
-        for setting, key in names.get(metric['type'], {}).items():
-            if key in metric:
-                found[setting] = metric[key]
-    return found
+    metrics = (val.get('metrics') or {}).values()
+    return {
+        setting: metric[key]
+        for metric in metrics
+        for setting, key in names.get(metric['type'], {}).items()
+        if key in metric
+    }

@@ -1,19 +1,17 @@
 """From scores to tables: means and differences with their intervals, as csv and json, and as text for the terminal."""
 
-import csv
-import io
 import itertools
 import json
 import math
 import platform
-from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from refstar.utils.html_report import number
-from refstar.utils.text_files import write_text
+from refstar.utils.text_files import write_csv, write_text
 
 from .bootstrap import LEVEL, Interval, bootstrap
 from .scores import Scores
@@ -23,41 +21,63 @@ FEW = 20  # people or photos; below it the percentile bootstrap's intervals are 
 PACKAGES = ('refstar', 'torch', 'basicsr', 'lpips', 'facexlib', 'numpy', 'opencv-python', 'pillow')
 
 
-@dataclass
-class Tables:
-    """Means and differences with their intervals."""
+def summarise_scores(
+    scores: Scores, testset: TestSet, resamples: int, seed: int, about: dict, absent: dict[str, str]
+) -> dict[str, Any]:
+    """Return the content of `summary.json`: means and differences with their intervals, and what belongs to them.
 
-    means: dict[str, dict[str, Interval]]  # method -> column
-    differences: dict[tuple[str, str], dict[str, Interval]]  # the first method minus the other, photo by photo
-    unit: str  # what was resampled: 'people' or 'photos'
-    resamples: int
-    seed: int
+    All intervals are of the same resamples; people are resampled where they are known, else photos.
 
-    @property
-    def caution(self) -> str:
-        """Warning where so few were resampled that the intervals are too narrow, else ''."""
-        most = max(i.groups for row in self.means.values() for i in row.values())
-        return f'Only {most} {self.unit}: the intervals are too narrow.' if most < FEW else ''
-
-
-def make_tables(scores: Scores, testset: TestSet, resamples: int, seed: int) -> Tables:
-    """Compute all means and differences from the same resamples; people are resampled where they are known."""
-    methods = list(dict.fromkeys(str(row['method']) for row in scores.rows))
-    place = {s.name: i for i, s in enumerate(testset.samples)}
-    values = {m: np.full((len(place), len(scores.columns)), np.nan) for m in methods}
+    Args:
+        scores, testset: what was measured.
+        resamples, seed: of the bootstrap.
+        about: columns -> how they were measured.
+        absent: columns -> why they were not.
+    """
+    columns, place = scores.columns, {s.name: i for i, s in enumerate(testset.samples)}
+    values = {str(row['method']): np.full((len(place), len(columns)), np.nan) for row in scores.rows}
     for row in scores.rows:
-        figures = [row.get(column, np.nan) for column in scores.columns]
-        values[str(row['method'])][place[row['image']]] = figures
-    pairs = list(itertools.combinations(methods, 2))
-    blocks = [*values.values(), *(values[a] - values[b] for a, b in pairs)]
-    intervals = iter(bootstrap(np.concatenate(blocks, 1), testset.people, resamples, seed))
-    means = {method: {column: next(intervals) for column in scores.columns} for method in methods}
-    differences = {pair: {column: next(intervals) for column in scores.columns} for pair in pairs}
-    for method, value in scores.fid.items():
-        means[method]['fid'] = Interval(value, math.nan, math.nan, scores.coverage(method)['n'], 0)
-    for a, b in pairs if scores.fid else ():
-        differences[a, b]['fid'] = Interval(scores.fid[a] - scores.fid[b], math.nan, math.nan, 0, 0)
-    return Tables(means, differences, 'people' if testset.people else 'photos', resamples, seed)
+        values[str(row['method'])][place[row['image']]] = [row.get(column, np.nan) for column in columns]
+    pairs = list(itertools.combinations(values, 2))
+    blocks = np.concatenate([*values.values(), *(values[a] - values[b] for a, b in pairs)], 1)
+    intervals = map(_plain, bootstrap(blocks, testset.people, resamples, seed))
+    means = {method: dict(zip(columns, intervals, strict=False)) for method in values}
+    differences = [{'of': a, 'minus': b, **dict(zip(columns, intervals, strict=False))} for a, b in pairs]
+    for method, distance in scores.fid.items():
+        means[method]['fid'] = _plain(Interval(distance, math.nan, math.nan, scores.coverage(method)['n'], 0))
+    for row in differences if scores.fid else ():
+        gap = scores.fid[row['of']] - scores.fid[row['minus']]
+        row['fid'] = _plain(Interval(gap, math.nan, math.nan, 0, 0))
+    unit = 'people' if testset.people else 'photos'
+    most = max(i['groups'] for row in means.values() for i in row.values())
+    absent = absent | never_measured(scores, testset)
+    return {
+        'test_set': {
+            'title': testset.title,
+            'photos': len(testset.samples),
+            'people': len(set(testset.people)) if testset.people else None,
+            'degraded_photos': testset.lq_source,
+            'notes': testset.notes,
+            'missing': testset.missing,
+            'failed': scores.failed_gt,
+        },
+        'coverage': {method: scores.coverage(method) for method in means},
+        'means': means,
+        'differences': differences,
+        'better': columns | ({'fid': 'lower'} if scores.fid else {}),
+        'measures': about,
+        'not_measured': {column: f'not measured: {why}' for column, why in absent.items()},
+        'not_measured_on': scores.unmeasured,
+        'intervals': {
+            'method': 'paired percentile bootstrap',
+            'level': LEVEL,
+            'drawn_again': unit,
+            'resamples': resamples,
+            'seed': seed,
+            'caution': f'Only {most} {unit}: the intervals are too narrow.' if most < FEW else '',
+        },
+        'versions': {'python': platform.python_version()} | {p: version(p) for p in PACKAGES},
+    }
 
 
 def never_measured(scores: Scores, testset: TestSet) -> dict[str, str]:
@@ -71,81 +91,43 @@ def never_measured(scores: Scores, testset: TestSet) -> dict[str, str]:
     return {c: why.get(c) or next(iter(scores.unmeasured.get(c, {}).values()), 'nothing to measure') for c in empty}
 
 
-def summarise_scores(scores: Scores, tables: Tables, testset: TestSet, about: dict, absent: dict[str, str]) -> dict:
-    """Return the content of `summary.json`; ``about`` and ``absent`` say what was measured how, and what was not."""
-    return {
-        'test_set': {
-            'title': testset.title,
-            'photos': len(testset.samples),
-            'people': len(set(testset.people)) if testset.people else None,
-            'degraded_photos': testset.lq_source,
-            'notes': testset.notes,
-            'missing': testset.missing,
-            'failed': scores.failed_gt,
-        },
-        'coverage': {method: scores.coverage(method) for method in tables.means},
-        'means': {method: _plain(row) for method, row in tables.means.items()},
-        'differences': [{'of': a, 'minus': b, **_plain(row)} for (a, b), row in tables.differences.items()],
-        'better': scores.columns | ({'fid': 'lower'} if scores.fid else {}),
-        'measures': about,
-        'not_measured': {column: f'not measured: {why}' for column, why in absent.items()},
-        'not_measured_on': scores.unmeasured,
-        'intervals': {
-            'method': 'paired percentile bootstrap',
-            'level': LEVEL,
-            'drawn_again': tables.unit,
-            'resamples': tables.resamples,
-            'seed': tables.seed,
-            'caution': tables.caution,
-        },
-        'versions': {'python': platform.python_version()} | {p: version(p) for p in PACKAGES},
-    }
-
-
-def write_tables(scores: Scores, tables: Tables, summary: dict, out: Path) -> None:
+def write_tables(scores: Scores, summary: dict[str, Any], out: Path) -> None:
     """Write `images.csv`, `means.csv`, `differences.csv` and `summary.json` into a folder."""
-    head = ['image', 'identity', 'method', 'status', *scores.columns, 'reason']
-    write_csv(out / 'images.csv', head, [[row.get(key, '') for key in head] for row in scores.rows])
-    figures = ['mean', 'low', 'high', 'n', 'groups']
-    rows = [[m, c, *i.values()] for m, row in tables.means.items() for c, i in _plain(row).items()]
-    write_csv(out / 'means.csv', ['method', 'metric', *figures], rows)
-    rows = [[*pair, c, *i.values()] for pair, row in tables.differences.items() for c, i in _plain(row).items()]
-    write_csv(out / 'differences.csv', ['of', 'minus', 'metric', *figures], rows)
+    figures = ['metric', *Interval._fields]
+    write_csv(out / 'images.csv', scores.rows, ['image', 'identity', 'method', 'status', *scores.columns, 'reason'])
+    rows = [{'method': m, 'metric': c, **i} for m, row in summary['means'].items() for c, i in row.items()]
+    write_csv(out / 'means.csv', rows, ['method', *figures])
+    rows = [row | {'metric': c} | row[c] for row in summary['differences'] for c in row if c not in ('of', 'minus')]
+    write_csv(out / 'differences.csv', rows, ['of', 'minus', *figures])
     write_text(out / 'summary.json', json.dumps(summary, indent=2, ensure_ascii=False))
 
 
-def write_csv(path: Path, head: list[str], rows: list[list]) -> None:
-    """Write a csv; None becomes an empty cell."""
-    text = io.StringIO()
-    csv.writer(text).writerows([head, *rows])
-    write_text(path, text.getvalue())
+def measured_columns(summary: dict[str, Any]) -> list[str]:
+    """Return the columns with a figure of any method."""
+    return [c for c in summary['better'] if any(row[c]['n'] for row in summary['means'].values())]
 
 
-def terminal_text(tables: Tables, scores: Scores, testset: TestSet, absent: dict[str, str]) -> str:
+def terminal_text(summary: dict[str, Any]) -> str:
     """Return the figures in a few lines."""
-    columns = [c for c in next(iter(tables.means.values())) if any(r[c].n for r in tables.means.values())]
-    wide = max(map(len, tables.means))
-    lines = [f'{testset.title} ({testset.lq_source})', f'{"":<{wide}}' + ''.join(f'{c:>13}' for c in columns)]
-    for method, row in tables.means.items():
-        lines.append(f'{method:<{wide}}' + ''.join(f'{number(row[c].mean):>13}' for c in columns))
-    for method in tables.means:
-        coverage = scores.coverage(method)
-        names = [*coverage['missing'], *coverage['failed']]
+    columns, testset = measured_columns(summary), summary['test_set']
+    wide, missing = max(map(len, summary['means'])), testset['missing']
+    lines = [f'{testset["title"]} ({testset["degraded_photos"]})', ' ' * wide + ''.join(f'{c:>13}' for c in columns)]
+    for method, row in summary['means'].items():
+        lines.append(f'{method:<{wide}}' + ''.join(f'{number(row[c]["mean"]):>13}' for c in columns))
+    for method, found in summary['coverage'].items():
+        names = [*found['missing'], *found['failed']]
         named = f': {", ".join(names[:5])}{" ..." if names[5:] else ""}' if names else ''
-        counts = f'n {coverage["n"]}, missing {len(coverage["missing"])}, failed {len(coverage["failed"])}'
+        counts = f'n {found["n"]}, missing {len(found["missing"])}, failed {len(found["failed"])}'
         lines.append(f'{method}: {counts}{named}')
-    if testset.missing:
-        lines.append(f'{len(testset.missing)} files of the list are missing: {", ".join(testset.missing[:3])} ...')
-    lines += [f'{column}: not measured: {why}' for column, why in absent.items()]
-    for column in columns:
-        for name, why in list(scores.unmeasured.get(column, {}).items())[:1]:
-            lines.append(f'{column}: not measured on {len(scores.unmeasured[column])} photos: {name}: {why} ...')
-    return '\n'.join(filter(None, [*lines, tables.caution, *testset.notes]))
+    if missing:
+        lines.append(f'{len(missing)} files of the list are missing: {", ".join(missing[:3])} ...')
+    lines += [f'{column}: {why}' for column, why in summary['not_measured'].items()]
+    for column, photos in summary['not_measured_on'].items():
+        if column in columns:
+            lines.append(f'{column}: not measured on {len(photos)} photos: {": ".join(next(iter(photos.items())))} ...')
+    return '\n'.join(filter(None, [*lines, summary['intervals']['caution'], *testset['notes']]))
 
 
-def _plain(row: dict[str, Interval]) -> dict[str, dict]:
-    """Return column -> fields of its interval; NaN, which JSON does not have, becomes None."""
-    return {
-        column: {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(interval).items()}
-        for column, interval in row.items()
-    }
+def _plain(interval: Interval) -> dict[str, float | None]:
+    """Return the fields of an interval; NaN, which JSON does not have, becomes None."""
+    return {key: None if math.isnan(value) else value for key, value in interval._asdict().items()}

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from refstar.data.collections.listing import images_in
 from refstar.data.images import decode
 from refstar.metrics.fid import FeatureNetwork, frechet_distance
 from refstar.utils.errors import RefStarError
+from refstar.utils.photo_files import images_in
 
 from .measures import Measure, Score, Truth
 from .testset import Sample, TestSet, read_photo, shape

@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from refstar.data.collections.listing import images_in, inside, natural
+from refstar.data.collections.listing import inside
 from refstar.data.collections.reference_csv import read_reference_csv
 from refstar.data.degradation import Degradation
 from refstar.data.images import decode
 from refstar.data.photo_dataset import sample_rng
 from refstar.utils.errors import RefStarError
+from refstar.utils.photo_files import folders_in, images_in, natural
 from refstar.utils.text_files import read_csv, write_text
 
 PROVENANCE = 'testset.json'  # beside degraded photos that were synthesised here
@@ -117,7 +118,7 @@ def images_by_stem(root: Path | None) -> dict[str, tuple[Path, ...]]:
     files = images_in(root)
     if twice := _repeated(p.stem for p in files):
         raise RefStarError(f'{root}: several files are called {twice[0]}')
-    found = {p.name: tuple(images_in(p)) for p in sorted(root.iterdir()) if p.is_dir()}
+    found = {p.name: tuple(images_in(p)) for p in folders_in(root)}
     return found | {p.stem: (p,) for p in files}
 
 

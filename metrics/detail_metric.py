@@ -78,14 +78,13 @@ def calculate_detail(
     """Compute :func:`detail` of two images of BasicSR.
 
     Args:
-        img (ndarray): output, uint8 HWC BGR in [0, 255].
-        img2 (ndarray): ground truth, the same.
+        img, img2 (ndarray): output and ground truth, uint8 BGR in [0, 255].
         down (float): the strongest down-sampling factor of the degradation, at this image size: up to 32 at 512 px
             is 8 at 128 px.
         mask (ndarray | None): region, shape (H, W), in [0, 1] or bool, in the images' coordinates (before cropping):
             where the references could help. None: the whole image.
-        crop_border (int): pixels to leave out along every edge. Default: 0.
-        input_order (str): 'HWC' or 'CHW'. Default: 'HWC'.
+        crop_border (int): pixels to leave out along every edge.
+        input_order (str): of the images, 'HWC' or 'CHW'.
 
     Returns:
         float: in [-1, 1]; NaN for an empty region.

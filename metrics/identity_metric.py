@@ -33,16 +33,11 @@ def cosines(img: np.ndarray, others: Sequence[np.ndarray], network: str, weights
 def calculate_id_gt(
     img: np.ndarray, img2: np.ndarray, network: str, weights: str, device: str = 'cpu', **kwargs
 ) -> float:
-    """Compute the cosine between output and ground truth (higher is better).
+    """Compute the cosine between output and ground truth, in [-1, 1] (higher is better).
 
     Args:
-        img (ndarray): output, FFHQ-aligned, uint8 (H, H, 3) BGR in [0, 255].
-        img2 (ndarray): ground truth, the same.
-        network (str): see :class:`~refstar.identity_arch.IdentityEncoder`.
-        weights (str): path of its file.
-
-    Returns:
-        float: in [-1, 1].
+        img, img2 (ndarray): FFHQ-aligned, uint8 (H, H, 3) BGR in [0, 255].
+        network, weights (str): name and file, see :class:`~refstar.identity_arch.IdentityEncoder`.
     """
     return cosines(img, [img2], network, weights, device)[0]
 
@@ -51,15 +46,9 @@ def calculate_id_gt(
 def calculate_id_ref(
     img: np.ndarray, refs: Sequence[np.ndarray], network: str, weights: str, device: str = 'cpu', **kwargs
 ) -> float:
-    """Compute the mean cosine between output and the person's references.
+    """Compute the mean cosine between output and the person's references; NaN without references.
 
-    Args:
-        img (ndarray): output, FFHQ-aligned, uint8 (H, H, 3) BGR in [0, 255].
-        refs (Sequence[ndarray]): references, the same each.
-        network, weights, device: as in :func:`calculate_id_gt`.
-
-    Returns:
-        float: in [-1, 1]; NaN without references, nothing was measured.
+    Arguments as of :func:`calculate_id_gt`; ``refs`` are images like ``img``.
     """
     values = cosines(img, refs, network, weights, device)
     return sum(values) / len(values) if values else float('nan')
@@ -71,6 +60,6 @@ def calculate_id_wrong(
 ) -> float:
     """Compute the mean cosine between output and the references of the *wrong* person, in every arm.
 
-    What the arm "wrong" has more than the arm "none" was copied. Arguments and result as :func:`calculate_id_ref`.
+    What the arm "wrong" has more than the arm "none" was copied. Arguments and result as of :func:`calculate_id_ref`.
     """
     return calculate_id_ref(img, wrong_refs, network, weights, device)

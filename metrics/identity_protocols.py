@@ -68,7 +68,7 @@ class Protocol:
         published: the file that its authors used.
         network: name in ``identity_arch.NETWORKS`` of a file that is no ONNX.
         unit: of the value: 'cosine' (higher is better), 'degrees' or 'radians' (lower is better).
-        skip_below: pairs with a smaller value are left out and counted, as the authors do; None: no pair is.
+        skip_below: pairs with a smaller value are left out and counted, as the authors do.
         points: five points have to be detected.
         note: what is not known, or differs from the authors' own.
     """
@@ -78,7 +78,7 @@ class Protocol:
     published: str | None = None
     network: str = 'torchscript'
     unit: str = 'cosine'
-    skip_below: float | None = None
+    skip_below: float = -math.inf
     points: bool = False
     note: str = ''
 
@@ -187,27 +187,13 @@ class IdentityScore:
         """Return the protocol's value of a cosine; NaN where the protocol leaves the pair out."""
         angle = math.acos(min(1.0, max(-1.0, cosine)))
         value = {'cosine': cosine, 'radians': angle, 'degrees': math.degrees(angle)}[self.protocol.unit]
-        skip = self.protocol.skip_below
-        return math.nan if skip is not None and value < skip else value
-
-    @property
-    def better(self) -> str:
-        """Return which way is better, 'higher' or 'lower'."""
-        return 'higher' if self.protocol.unit == 'cosine' else 'lower'
-
-    @property
-    def left_out(self) -> str:
-        """Name the pairs that have no value."""
-        return f'pairs below {self.protocol.skip_below:g} {self.protocol.unit}'
+        return math.nan if value < self.protocol.skip_below else value
 
     def about(self) -> dict[str, object]:
         """Return what has to be reported beside the figures."""
         p, file = self.protocol, Path(self.weights).name
-        notes = [p.note] if p.note else []
-        if p.published and file != p.published:
-            notes.append(f'published with {p.published}, measured with {file}: no published figure to compare with')
+        other = f'published with {p.published}, measured with {file}: no published figure to compare with'
+        notes = [p.note] * bool(p.note) + [other] * bool(p.published and file != p.published)
         about = {'protocol': self.name, 'network': self.network, 'weights': self.weights}
         about |= {'sha256': sha256(self.weights), 'crop': p.crop, 'value': p.unit}
-        if p.skip_below is not None:
-            about['left_out'] = self.left_out
         return about | (self.points.about() if self.points else {}) | {'note': '; '.join(notes)}

@@ -81,16 +81,11 @@ def mean_distance(points: np.ndarray, others: np.ndarray) -> float:
 
 @METRIC_REGISTRY.register()
 def calculate_lmd(img: np.ndarray, img2: np.ndarray, weights: str, device: str = 'cpu', **kwargs) -> float:
-    """Compute the mean distance of the landmarks of two photos (lower is better).
+    """Compute the mean distance of the landmarks of output and ground truth, in their pixels (lower is better).
 
     Args:
-        img (ndarray): output, uint8 (H, W, 3) BGR in [0, 255].
-        img2 (ndarray): ground truth, the same.
+        img, img2 (ndarray): uint8 (H, W, 3) BGR in [0, 255].
         weights (str): file of the landmark network.
-        device (str): where to compute. Default: 'cpu'.
-
-    Returns:
-        float: in pixels of these photos.
 
     Raises:
         RefStarError: the sizes differ, or the file is of another network.

@@ -42,19 +42,14 @@ def calculate_lpips(
     device: str = 'cpu',
     **kwargs,
 ) -> float:
-    """Compute the LPIPS distance (lower is better). The values of different nets are not comparable.
+    """Compute the LPIPS distance: 0 for equal images. The values of different nets are not comparable.
 
     Args:
-        img (ndarray): uint8 HWC BGR in [0, 255].
-        img2 (ndarray): the same.
-        net (str): 'alex', 'vgg' or 'squeeze'. Default: 'squeeze'.
+        img, img2 (ndarray): uint8 BGR in [0, 255].
+        net (str): 'alex', 'vgg' or 'squeeze'.
         weights (str): file of the ImageNet backbone, see :func:`~refstar.lpips_network.load_lpips`.
-        crop_border (int): pixels to leave out along every edge. Default: 0.
-        input_order (str): 'HWC' or 'CHW'. Default: 'HWC'.
-        device (str): where to compute. Default: 'cpu'.
-
-    Returns:
-        float: 0 for equal images.
+        crop_border (int): pixels to leave out along every edge.
+        input_order (str): of the images, 'HWC' or 'CHW'.
 
     Raises:
         RefStarError: no weights configured, or not the net's.
@@ -114,25 +109,15 @@ def black_outside(img: np.ndarray, face: np.ndarray) -> np.ndarray:
 
 @METRIC_REGISTRY.register()
 def calculate_flpips(
-    img: np.ndarray,
-    img2: np.ndarray,
-    net: str,
-    weights: str,
-    parsing_weights: str,
-    device: str = 'cpu',
-    **kwargs,
+    img: np.ndarray, img2: np.ndarray, net: str, weights: str, parsing_weights: str, device: str = 'cpu', **kwargs
 ) -> float:
-    """Compute LPIPS of two photos with everything but the face black; the face is found in the ground truth.
+    """Compute LPIPS of two photos with everything but the face black: 0 for equal faces.
 
     Args:
         img (ndarray): output, uint8 (H, W, 3) BGR in [0, 255].
-        img2 (ndarray): ground truth, the same.
+        img2 (ndarray): ground truth, in which the face is found, the same.
         net, weights: as in :func:`calculate_lpips`.
         parsing_weights (str): file of facexlib's ParseNet or BiSeNet.
-        device (str): where to compute. Default: 'cpu'.
-
-    Returns:
-        float: 0 for equal faces.
 
     Raises:
         RefStarError: the sizes differ, no face was found, or a file is of another network.

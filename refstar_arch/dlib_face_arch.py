@@ -19,7 +19,7 @@ def _levels(x: Tensor, divisor: float) -> Tensor:
     return torch.stack([((c + 1) * 127.5 - mean) / divisor for c, mean in zip(x.unbind(1), MEAN, strict=True)], 1)
 
 
-class ScaledConv(nn.Module):
+class FoldedConv(nn.Module):
     """Convolution with a scale and a shift per channel (a batch norm that is folded)."""
 
     def __init__(self, c_in: int, c_out: int, side: int = 3, stride: int = 1) -> None:
@@ -38,8 +38,8 @@ class ResidualBlock(nn.Module):
     def __init__(self, c_in: int, c_out: int, down: bool = False) -> None:
         super().__init__()
         self.conv1, self.conv2, self.down = (
-            ScaledConv(c_in, c_out, stride=2 if down else 1),
-            ScaledConv(c_out, c_out),
+            FoldedConv(c_in, c_out, stride=2 if down else 1),
+            FoldedConv(c_out, c_out),
             down,
         )
 
@@ -62,7 +62,7 @@ class DlibFaceNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = ScaledConv(3, 32, 7, 2)
+        self.stem = FoldedConv(3, 32, 7, 2)
         blocks = [ResidualBlock(32, 32) for _ in range(3)]
         for c_in, c_out, more in ((32, 64, 3), (64, 128, 2), (128, 256, 2)):
             blocks += [ResidualBlock(c_in, c_out, down=True), *(ResidualBlock(c_out, c_out) for _ in range(more))]
@@ -82,7 +82,7 @@ class DlibFaceNet(nn.Module):
         return self.head(self.blocks(x).mean((2, 3)))
 
 
-class SeparableConv(nn.Module):
+class DepthwiseConv(nn.Module):
     """Depthwise, then pointwise convolution; with stride 2 the image is padded on the right and below."""
 
     def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
@@ -101,8 +101,8 @@ class DenseBlock(nn.Module):
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        first = nn.Conv2d(c_in, c_out, 3, 2) if c_in == 3 else SeparableConv(c_in, c_out, 2)
-        self.convs = nn.ModuleList([first, *(SeparableConv(c_out, c_out) for _ in range(3))])
+        first = nn.Conv2d(c_in, c_out, 3, 2) if c_in == 3 else DepthwiseConv(c_in, c_out, 2)
+        self.convs = nn.ModuleList([first, *(DepthwiseConv(c_out, c_out) for _ in range(3))])
         self.pad = c_in == 3
 
     def forward(self, x: Tensor) -> Tensor:

@@ -17,11 +17,10 @@ from refstar.reference_bank import ReferenceBank
 from refstar.utils.checkpoint import load_tensors, save_tensors
 from refstar.utils.errors import RefStarError
 
-from .engine import encode, join
-from .faces import Person, Reference
+from .engine import bank_of, encode, join, tensors_of
+from .faces import FaceAttributes, Person, Reference
 from .identity_check import IdentityChecker
 from .input_files import printable, unique
-from .reference_choice import measure_attributes
 
 FORMAT = 'refstar.refbank.1'
 MAX_REFERENCES = 64  # in a bank: each takes some megabytes
@@ -38,7 +37,7 @@ def write_bank(path: Path, person: Person, net: nn.Module, device: torch.device)
         raise RefStarError(f'{path}: {len(refs)} references; a bank holds {MAX_REFERENCES} at most (--num_refs)')
     with torch.inference_mode():
         bank = join([encode(net, replace(ref, mask=None, encoded=None), device) for ref in refs], 1)
-    tensors = _tensors_of(bank) | {'crops': torch.from_numpy(np.stack([ref.crop for ref in refs]))}
+    tensors = _features(bank) | {'crops': torch.from_numpy(np.stack([ref.crop for ref in refs]))}
     points = [None if ref.points is None else ref.points.tolist() for ref in refs]
     listed = [{'name': Path(ref.name).name, 'points': own} for ref, own in zip(refs, points, strict=True)]
     header = {'about': json.dumps({'person': person.name, 'references': listed})}
@@ -70,7 +69,7 @@ def read_bank(path: Path, net: nn.Module, checker: IdentityChecker | None, devic
         raise RefStarError(f'{path}: is a broken reference bank ({error}); make it again from the photos') from None
     embeddings = [None] * len(crops) if checker is None else checker.embed(crops, False)
     for i, crop in enumerate(crops):
-        attributes = measure_attributes(crop, points[i])
+        attributes = FaceAttributes.measure(crop, points[i])
         name, encoded = f'{path.name}/{names[i]}', bank.reference(i)
         person.references.append(Reference(name, crop, attributes, points[i], embeddings[i], None, encoded))
     return person
@@ -83,7 +82,7 @@ def _bank_of(
     with torch.inference_mode():  # an encoded grey picture has the shapes and types that are expected
         grey = torch.full((1, 1, 3, net.size, net.size), sum(net.value_range) / 2, device=device)
         example = net.encode(grey)
-    expected = {name: ((1, count, *x.shape[2:]), x.dtype) for name, x in _tensors_of(example).items()}
+    expected = {name: ((1, count, *x.shape[2:]), x.dtype) for name, x in _features(example).items()}
     expected['crops'] = (count, net.size, net.size, 3), torch.uint8
     if not 1 <= count <= MAX_REFERENCES:
         raise ValueError(f'it must hold 1 to {MAX_REFERENCES} references')
@@ -92,21 +91,13 @@ def _bank_of(
         if (tuple(x.shape), x.dtype) != wanted or not torch.isfinite(x).all():
             raise ValueError(f'{name} is {x.dtype} {tuple(x.shape)}, or not finite')
     features = {name: tensors[name].to(device) for name in expected}
-    bank = ReferenceBank(
-        [features[f'match.{i}'] for i in range(len(example.match))],
-        {r: features[f'taps.{r}'] for r in example.taps},
-        torch.ones(1, count, dtype=torch.bool, device=device),
-        None,
-        features.get('context'),
-        net.fingerprint(),
-    )
-    return bank, list(tensors['crops'].numpy())
+    features['valid'] = torch.ones(1, count, dtype=torch.bool, device=device)
+    return bank_of(features, net.fingerprint()), list(tensors['crops'].numpy())
 
 
-def _tensors_of(bank: ReferenceBank) -> dict[str, Tensor]:
-    """Return the features of a bank by their names in the file."""
-    tensors = {f'match.{i}': x for i, x in enumerate(bank.match)} | {f'taps.{r}': x for r, x in bank.taps.items()}
-    return tensors if bank.context is None else tensors | {'context': bank.context}
+def _features(bank: ReferenceBank) -> dict[str, Tensor]:
+    """Return what of a bank is in its file; every reference there is valid, and its mask is the network's."""
+    return {name: x for name, x in tensors_of(bank).items() if name not in ('valid', 'mask')}
 
 
 def _points(given: object, size: int) -> np.ndarray | None:

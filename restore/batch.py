@@ -1,6 +1,5 @@
 """Restore a list of files; report failures and continue."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,13 +11,13 @@ from tqdm import tqdm
 
 from refstar.utils.errors import RefStarError
 from refstar.utils.html_report import write_report
-from refstar.utils.image_files import FORMATS, Picture, read_picture, refuse_large, write_picture
+from refstar.utils.image_files import FORMATS, Picture, read_picture, write_picture
 from refstar.utils.text_files import write_text
 
-from .faces import Person, PreparedFace, RestoredFace, RestoreSettings
+from .faces import AlignedFace, Person, RestoreSettings
 from .input_files import is_video, references_by_name
 from .photo import PhotoSettings, put_back
-from .restore_report import face_record, read_masks, report_entry, write_masks
+from .restore_report import face_record, read_masks, record_text, report_entry, write_masks
 from .restorer import Restorer
 from .video import VideoRestorer, restore_video
 
@@ -143,7 +142,7 @@ class BatchRestorer:
         """Restore some photos, their faces `batch_size` at a time, and write them."""
         photos = {path: photo for path in paths if (photo := self.attempt(path, self.prepare_photo))}
         faces = [(path, face) for path, (_, prepared) in photos.items() for face in prepared]
-        restored: dict[Path, list[RestoredFace | None]] = {path: [] for path in photos}
+        restored: dict[Path, list[AlignedFace | None]] = {path: [] for path in photos}
         size = self.photo_settings.batch_size
         for batch in (faces[start : start + size] for start in range(0, len(faces), size)):
             for (path, _), face in zip(batch, self.restore_faces(batch), strict=True):
@@ -152,18 +151,16 @@ class BatchRestorer:
             if None not in restored[path]:
                 self.attempt(path, self.write_photo, picture, restored[path])
 
-    def prepare_photo(self, path: Path) -> tuple[Picture, list[PreparedFace]]:
+    def prepare_photo(self, path: Path) -> tuple[Picture, list[AlignedFace]]:
         """Read a photo, find its faces, and choose references for each."""
-        picture, settings = read_picture(path, self.restorer.max_pixels), self.photo_settings
-        width, height = (round(side * settings.upscale) for side in picture.rgb.shape[1::-1])
-        refuse_large(width, height, self.restorer.max_pixels, f'{path}, enlarged')
-        faces = self.restorer.find_faces(picture, settings.only_center_face, settings.aligned, str(path))
-        prepared = self.restorer.prepare(faces, self.people_of(path), self.settings)
+        picture = read_picture(path, self.restorer.max_pixels)
+        people = self.people_of(path)
+        faces = self.restorer.prepare_photo(picture, people, self.settings, self.photo_settings, str(path))
         if (root := self.ref_mask_dir) is not None:
-            prepared = [read_masks(face, [root / self.face_name(path, i), root]) for i, face in enumerate(prepared)]
-        return picture, prepared
+            faces = [read_masks(face, [root / self.face_name(path, i), root]) for i, face in enumerate(faces)]
+        return picture, faces
 
-    def restore_faces(self, faces: Sequence[tuple[Path, PreparedFace]]) -> list[RestoredFace | None]:
+    def restore_faces(self, faces: Sequence[tuple[Path, AlignedFace]]) -> list[AlignedFace | None]:
         """Restore faces of some photos as one batch; where that fails, one by one, None for those that fail alone."""
         try:
             return self.restorer.restore([face for _, face in faces], self.settings)
@@ -174,7 +171,7 @@ class BatchRestorer:
             tqdm.write(f'{len(faces)} faces at a time failed ({why}); now one by one', file=sys.stderr)
         return [restored for face in faces for restored in self.restore_faces([face])]
 
-    def write_photo(self, path: Path, picture: Picture, faces: Sequence[RestoredFace]) -> None:
+    def write_photo(self, path: Path, picture: Picture, faces: Sequence[AlignedFace]) -> None:
         """Paste restored faces into their photo, and write it with its record, masks and faces."""
         write_picture(self.outputs[path], put_back(picture, faces, self.photo_settings).picture)
         for number, face in enumerate(faces):
@@ -182,7 +179,7 @@ class BatchRestorer:
             if self.save_mask and face.chosen:
                 write_masks(self.output / 'masks' / name, face)
             if self.save_faces:
-                for kind, img in (('before', face.before), ('restored', face.image)):
+                for kind, img in (('before', face.crop), ('restored', face.image)):
                     write_picture(self.output / 'faces' / f'{name}_{kind}.png', Picture(img))
         if self.report:
             self.entries.append({'name': path.name, 'faces': [report_entry(face) for face in faces]})
@@ -204,17 +201,10 @@ class BatchRestorer:
 
     def write_record(self, path: Path, done: dict[str, Any]) -> None:
         """Write the JSON beside an output, print its notes and count its faces."""
-        checker, faces = self.restorer.identity_checker, done['faces']
-        record = {
-            'input': str(path),
-            'output': self.outputs[path].name,
-            'network': str(self.network),
-            'strength': self.settings.strength,
-            'identity_check': checker.about() if checker else None,
-            **done,
-        }
-        text = json.dumps(record, indent=1, ensure_ascii=False) + '\n'
-        write_text(self.outputs[path].with_suffix('.json'), text)
+        output, faces = self.outputs[path], done['faces']
+        done = {'output': output.name, 'strength': self.settings.strength, **done}
+        text = record_text(str(path), str(self.network), self.restorer.identity_checker, **done)
+        write_text(output.with_suffix('.json'), text)
         notes = [note for face in faces for note in face['notes']] if faces else ['no face found; written as it was']
         for note in notes:
             tqdm.write(f'{path.name}: {note}')

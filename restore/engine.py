@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.transforms.functional import gaussian_blur
 
 from refstar.layers import to_range
 from refstar.multi_reference import image_of
@@ -21,7 +22,7 @@ from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import to_tensor
 
 from .face_masks import allowed_area, fit_mask
-from .faces import PreparedFace, Reference, RestoreSettings
+from .faces import AlignedFace, Reference, RestoreSettings
 
 MAX_ENCODED = 64  # encoded references in memory: some megabytes each
 COLOUR_BLUR = 1 / 16  # standard deviation, as a share of the side: what is coarser survives any degradation
@@ -66,7 +67,7 @@ class TorchEngine:
         kwargs: dict[str, object] = {'randomize_noise': False} if 'randomize_noise' in self.arguments else {}
         return kwargs if settings.fidelity is None else {**kwargs, 'w': settings.fidelity}
 
-    def run(self, faces: Sequence[PreparedFace], settings: RestoreSettings) -> tuple[Tensor, dict[str, Tensor] | None]:
+    def run(self, faces: Sequence[AlignedFace], settings: RestoreSettings) -> tuple[Tensor, dict[str, Tensor] | None]:
         """Restore faces as one batch.
 
         Returns:
@@ -93,9 +94,9 @@ class TorchEngine:
                 oldest.encoded = None
         return encode(self.net, ref, self.device)
 
-    def _bank(self, faces: Sequence[PreparedFace], lq: Tensor, settings: RestoreSettings) -> ReferenceBank:
+    def _bank(self, faces: Sequence[AlignedFace], lq: Tensor, settings: RestoreSettings) -> ReferenceBank:
         """Make one bank for a batch of faces, each with its own references, padded to the same number."""
-        chosen = [[choice.reference for choice in face.chosen] for face in faces]
+        chosen = [face.references for face in faces]
         count, edit = max(map(len, chosen)), any(settings.edit_masks(refs) for refs in chosen)
         placeholder = next(refs[0] for refs in chosen if refs)
         banks = []
@@ -110,9 +111,9 @@ class TorchEngine:
         return join(banks, 0)
 
 
-def stack_faces(faces: Sequence[PreparedFace], device: torch.device) -> Tensor:
+def stack_faces(faces: Sequence[AlignedFace], device: torch.device) -> Tensor:
     """Return the degraded faces as one batch, float32 (b, 3, S, S), RGB in [-1, 1]."""
-    return torch.stack([to_tensor(prepared.face.crop) for prepared in faces]).to(device)
+    return torch.stack([to_tensor(face.crop) for face in faces]).to(device)
 
 
 def keep_colour(out: Tensor, lq: Tensor, alpha: Tensor) -> Tensor:
@@ -126,16 +127,11 @@ def keep_colour(out: Tensor, lq: Tensor, alpha: Tensor) -> Tensor:
 def blur(x: Tensor, sigma: float) -> Tensor:
     """Blur (b, c, H, W) by a Gaussian, mirrored at the border; on a coarser grid where sigma (pixels) is large."""
     step = max(1, int(sigma // 3))
-    small = F.avg_pool2d(x, step, ceil_mode=True, count_include_pad=False) if step > 1 else x
-    sigma /= step
+    small = F.avg_pool2d(x, step, ceil_mode=True, count_include_pad=False)
+    sigma = max(sigma / step, 1e-3)
     radius = min(int(3 * sigma + 0.5), min(small.shape[-2:]) - 1)
-    offset = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
-    kernel = torch.exp(-offset.square() / (2 * max(sigma, 1e-3) ** 2))
-    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, -1)
-    small = F.pad(small, [radius] * 4, mode='reflect') if radius else small
-    small = F.conv2d(small, kernel[:, :, None], groups=x.shape[1])
-    small = F.conv2d(small, kernel[..., None], groups=x.shape[1])
-    return F.interpolate(small, x.shape[-2:], mode='bilinear', align_corners=False) if step > 1 else small
+    small = gaussian_blur(small, 2 * radius + 1, sigma)
+    return F.interpolate(small, x.shape[-2:], mode='bilinear', align_corners=False)
 
 
 # ----------------------------------------------------------------- references of a batch
@@ -150,31 +146,33 @@ def encode(net: nn.Module, ref: Reference, device: torch.device) -> ReferenceBan
     return ref.encoded
 
 
+def tensors_of(bank: ReferenceBank) -> dict[str, Tensor]:
+    """Return the tensors of a bank by names that bank files have, those that are None left out."""
+    tensors = {f'match.{i}': x for i, x in enumerate(bank.match)} | {f'taps.{r}': x for r, x in bank.taps.items()}
+    others = {name: getattr(bank, name) for name in ('valid', 'mask', 'context')}
+    return tensors | {name: x for name, x in others.items() if x is not None}
+
+
+def bank_of(tensors: dict[str, Tensor], network: str) -> ReferenceBank:
+    """Return the bank whose :func:`tensors_of` these are."""
+    match = [x for name, x in tensors.items() if name.startswith('match.')]
+    taps = {int(name.removeprefix('taps.')): x for name, x in tensors.items() if name.startswith('taps.')}
+    return ReferenceBank(match, taps, tensors['valid'], tensors.get('mask'), tensors.get('context'), network)
+
+
 def join(banks: Sequence[ReferenceBank], dim: int) -> ReferenceBank:
     """Concatenate banks: of one person's references (dim 1), or of several faces with as many each (dim 0)."""
-
-    def cat(tensors: list[Tensor]) -> Tensor:
-        return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim)
-
-    first = banks[0]
-    return replace(
-        first,
-        match=[cat([bank.match[i] for bank in banks]) for i in range(len(first.match))],
-        taps={r: cat([bank.taps[r] for bank in banks]) for r in first.taps},
-        valid=cat([bank.valid for bank in banks]),
-        mask=None if any(bank.mask is None for bank in banks) else cat([bank.mask for bank in banks]),
-        context=None if first.context is None else cat([bank.context for bank in banks]),
-    )
+    if len(banks) == 1:
+        return banks[0]
+    parts = [tensors_of(bank) for bank in banks]
+    shared = [name for name in parts[0] if all(name in part for part in parts)]
+    return bank_of({name: torch.cat([part[name] for part in parts], dim) for name in shared}, banks[0].network)
 
 
 def pad(bank: ReferenceBank, count: int) -> ReferenceBank:
     """Append invalid references up to this number."""
     missing = count - bank.valid.shape[1]
-
-    def fill(x: Tensor) -> Tensor:
-        return torch.cat([x, torch.zeros_like(x[:, :1]).expand(-1, missing, *x.shape[2:])], 1)
-
-    return bank.apply(fill) if missing else bank
+    return bank.apply(lambda x: F.pad(x, (0, 0) * (x.ndim - 2) + (0, missing))) if missing else bank
 
 
 def edit_masks(

@@ -8,9 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from .alignment import FoundFace, eye_distance
-from .faces import DegradedFace, Person, PreparedFace
+from .faces import AlignedFace, Person
 from .identity_check import IdentityChecker
-from .reference_choice import similarity_to
+from .references import similarity_to
 
 MAX_MOVE = 0.8  # eye distances between two frames; a face farther away is a new one
 NOISE = 0.1  # eye distances; a smaller movement is mostly noise of the detector
@@ -30,7 +30,7 @@ class Track:
     number: int
     found: FoundFace  # as it was last found, its points smoothed
     embedding: np.ndarray | None = None  # sum over the frames, None without an identity network
-    prepared: PreparedFace | None = None  # with its references, of the last frame
+    face: AlignedFace | None = None  # with its references, of the last frame
     frames: int = 1  # in which it was found
     seen: int = 0  # last frame in which it was found
     doubts: int = 0  # frames in a row in which it looked like another person
@@ -72,7 +72,7 @@ class FaceTracker:
         track.seen, track.frames = self.frame, track.frames + 1
         return track
 
-    def update(self, track: Track, face: DegradedFace) -> Track:
+    def update(self, track: Track, face: AlignedFace) -> Track:
         """Give a track its face of this frame; return a new track, without references yet, for another person."""
         if face.embedding is not None:
             if self._is_another_person(track, face.embedding):
@@ -81,15 +81,17 @@ class FaceTracker:
             if not track.doubts:
                 track.embedding = face.embedding + (0 if track.embedding is None else track.embedding)
             face = replace(face, embedding=track.mean_embedding())
-        known = track.prepared is not None and track.prepared.chosen
-        track.prepared = replace(track.prepared, face=face) if known else PreparedFace(face)
+        if track.face is not None and track.face.chosen:
+            kept = ('chosen', 'identity', 'dropped', 'notes')
+            face = replace(face, **{name: getattr(track.face, name) for name in kept})
+        track.face = face
         return track
 
     def next_frame(self) -> None:
         """End the present frame; free what is kept of dropped faces."""
         for track in self.tracks:
             if self.frame - track.seen > MAX_GAP:
-                track.prepared = track.flow = track.logits = track.before = track.image = None
+                track.face = track.flow = track.logits = track.before = track.image = None
         self.frame += 1
 
     def _begin(self, found: FoundFace) -> Track:
@@ -102,7 +104,7 @@ class FaceTracker:
         if track.embedding is None:
             return False
         similarity = float(embedding @ track.mean_embedding())
-        identity, threshold = track.prepared.identity, self.identity_checker.threshold
+        identity, threshold = track.face.identity, self.identity_checker.threshold
         same = identity.same and similarity_to(embedding, self.people[identity.person]) >= threshold
         track.doubts = 0 if same or similarity >= DOUBTFUL else track.doubts + 1
         return track.doubts >= MAX_DOUBTS or (track.doubts > 0 and similarity < CUT)

@@ -1,10 +1,13 @@
-"""Settings of a restoration, references, and a face on its way: degraded, prepared with references, restored."""
+"""Settings of a restoration, references, and a face on its way to be restored."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
+import cv2
 import numpy as np
 
+from refstar.data.face_region import face_oval
 from refstar.reference_bank import ReferenceBank
 from refstar.utils.errors import RefStarError
 
@@ -12,6 +15,9 @@ from .alignment import FoundFace
 from .face_masks import check_regions
 
 IDENTITY_POLICIES = ('warn', 'drop', 'refuse')
+SIDE = 256  # pixels: larger faces are measured at this size
+LIGHT_SIDE = 8  # side of the light map
+SHARP = 0.6  # sharpness that most sharp photos reach, see `measure_sharpness`
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,54 @@ class FaceAttributes:
     smile: float | None  # width of the mouth in eye distances
     light: np.ndarray  # brightness without its mean, (8, 8), of length 1, 0 outside the face
     sharpness: float  # fine over coarse contrast; most sharp photos have 0.6 or more
+
+    @classmethod
+    def measure(cls, crop: np.ndarray, points: np.ndarray | None) -> 'FaceAttributes':
+        """Measure an aligned face, uint8 (S, S, 3), RGB, with its five points in pixels of the crop, if known."""
+        grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+        if len(grey) > SIDE:
+            grey = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+        grey = grey.astype(np.float32)
+        yaw = pitch = smile = None
+        if points is not None:
+            eyes, mouth = points[:2].mean(0), points[3:].mean(0)
+            apart = max(float(np.linalg.norm(points[1] - points[0])), 1e-6)
+            across, down = (points[1] - points[0]) / apart, mouth - eyes
+            nose = points[2] - eyes
+            yaw = float(nose @ across / apart)
+            pitch = float(nose @ down / max(down @ down, 1e-6))
+            smile = float(np.linalg.norm(points[4] - points[3]) / apart)
+        return cls(yaw, pitch, smile, measure_light(grey), measure_sharpness(grey))
+
+    def fit_of(self, ref: 'FaceAttributes') -> dict[str, float]:
+        """Return how well a reference fits this degraded face: terms from 0 to 1, without those that are not known."""
+        terms = {'light': float((1 + (self.light * ref.light).sum()) / 2)}
+        terms['sharpness'] = min(1.0, ref.sharpness / SHARP)
+        if self.yaw is not None and ref.yaw is not None:
+            turned = ((self.yaw - ref.yaw) / 0.15) ** 2 + ((self.pitch - ref.pitch) / 0.12) ** 2
+            terms['pose'] = float(np.exp(-turned / 2))
+            terms['expression'] = float(np.exp(-(((self.smile - ref.smile) / 0.15) ** 2) / 2))
+        return terms
+
+
+def measure_light(grey: np.ndarray) -> np.ndarray:
+    """Return the brightness of the face without mean and contrast, (LIGHT_SIDE, LIGHT_SIDE)."""
+    oval = face_oval(len(grey))
+    side = (LIGHT_SIDE, LIGHT_SIDE)
+    cells = cv2.resize(grey * oval, side, interpolation=cv2.INTER_AREA)
+    share = cv2.resize(oval, side, interpolation=cv2.INTER_AREA)
+    inside = share > 0.5
+    light = np.where(inside, cells / np.maximum(share, 1e-6), 0)
+    light = np.where(inside, light - light[inside].mean(), 0)
+    return (light / max(float(np.linalg.norm(light)), 1e-6)).astype(np.float32)
+
+
+def measure_sharpness(grey: np.ndarray) -> float:
+    """Return the contrast of the finest details over that of details four times as large; noise adds to it."""
+    inside = face_oval(len(grey)) > 0
+    blurred = [grey, *(cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (1.0, 2.0, 4.0))]
+    fine, _, coarse = (float((a - b)[inside].std()) for a, b in pairwise(blurred))
+    return fine / max(coarse, 1e-3)
 
 
 @dataclass
@@ -84,17 +138,6 @@ class RestoreSettings:
 
 
 @dataclass(frozen=True)
-class DegradedFace:
-    """An aligned face to restore."""
-
-    crop: np.ndarray  # uint8 (S, S, 3), RGB
-    attributes: FaceAttributes
-    embedding: np.ndarray | None  # unit vector of the identity network, None without one
-    found: FoundFace | None = None  # the face in its photo, None for a face that came aligned
-    matrix: np.ndarray | None = None  # from the photo to the crop (alignment.py), None likewise
-
-
-@dataclass(frozen=True)
 class ReferenceChoice:
     """A reference and how well it fits a degraded face."""
 
@@ -102,6 +145,11 @@ class ReferenceChoice:
     score: float  # weighted mean of the terms, 0 to 1
     terms: dict[str, float]  # identity, pose, expression, light, sharpness, each 0 to 1, as far as they are known
     similarity: float | None  # cosine of the embeddings, None without an identity network
+
+    @property
+    def why(self) -> str:
+        """The score and its terms as text."""
+        return f'{self.score:.2f} ({", ".join(f"{key} {value:.2f}" for key, value in self.terms.items())})'
 
 
 @dataclass(frozen=True)
@@ -111,20 +159,38 @@ class IdentityVerdict:
     person: str | None = None  # whose references were taken, None if none were
     similarity: float | None = None  # cosine of the face to the mean of the person's references
     threshold: float | None = None  # least cosine of the same person
-    same: bool | None = None
+
+    @property
+    def same(self) -> bool | None:
+        return None if self.similarity is None else self.similarity >= self.threshold
 
 
 @dataclass(frozen=True)
-class PreparedFace:
-    """A degraded face and the references chosen for it."""
+class AlignedFace:
+    """A face to restore: `Restorer.find_faces` cuts it out, `prepare` chooses its references, `restore` restores it."""
 
-    face: DegradedFace
+    crop: np.ndarray  # aligned, as it was, uint8 (S, S, 3), RGB
+    attributes: FaceAttributes
+    points: np.ndarray | None = None  # (5, 2), in pixels of the crop; None: not known
+    embedding: np.ndarray | None = None  # unit vector of the identity network, None without one
+    found: FoundFace | None = None  # the face in its photo, None for a face that came aligned
+    matrix: np.ndarray | None = None  # from the photo to the crop (alignment.py), None likewise
+    # Once it is prepared.
     chosen: list[ReferenceChoice] = field(default_factory=list)  # n of them, the most useful first
     identity: IdentityVerdict = IdentityVerdict()
     dropped: dict[str, str] = field(default_factory=dict)  # names of references that are not used -> reasons
     notes: list[str] = field(default_factory=list)  # messages for the user
+    # Once it is restored.
+    image: np.ndarray | None = None  # uint8 (S, S, 3), RGB
+    mask: np.ndarray | None = None  # what was used of each reference, in its own pixels, float32 (n, S, S) in [0, 1]
+    attribution: np.ndarray | None = None  # share of each reference in every pixel, float32 (n, S, S)
 
-    def with_masks(self, masks: Mapping[str, np.ndarray]) -> 'PreparedFace':
+    @property
+    def references(self) -> list[Reference]:
+        """The chosen references, the most useful first."""
+        return [choice.reference for choice in self.chosen]
+
+    def with_masks(self, masks: Mapping[str, np.ndarray]) -> 'AlignedFace':
         """Return the same with selections painted by the user: name of a reference -> (S, S) in [0, 1]."""
         chosen = []
         for choice in self.chosen:
@@ -133,17 +199,3 @@ class PreparedFace:
                 choice = replace(choice, reference=reference)
             chosen.append(choice)
         return replace(self, chosen=chosen)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RestoredFace(PreparedFace):
-    """A restored face, with what it was prepared from."""
-
-    image: np.ndarray  # uint8 (S, S, 3), RGB
-    mask: np.ndarray  # what was used of each reference, in its own pixels, float32 (n, S, S) in [0, 1]
-    attribution: np.ndarray  # share of each reference in every pixel, float32 (n, S, S); the backbone has the rest
-
-    @property
-    def before(self) -> np.ndarray:
-        """The degraded face, uint8 (S, S, 3), RGB."""
-        return self.face.crop

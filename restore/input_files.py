@@ -3,12 +3,16 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from refstar.data.collections.listing import images_in, natural
+from refstar.utils.animations import is_animation
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import READ_SUFFIXES
+from refstar.utils.photo_files import folders_in, images_in, is_photo, is_tool_folder, natural
 
 BANK_SUFFIX = '.refbank'
-VIDEO_SUFFIXES = frozenset({'.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg'})
+VIDEO_SUFFIXES = frozenset({'.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.mts', '.m2ts'})
+VIDEO_SUFFIXES |= {'.3gp', '.wmv', '.flv', '.ogv'}
+COMPANIONS = ('.json', '.xmp', '.html', '.txt', '.md', '.csv', '.db', '.ini', '.aae', '.thm')  # of photos: passed over
+SHOWN = 5  # names in a message
 LOOSE = 'references'  # name of references that are given photo by photo
 MAX_NAME = 100  # characters
 
@@ -24,7 +28,7 @@ def inputs_of(paths: Iterable[Path]) -> list[Path]:
 
 def _inputs_of(path: Path) -> list[Path]:
     if path.is_dir():
-        found = images_in(path) + [p for p in path.iterdir() if is_video(p)]
+        found = images_in(path) + [p for p in path.iterdir() if is_video(p) and not p.name.startswith('.')]
         if not found:
             kinds = ', '.join(sorted(READ_SUFFIXES | VIDEO_SUFFIXES))
             raise RefStarError(f'{path}: holds no photo or video ({kinds})')
@@ -35,8 +39,22 @@ def _inputs_of(path: Path) -> list[Path]:
 
 
 def is_video(path: Path) -> bool:
-    """Tell videos from photos by the suffix."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
+    """Tell videos and animations from photos."""
+    return path.suffix.lower() in VIDEO_SUFFIXES or is_animation(path)
+
+
+def left_alone(folders: Iterable[str | Path], used: Iterable[Path]) -> list[str]:
+    """Return a line for each of these paths that is a folder with more in it than what is used, so that nothing is
+    passed over in silence."""
+    used = {place for path in used for place in (path, path.parent)}
+    lines = []
+    for folder in filter(Path.is_dir, map(Path, folders)):
+        left = [p for p in folder.iterdir() if p not in used and not is_tool_folder(p.name)]
+        names = sorted((p.name + '/' * p.is_dir() for p in left if p.suffix.lower() not in COMPANIONS), key=natural)
+        if names:
+            more = f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''
+            lines.append(f'{folder}: left alone: {", ".join(names[:SHOWN])}{more} (no photo or video that can be read)')
+    return lines
 
 
 def open_sources(sources: Sequence[object]) -> list[tuple[str, list | Path, bool]]:
@@ -70,7 +88,7 @@ def _open_folder(path: Path) -> list[tuple[str, list | Path, bool]]:
     groups: list[tuple[str, list | Path, bool]] = []
     if photos := images_in(path):
         groups.append((path.resolve().name, photos, False))
-    groups += [(p.name, photos, True) for p in entries if p.is_dir() and (photos := images_in(p))]
+    groups += [(p.name, photos, True) for p in folders_in(path) if (photos := images_in(p))]
     groups += [(p.stem, p, True) for p in entries if p.is_file() and p.suffix.lower() == BANK_SUFFIX]
     if not groups:
         raise RefStarError(f'references: {path}: holds no photo and no {BANK_SUFFIX}')
@@ -89,8 +107,9 @@ def references_by_name(roots: Sequence[str]) -> dict[str, list[Path]]:
             raise RefStarError(f'references: {root}: no such folder; --refs_by_name looks for references in folders')
         for path in sorted(root.iterdir()):
             if path.is_dir():
-                found.setdefault(path.name, []).append(path)
-            elif path.is_file() and path.suffix.lower() in READ_SUFFIXES | {BANK_SUFFIX}:
+                if not is_tool_folder(path.name):
+                    found.setdefault(path.name, []).append(path)
+            elif path.is_file() and (is_photo(path.name) or path.suffix.lower() == BANK_SUFFIX):
                 found.setdefault(path.stem, []).append(path)
     return found
 

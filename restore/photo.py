@@ -1,17 +1,23 @@
-"""Restore whole photos: find every face, restore it with its own person's references, paste it back."""
+"""Put a restored photo together: its background, enlarged if that is wanted (Real-ESRGAN), and the faces in it."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
+from torch import nn
 
+from refstar.utils.checkpoint import load_fitting, read_state_dict
 from refstar.utils.errors import RefStarError
-from refstar.utils.image_files import Picture
+from refstar.utils.image_files import MAX_PIXELS, Picture, refuse_large, to_image, to_tensor
 
 from .alignment import AREAS, feather, paste
-from .faces import Person, RestoredFace, RestoreSettings
-from .restorer import Restorer
+from .faces import AlignedFace
+
+OVERLAP = 16  # pixels around a tile that are computed and discarded: no seams
 
 
 @dataclass(frozen=True)
@@ -45,34 +51,15 @@ class RestoredPhoto:
     """A restored photo."""
 
     picture: Picture  # where `area` is 0 it is the (enlarged) input, bit for bit
-    faces: list[RestoredFace]  # the largest first
+    faces: list[AlignedFace]  # the largest first
     area: np.ndarray  # how much of each pixel was replaced, float32 (H, W) in [0, 1]
 
 
-def restore_photo(
-    restorer: Restorer,
-    picture: Picture,
-    people: Sequence[Person],
-    settings: RestoreSettings,
-    photo_settings: PhotoSettings = PhotoSettings(),
-) -> RestoredPhoto:
-    """Restore a photo; each face gets the references of its own person.
-
-    Raises:
-        RefStarError: there is no detector, or references are refused.
-    """
-    faces = restorer.find_faces(picture, photo_settings.only_center_face, photo_settings.aligned)
-    prepared, size = restorer.prepare(faces, people, settings), photo_settings.batch_size
-    batches = [prepared[start : start + size] for start in range(0, len(prepared), size)]
-    restored = [face for batch in batches for face in restorer.restore(batch, settings)]
-    return put_back(picture, restored, photo_settings)
-
-
 def put_back(
-    picture: Picture, faces: Sequence[RestoredFace], photo_settings: PhotoSettings = PhotoSettings()
+    picture: Picture, faces: Sequence[AlignedFace], photo_settings: PhotoSettings = PhotoSettings()
 ) -> RestoredPhoto:
     """Paste restored faces into their photo, enlarged; an aligned face takes the place of its photo."""
-    if any(face.face.matrix is None for face in faces):
+    if any(face.matrix is None for face in faces):
         (only,) = faces
         area = np.ones(only.image.shape[:2], np.float32)
         return RestoredPhoto(replace(picture, alpha=None).with_rgb(only.image), [only], area)
@@ -80,14 +67,14 @@ def put_back(
     area = np.zeros(photo.shape[:2], np.float32)
     factor = np.array([photo.shape[1] / picture.rgb.shape[1], photo.shape[0] / picture.rgb.shape[0]])
     for face in faces:
-        matrix = face.face.matrix.copy()  # pixels of the enlarged photo -> of the photo -> of the crop
+        matrix = face.matrix.copy()  # pixels of the enlarged photo -> of the photo -> of the crop
         matrix[:, 2] += matrix[:, :2] @ (0.5 / factor - 0.5)
         matrix[:, :2] /= factor
         mask = feather(len(face.image), photo_settings.paste)
         area = np.maximum(area, paste(photo, face.image, matrix, mask))
     restored = picture.with_rgb(photo)
-    if picture.alpha is not None and photo_settings.upscale != 1:
-        restored = replace(restored, alpha=resize_by(picture.alpha, photo_settings.upscale))
+    if picture.alpha is not None:
+        restored = replace(restored, alpha=resize(picture.alpha, photo.shape[1::-1]))
     return RestoredPhoto(restored, list(faces), area)
 
 
@@ -95,10 +82,89 @@ def enlarge(rgb: np.ndarray, photo_settings: PhotoSettings) -> np.ndarray:
     """Return a copy of the photo at the wanted size."""
     if photo_settings.background is not None:
         return photo_settings.background(rgb, photo_settings.upscale)
-    return rgb.copy() if photo_settings.upscale == 1 else resize_by(rgb, photo_settings.upscale)
+    return resize(rgb.copy(), scaled(rgb, photo_settings.upscale))
 
 
-def resize_by(img: np.ndarray, factor: float) -> np.ndarray:
-    """Resize an image or a plane to `factor` times its sides."""
-    size = max(1, round(img.shape[1] * factor)), max(1, round(img.shape[0] * factor))
-    return cv2.resize(img, size, interpolation=cv2.INTER_LANCZOS4 if factor > 1 else cv2.INTER_AREA)
+def scaled(img: np.ndarray, factor: float) -> tuple[int, int]:
+    """Return width and height of an image at `factor` times its sides."""
+    return max(1, round(img.shape[1] * factor)), max(1, round(img.shape[0] * factor))
+
+
+def resize(img: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize an image or a plane to (width, height)."""
+    if size == img.shape[1::-1]:
+        return img
+    return cv2.resize(img, size, interpolation=cv2.INTER_AREA if size[0] < img.shape[1] else cv2.INTER_LANCZOS4)
+
+
+# ----------------------------------------------------------------- background
+class RealESRGAN:
+    """Enlarge photos.
+
+    Args:
+        weights: a released file of Real-ESRGAN (RRDBNet: x2plus, x4plus, anime_6B; SRVGGNetCompact: general, anime).
+        device: where it runs.
+        tile: side of the tiles in pixels of the photo, to bound the memory; 0: the whole photo at once.
+        max_pixels: of a photo as the network enlarges it, before it is resized to the wanted size.
+
+    Raises:
+        RefStarError: the file is missing or of another network.
+    """
+
+    def __init__(self, weights: str, device: str = 'cpu', tile: int = 400, max_pixels: int = MAX_PIXELS) -> None:
+        if tile and tile < 2 * OVERLAP:
+            raise RefStarError(f'--tile must be 0 (no tiles) or at least {2 * OVERLAP}, got {tile}')
+        state = read_state_dict(weights, 'background upsampler (--bg_weights)')
+        net, self.scale = _build(state, weights)
+        self.net = load_fitting(net, state, weights).eval().to(device)
+        self.device, self.tile, self.max_pixels = device, tile, max_pixels
+
+    def __call__(self, rgb: np.ndarray, factor: float) -> np.ndarray:
+        """Enlarge a photo (H, W, 3), uint8, to `factor` times its sides.
+
+        Raises:
+            RefStarError: at the network's own factor it has too many pixels, whatever `factor` is.
+        """
+        height, width = rgb.shape[:2]
+        what = f'the background, enlarged {self.scale} times by its network'
+        refuse_large(width * self.scale, height * self.scale, self.max_pixels, what)
+        tile = self.tile or max(height, width)
+        out = np.empty((height * self.scale, width * self.scale, 3), np.uint8)
+        for top in range(0, height, tile):
+            for left in range(0, width, tile):
+                self._tile(rgb, out, top, left, tile)
+        return resize(out, scaled(rgb, factor))
+
+    @torch.inference_mode()
+    def _tile(self, rgb: np.ndarray, out: np.ndarray, top: int, left: int, tile: int) -> None:
+        bottom, right = min(top + tile, len(rgb)), min(left + tile, rgb.shape[1])
+        y, x = max(0, top - OVERLAP), max(0, left - OVERLAP)
+        part = rgb[y : bottom + OVERLAP, x : right + OVERLAP]
+        odd = [(0, -side % 4) for side in part.shape[:2]]  # the x2 network takes whole blocks of pixels
+        tensor = (to_tensor(np.pad(part, [*odd, (0, 0)], mode='edge'))[None].to(self.device) + 1) / 2
+        big = to_image(self.net(tensor)[0] * 2 - 1)
+        s = self.scale
+        window = big[(top - y) * s : (bottom - y) * s, (left - x) * s : (right - x) * s]
+        out[top * s : bottom * s, left * s : right * s] = window
+
+
+def _build(state: dict[str, torch.Tensor], weights: str | Path) -> tuple[nn.Module, int]:
+    """Build the network that a state dict belongs to; return it and its factor."""
+    from basicsr.archs.rrdbnet_arch import RRDBNet
+    from basicsr.archs.srvgg_arch import SRVGGNetCompact
+
+    def count(pattern: str) -> int:
+        return 1 + max((int(m[1]) for key in state if (m := re.match(pattern, key))), default=-1)
+
+    if 'conv_first.weight' in state and 'body.0.rdb1.conv1.weight' in state:
+        features, channels = state['conv_first.weight'].shape[:2]
+        scale = {3: 4, 12: 2, 48: 1}.get(channels)
+        grow, blocks = state['body.0.rdb1.conv1.weight'].shape[0], count(r'body\.(\d+)\.')
+        if scale:
+            return RRDBNet(3, 3, scale=scale, num_feat=features, num_block=blocks, num_grow_ch=grow), scale
+    elif 'body.0.weight' in state and state['body.0.weight'].ndim == 4:
+        last = count(r'body\.(\d+)\.weight') - 1
+        scale = round((state[f'body.{last}.weight'].shape[0] / 3) ** 0.5)
+        features, act = state['body.0.weight'].shape[0], 'prelu' if 'body.1.weight' in state else 'relu'
+        return SRVGGNetCompact(3, 3, features, last // 2 - 1, scale, act), scale
+    raise RefStarError(f'{weights}: is no Real-ESRGAN (RRDBNet or SRVGGNetCompact)')

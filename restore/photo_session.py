@@ -1,6 +1,5 @@
 """One user's photo in the making: its faces, references, painted masks, restored faces, picture and record."""
 
-import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,10 +9,10 @@ import numpy as np
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import Picture, encode_picture, read_picture
 
-from .faces import DegradedFace, Person, PreparedFace, Reference, RestoredFace, RestoreSettings
+from .faces import AlignedFace, Person, Reference, RestoreSettings
 from .input_files import unique
 from .photo import put_back
-from .restore_report import face_record
+from .restore_report import face_record, record_text
 from .restorer import Restorer
 
 ReadPhotos = dict[str, tuple[str, list[Reference]]]  # file -> its name for people, its faces
@@ -25,17 +24,17 @@ class ShownFace:
 
     settings: RestoreSettings
     by_hand: bool  # the user chose the references
-    arms: dict[str, RestoredFace]  # `without` references; `with` them and `wrong`, another person's, if there are any
+    arms: dict[str, AlignedFace]  # `without` references; `with` them and `wrong`, another person's, if there are any
 
     @property
-    def best(self) -> RestoredFace:
+    def best(self) -> AlignedFace:
         """The face as it goes into the photo."""
         return self.arms.get('with', self.arms['without'])
 
     @property
     def used(self) -> list[str]:
         """Names of the references in use, the most useful first."""
-        return [choice.reference.name for choice in self.best.chosen]
+        return [ref.name for ref in self.best.references]
 
     def mask_of(self, name: str) -> np.ndarray:
         """Return what was used of a reference, (S, S) uint8."""
@@ -44,9 +43,7 @@ class ShownFace:
     def why(self, name: str) -> str:
         """Return why a reference is used or not."""
         if name in self.used:
-            choice = self.best.chosen[self.used.index(name)]
-            terms = ', '.join(f'{key} {value:.2f}' for key, value in choice.terms.items())
-            return f'fits by {choice.score:.2f} ({terms})'
+            return f'fits by {self.best.chosen[self.used.index(name)].why}'
         otherwise = 'not chosen' if self.by_hand else 'not the person of this face'
         return self.best.dropped.get(name, otherwise)
 
@@ -59,7 +56,7 @@ class PhotoSession:
     max_pixels: int  # of a picture
     photo: Picture | None = None
     name: str = ''  # of the photo's file
-    faces: list[DegradedFace] = field(default_factory=list)  # of the photo, the largest first
+    faces: list[AlignedFace] = field(default_factory=list)  # of the photo, the largest first
     face: int = 0  # number of the face to restore
     references: ReadPhotos = field(default_factory=dict)  # photos of the person
     others: ReadPhotos = field(default_factory=dict)  # photos of another person, for comparison
@@ -100,7 +97,7 @@ class PhotoSession:
             taken = [name for name, _ in (*self.references.values(), *self.others.values())]
             (name,) = unique([Path(file).name], taken)
             try:
-                kept[file] = name, self.restorer.reader.faces(read_picture(file, self.max_pixels, name), name)
+                kept[file] = name, self.restorer.references_on(read_picture(file, self.max_pixels, name), name)
             except RefStarError as error:
                 errors.append(str(error))
         if errors:
@@ -124,24 +121,21 @@ class PhotoSession:
             raise RefStarError('give a photo first')
         masks = {name: mask for (face, name), mask in self.painted.items() if face == self.face}
         right = self._prepare(self.references, settings, chosen, len(self.faces) == 1)
-        prepared = {
-            'without': PreparedFace(self.faces[self.face]),
-            'with': right and right.with_masks(masks),
-            'wrong': self._prepare(self.others, settings, None, True),
-        }
+        prepared = {'without': self.faces[self.face], 'with': right and right.with_masks(masks)}
+        prepared['wrong'] = self._prepare(self.others, settings, None, True)
         arms = {name: self.restorer.restore([face], settings)[0] for name, face in prepared.items() if face}
         self.shown[self.face] = ShownFace(settings, chosen is not None, arms)
         return self.shown[self.face]
 
     def _prepare(
         self, photos: ReadPhotos, settings: RestoreSettings, chosen: Collection[str] | None, alone: bool
-    ) -> PreparedFace | None:
+    ) -> AlignedFace | None:
         faces = [(file, ref) for file, (_, refs) in photos.items() for ref in refs]
         faces = [(file, ref) for file, ref in faces if chosen is None or ref.name in chosen]
         if not faces:
             return None
         if chosen is None:
-            people = self.restorer.reader.people(faces, 'the references', {})
+            people = self.restorer.group(faces, 'the references', {})
         else:
             people = [Person('the references', [ref for _, ref in faces])]
             settings, alone = replace(settings, num_refs=len(faces)), True
@@ -160,7 +154,4 @@ class PhotoSession:
             painted = [name for face, name in self.painted if face == number]
             settings |= {'references_by_hand': shown.by_hand, 'masks_by_hand': painted}
             faces.append({'face': number, **settings, **face_record(shown.best)})
-        checker = self.restorer.identity_checker
-        check = checker.about() if checker else None
-        record = {'input': self.name, 'network': network, 'identity_check': check, 'faces': faces}
-        return json.dumps(record, indent=1, ensure_ascii=False) + '\n'
+        return record_text(self.name, network, self.restorer.identity_checker, faces=faces)

@@ -1,41 +1,102 @@
-"""Read references: find their faces, group them by person, leave out duplicates and blurred photos."""
+"""Read faces and references from photos, group references by person, and choose the most useful ones for a face."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from refstar.data.face_region import face_oval
 from refstar.data.people_clusters import farthest_first, same_person
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import MAX_PIXELS, Picture, picture_of
 
-from .alignment import FaceDetector, cut
-from .faces import Person, Reference
+from .alignment import FaceDetector, FoundFace, cut, most_central
+from .faces import AlignedFace, FaceAttributes, IdentityVerdict, Person, Reference, ReferenceChoice, RestoreSettings
 from .identity_check import IdentityChecker
 from .input_files import unique
-from .reference_choice import mean_embedding, measure_attributes
 
 BLURRED = 0.25  # least sharpness of a useful reference: less is a blur of 1.5 pixels of 256 and more
 DUPLICATE = 0.98  # least correlation of two pictures of one photo
 PREVIEW = 48  # pixels: side at which photos are compared
+# Chosen on people of lfw_val, by how much closer to the truth each term brings the result.
+WEIGHTS = {'identity': 3.0, 'pose': 0.5, 'expression': 0.5, 'light': 0.5, 'sharpness': 0.5}
 
 
-@dataclass
-class ReferenceReader:
-    """Read references at the network's size.
+class FaceReader:
+    """Find, cut out and measure the faces of photos, at the network's size.
 
-    Without a detector they are aligned faces; without an identity checker nobody is compared.
+    Args:
+        size: side of the crops in pixels.
+        detector: None: pictures are aligned faces.
+        identity_checker: None: nobody is compared.
+        max_pixels: of a photo.
     """
 
-    size: int
-    detector: FaceDetector | None = None
-    identity_checker: IdentityChecker | None = None
-    max_pixels: int = MAX_PIXELS  # of a photo
+    def __init__(
+        self,
+        size: int,
+        detector: FaceDetector | None = None,
+        identity_checker: IdentityChecker | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.size, self.detector, self.identity_checker, self.max_pixels = size, detector, identity_checker, max_pixels
 
-    def read(self, sources: Sequence[object], name: str = 'references', one_person: bool = False) -> list[Person]:
+    # ----------------------------------------------------------------- faces
+    def find_faces(
+        self,
+        picture: object,
+        only_center: bool = False,
+        aligned: bool | None = None,
+        label: str = 'the picture',
+        degraded: bool = True,
+    ) -> list[AlignedFace]:
+        """Find, cut out and measure the faces of a picture (as of `picture_of`), the largest first.
+
+        Args:
+            only_center: the most central face alone.
+            aligned: the picture is one aligned face; None: that is so where there is no detector.
+            label: name of the picture in errors.
+            degraded: as of `IdentityChecker.embed`.
+
+        Raises:
+            RefStarError: it cannot be read; it is not square and aligned; it is not aligned and there is no detector.
+        """
+        picture = picture_of(picture, self.max_pixels)
+        if aligned or (aligned is None and self.detector is None):
+            return [self.face(fit(picture, self.size, label), degraded=degraded)]
+        return self.cut_faces(picture.rgb, self.detect(picture.rgb, only_center), degraded)
+
+    def detect(self, rgb: np.ndarray, only_center: bool = False) -> list[FoundFace]:
+        """Find the faces of a photo, uint8 (H, W, 3), RGB; the largest first.
+
+        Raises:
+            RefStarError: there is no detector.
+        """
+        if self.detector is None:
+            raise RefStarError('a whole photo needs a face detector: give its file (--detector), or aligned faces')
+        found = self.detector(rgb)
+        return most_central(found, rgb.shape) if only_center else found
+
+    def cut_faces(self, rgb: np.ndarray, found: Sequence[FoundFace], degraded: bool = True) -> list[AlignedFace]:
+        """Cut faces out of a photo and measure them."""
+        faces = []
+        for one in found:
+            crop, matrix, points = cut(rgb, one.points, self.size)
+            faces.append(replace(self.face(crop, points, degraded), found=one, matrix=matrix))
+        return faces
+
+    def face(self, crop: np.ndarray, points: np.ndarray | None = None, degraded: bool = True) -> AlignedFace:
+        """Measure an aligned face, uint8 (S, S, 3), RGB, with five points in its pixels if they are known."""
+        embedding = self.identity_checker.embed([crop], degraded)[0] if self.identity_checker else None
+        return AlignedFace(crop, FaceAttributes.measure(crop, points), points, embedding)
+
+    # ----------------------------------------------------------------- references
+    def read_references(
+        self, sources: Sequence[object], name: str = 'references', one_person: bool = False
+    ) -> list[Person]:
         """Read photos (as of `picture_of`) of any number of people, the first of which gets the name.
 
         Photos of `one_person` are meant to show one: faces of others are left out. Else everybody is returned whom the
@@ -44,81 +105,81 @@ class ReferenceReader:
         Raises:
             RefStarError: no reference is left; says why.
         """
-        faces, dropped = [], {}
+        references, dropped = [], {}
         labels = [str(s) if isinstance(s, (str, Path)) else f'{name} {i + 1}' for i, s in enumerate(sources)]
         for source, label in zip(sources, unique(labels), strict=True):
             try:
-                faces += [(label, face) for face in self.faces(source, label)]
+                references += [(label, reference) for reference in self.references_on(source, label)]
             except RefStarError as error:
                 dropped[label] = str(error).removeprefix(f'{label}: ')
-        people = self.people(faces, name, dropped, one_person)
+        people = self.group(references, name, dropped, one_person)
         if not any(person.references for person in people):
             reasons = '; '.join(f'{label}: {why}' for person in people for label, why in person.dropped.items())
             raise RefStarError(f"no usable photo of person '{name}'{': ' + reasons if reasons else ''}")
         return [person for person in people if person.references]
 
-    def faces(self, source: object, label: str) -> list[Reference]:
+    def references_on(self, source: object, label: str) -> list[Reference]:
         """Find every face of a photo (as of `picture_of`), the largest first; `label` is its name for people.
 
         Raises:
             RefStarError: it cannot be read, or shows no face.
         """
-        picture = picture_of(source, self.max_pixels)
-        if self.detector is None:
-            crops = [(fit(picture, self.size, label), None)]
-        else:
-            crops = []
-            for found in self.detector(picture.rgb):
-                crop, _, points = cut(picture.rgb, found.points, self.size)
-                crops.append((crop, points))
-            if not crops:
-                raise RefStarError(f'{label}: no face found')
-        names = [label] if len(crops) == 1 else [f'{label} (face {i + 1} of {len(crops)})' for i in range(len(crops))]
-        embeddings = [None] * len(crops)
-        if self.identity_checker:
-            embeddings = self.identity_checker.embed([crop for crop, _ in crops], False)
+        faces = self.find_faces(source, label=label, degraded=False)
+        if not faces:
+            raise RefStarError(f'{label}: no face found')
+        names = [label] if len(faces) == 1 else [f'{label} (face {i + 1} of {len(faces)})' for i in range(len(faces))]
         return [
-            Reference(called, crop, measure_attributes(crop, points), points, embedding)
-            for called, (crop, points), embedding in zip(names, crops, embeddings, strict=True)
+            Reference(name, face.crop, face.attributes, face.points, face.embedding)
+            for name, face in zip(names, faces, strict=True)
         ]
 
-    def people(
-        self, faces: list[tuple[str, Reference]], name: str, dropped: dict[str, str], one_person: bool = False
+    def group(
+        self, references: list[tuple[str, Reference]], name: str, dropped: dict[str, str], one_person: bool = False
     ) -> list[Person]:
-        """Group (photo, face) pairs by person, the person of most photos first; drop duplicates and blurred photos.
+        """Group (photo, reference) pairs by person, the person of most photos first; drop duplicates and blurred ones.
 
-        Photos that were dropped before are listed under the first person; `name`, `one_person` as of :meth:`read`.
+        Photos that were dropped before are listed under the first person; arguments as of :meth:`read_references`.
         """
-        return [drop_useless(person) for person in self._group(faces, name, dropped, one_person)]
-
-    def _group(
-        self, faces: list[tuple[str, Reference]], name: str, dropped: dict[str, str], one_person: bool
-    ) -> list[Person]:
-        if not faces:
+        if not references:
             return [Person(name, [], dropped)]
         if self.identity_checker is None:  # the largest face of every photo
-            largest = {}
-            for photo, face in faces:
-                largest.setdefault(photo, face)
-            dropped |= {f.name: 'not the largest face of its photo' for p, f in faces if f is not largest[p]}
-            return [Person(name, list(largest.values()), dropped)]
-        rows = np.stack([face.embedding for _, face in faces])
+            largest: dict[str, Reference] = {}
+            for photo, ref in references:
+                largest.setdefault(photo, ref)
+            others = [ref for photo, ref in references if ref is not largest[photo]]
+            dropped |= {ref.name: 'not the largest face of its photo' for ref in others}
+            return [drop_useless(Person(name, list(largest.values()), dropped))]
+        rows = np.stack([ref.embedding for _, ref in references])
         groups = same_person(rows, 1 - self.identity_checker.clean_threshold)
-        groups.sort(key=lambda group: -len({faces[i][0] for i in group}))
+        groups.sort(key=lambda group: -len({references[i][0] for i in group}))
         people = [
-            Person(name if number == 0 else f'{name} ({number + 1})', [faces[i][1] for i in group])
-            for number, group in enumerate(groups)
+            Person(f'{name} ({number})' if number > 1 else name, [references[i][1] for i in group])
+            for number, group in enumerate(groups, 1)
         ]
         if one_person:
             mean = mean_embedding(people[0])
-            for face in (face for other in people[1:] for face in other.references):
-                cosine = face.embedding @ mean
-                dropped[face.name] = f'another person than the other photos (similarity {cosine:.2f})'
+            for ref in (ref for other in people[1:] for ref in other.references):
+                dropped[ref.name] = f'another person than the other photos (similarity {ref.embedding @ mean:.2f})'
             people = people[:1]
         people[0].dropped |= dropped
-        return people
+        return [drop_useless(person) for person in people]
 
 
+def fit(picture: Picture, size: int, label: str) -> np.ndarray:
+    """Return an aligned face at the network's size, uint8 (size, size, 3).
+
+    Raises:
+        RefStarError: it is not square.
+    """
+    height, width = picture.rgb.shape[:2]
+    if height != width:
+        raise RefStarError(f'{label}: {width}x{height} is no aligned face, it is not square; give a face detector')
+    if height == size:
+        return picture.rgb
+    return cv2.resize(picture.rgb, (size, size), interpolation=cv2.INTER_AREA if height > size else cv2.INTER_CUBIC)
+
+
+# ----------------------------------------------------------------- photos of one person
 def drop_useless(person: Person) -> Person:
     """Leave out duplicates (the sharper one stays) and blurred photos; of blurred ones alone the sharpest stays."""
     kept: list[tuple[Reference, np.ndarray]] = []
@@ -144,20 +205,6 @@ def preview(crop: np.ndarray) -> np.ndarray:
     return values / max(float(np.linalg.norm(values)), 1e-6)
 
 
-def fit(picture: Picture, size: int, label: str) -> np.ndarray:
-    """Return an aligned face at the network's size, uint8 (size, size, 3).
-
-    Raises:
-        RefStarError: it is not square.
-    """
-    height, width = picture.rgb.shape[:2]
-    if height != width:
-        raise RefStarError(f'{label}: {width}x{height} is no aligned face, it is not square; give a face detector')
-    if height == size:
-        return picture.rgb
-    return cv2.resize(picture.rgb, (size, size), interpolation=cv2.INTER_AREA if height > size else cv2.INTER_CUBIC)
-
-
 def most_diverse(person: Person, count: int) -> Person:
     """Keep at most `count` references: the most different ones by embedding, without embeddings the sharpest."""
     refs = person.references
@@ -169,3 +216,75 @@ def most_diverse(person: Person, count: int) -> Person:
         kept = set(farthest_first(np.stack([ref.embedding for ref in refs]), count))
     left = {ref.name: f'{count} others show more' for i, ref in enumerate(refs) if i not in kept}
     return Person(person.name, [refs[i] for i in sorted(kept)], person.dropped | left)
+
+
+def mean_embedding(person: Person) -> np.ndarray:
+    """Return the mean direction of a person's embeddings, (d,), of length 1."""
+    mean = np.sum([ref.embedding for ref in person.references], axis=0)
+    return mean / max(float(np.linalg.norm(mean)), 1e-9)
+
+
+def similarity_to(embedding: np.ndarray | None, person: Person) -> float | None:
+    """Return the cosine of a degraded face to the mean of a person's photos; None without an identity network."""
+    if embedding is None or any(ref.embedding is None for ref in person.references):
+        return None
+    return float(embedding @ mean_embedding(person))
+
+
+# ----------------------------------------------------------------- choice for a face
+def match_people(
+    faces: Sequence[AlignedFace], people: Sequence[Person], threshold: float | None, alone: bool
+) -> list[tuple[Person | None, float | None]]:
+    """Match the faces of one photo with people, one to one; return (person, similarity) of every face.
+
+    A face that is `alone` on its photo gets the most similar person, however low the similarity: the caller decides
+    what happens then. Of several faces, those whose similarity is below the threshold get nobody. Without a threshold
+    (no identity network) the first face gets the first person, and so on.
+    """
+    result: list[tuple[Person | None, float | None]] = [(None, None)] * len(faces)
+    if threshold is None:
+        result[: len(people)] = [(person, None) for person in people[: len(faces)]]
+    elif people and faces:
+        table = np.array([[similarity_to(face.embedding, person) or 0.0 for person in people] for face in faces])
+        for face, number in zip(*linear_sum_assignment(-table), strict=True):
+            if alone or table[face, number] >= threshold:
+                result[face] = people[number], float(table[face, number])
+    return result
+
+
+def rank(face: AlignedFace, person: Person) -> list[ReferenceChoice]:
+    """Rank a person's references for a degraded face, the most useful first."""
+    choices = []
+    for ref in person.references:
+        terms, similarity = face.attributes.fit_of(ref.attributes), None
+        if face.embedding is not None and ref.embedding is not None:
+            similarity = float(face.embedding @ ref.embedding)
+            terms = {'identity': max(0.0, similarity), **terms}
+        score = sum(WEIGHTS[key] * value for key, value in terms.items()) / sum(WEIGHTS[key] for key in terms)
+        choices.append(ReferenceChoice(ref, score, terms, similarity))
+    return sorted(choices, key=lambda choice: -choice.score)
+
+
+def choose_references(
+    face: AlignedFace, person: Person, identity: IdentityVerdict, settings: RestoreSettings
+) -> AlignedFace:
+    """Choose references of one person by the identity policy, then by usefulness.
+
+    Raises:
+        RefStarError: the references are likely of another person and the settings refuse that.
+    """
+    ranked, dropped, notes = rank(face, person), dict(person.dropped), []
+    if identity.same is False:
+        text = f'the references of {person.name} are likely of another person'
+        text += f' (similarity {identity.similarity:.2f}, the same person has {identity.threshold:.2f} or more)'
+        if settings.on_wrong_identity == 'refuse':
+            raise RefStarError(f'{text}; refused')
+        if settings.on_wrong_identity == 'drop':
+            dropped |= {choice.reference.name: 'likely another person' for choice in ranked}
+            ranked, identity, text = [], replace(identity, person=None), f'{text}; not used'
+        else:
+            text += '; used all the same'
+        notes = [text]
+    for choice in ranked[settings.num_refs :]:
+        dropped[choice.reference.name] = f'less useful than {settings.num_refs} others'
+    return replace(face, chosen=ranked[: settings.num_refs], identity=identity, dropped=dropped, notes=notes)

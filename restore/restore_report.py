@@ -1,5 +1,6 @@
 """What is written beside a restored photo: its masks, its JSON record, and the HTML report of all photos."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from refstar.utils.html_report import data_uri
 from refstar.utils.image_files import Picture, decode_image, write_picture
 
 from .face_masks import attribution_map, overlay, reference_colours
-from .faces import PreparedFace, ReferenceChoice, RestoredFace
+from .faces import AlignedFace
+from .identity_check import IdentityChecker
 from .input_files import unique
 
 SIDE = 160  # pixels: pictures of the report
@@ -27,17 +29,17 @@ def mask_names(references: list[str]) -> list[str]:
     return unique(names, [ATTRIBUTION], '{}_{}')
 
 
-def write_masks(folder: Path, face: RestoredFace) -> None:
+def write_masks(folder: Path, face: AlignedFace) -> None:
     """Write the selection of every reference, an overlay of it, and the attribution map into the face's folder."""
-    names = mask_names([choice.reference.name for choice in face.chosen])
-    for name, choice, mask in zip(names, face.chosen, face.mask, strict=True):
+    names = mask_names([ref.name for ref in face.references])
+    for name, ref, mask in zip(names, face.references, face.mask, strict=True):
         grey = np.repeat(np.rint(mask * 255).astype(np.uint8)[..., None], 3, 2)
         write_picture(folder / f'{name}.png', Picture(grey, grey=True))
-        write_picture(folder / f'{name}_overlay.jpg', Picture(overlay(choice.reference.crop, mask)))
+        write_picture(folder / f'{name}_overlay.jpg', Picture(overlay(ref.crop, mask)))
     write_picture(folder / f'{ATTRIBUTION}.png', Picture(attribution_map(face.image, face.attribution)))
 
 
-def read_masks(face: PreparedFace, folders: list[Path]) -> PreparedFace:
+def read_masks(face: AlignedFace, folders: list[Path]) -> AlignedFace:
     """Take masks painted by the user: `<folder>/<reference's stem>.png`, white where the reference may be used.
 
     The folders are searched in their order for each reference.
@@ -45,7 +47,7 @@ def read_masks(face: PreparedFace, folders: list[Path]) -> PreparedFace:
     Raises:
         RefStarError: a mask cannot be read or is not square.
     """
-    references, masks = [choice.reference.name for choice in face.chosen], {}
+    references, masks = [ref.name for ref in face.references], {}
     for reference, name in zip(references, mask_names(references), strict=True):
         path = next((folder / f'{name}.png' for folder in folders if (folder / f'{name}.png').is_file()), None)
         if path is not None:
@@ -57,9 +59,9 @@ def read_masks(face: PreparedFace, folders: list[Path]) -> PreparedFace:
 
 
 # ----------------------------------------------------------------- record
-def face_record(face: RestoredFace) -> dict[str, Any]:
+def face_record(face: AlignedFace) -> dict[str, Any]:
     """Describe one face: whose references it got, which and why, and how much of it came from each."""
-    found, identity, oval = face.face.found, face.identity, face_oval(len(face.image)) > 0
+    found, identity, oval = face.found, face.identity, face_oval(len(face.image)) > 0
     record: dict[str, Any] = {}
     if found is not None:
         record['box'] = [round(float(v), 1) for v in found.box]
@@ -71,31 +73,33 @@ def face_record(face: RestoredFace) -> dict[str, Any]:
         'threshold': _rounded(identity.threshold),
         'same_person': identity.same,
         'references': [
-            _reference(choice, mask, share, oval)
+            {
+                'name': choice.reference.name,
+                'score': _rounded(choice.score),
+                'why': {key: _rounded(value) for key, value in choice.terms.items()},
+                'similarity': _rounded(choice.similarity),
+                'selected': _rounded(mask[oval].mean()),
+                'share_of_face': _rounded(share[oval].mean()),
+            }
             for choice, mask, share in zip(face.chosen, face.mask, face.attribution, strict=True)
         ],
-        'from_references': _rounded(float(face.attribution.sum(0)[oval].mean())) if face.chosen else 0.0,
+        'from_references': _rounded(face.attribution.sum(0)[oval].mean()) if face.chosen else 0.0,
         'dropped': face.dropped,
         'colours': legend(face),
         'notes': face.notes,
     }
 
 
-def legend(face: RestoredFace) -> dict[str, str]:
+def record_text(source: str, network: str, checker: IdentityChecker | None, **done: Any) -> str:
+    """Return the record of a photo as JSON: its file, the networks, and what was `done`."""
+    record = {'input': source, 'network': network, 'identity_check': checker.about() if checker else None, **done}
+    return json.dumps(record, indent=1, ensure_ascii=False) + '\n'
+
+
+def legend(face: AlignedFace) -> dict[str, str]:
     """Return the colour of every reference in the attribution map, as `#rrggbb`."""
     rows = reference_colours(len(face.chosen))
-    return {c.reference.name: '#{:02x}{:02x}{:02x}'.format(*row) for c, row in zip(face.chosen, rows, strict=True)}
-
-
-def _reference(choice: ReferenceChoice, mask: np.ndarray, share: np.ndarray, oval: np.ndarray) -> dict[str, Any]:
-    return {
-        'name': choice.reference.name,
-        'score': _rounded(choice.score),
-        'why': {key: _rounded(value) for key, value in choice.terms.items()},
-        'similarity': _rounded(choice.similarity),
-        'selected': _rounded(float(mask[oval].mean())),
-        'share_of_face': _rounded(float(share[oval].mean())),
-    }
+    return {ref.name: '#{:02x}{:02x}{:02x}'.format(*row) for ref, row in zip(face.references, rows, strict=True)}
 
 
 def _rounded(value: float | None) -> float | None:
@@ -103,18 +107,17 @@ def _rounded(value: float | None) -> float | None:
 
 
 # ----------------------------------------------------------------- report
-def report_entry(face: RestoredFace) -> dict[str, Any]:
+def report_entry(face: AlignedFace) -> dict[str, Any]:
     """Return one face for `utils/templates/restore.html`, with small pictures."""
     identity = face.identity
     summary = identity.person or 'no references'
     if identity.similarity is not None:
         summary += f', similarity {identity.similarity:.2f} (the same person: {identity.threshold:.2f} or more)'
-    pictures = [(face.before, 'before'), (face.image, 'restored')]
+    pictures = [(face.crop, 'before'), (face.image, 'restored')]
     if face.chosen:
         pictures.append((attribution_map(face.image, face.attribution), 'which reference gave what'))
     for choice in face.chosen:
-        why = ', '.join(f'{key} {value:.2f}' for key, value in choice.terms.items())
-        pictures.append((choice.reference.crop, f'{choice.reference.name}: {choice.score:.2f} ({why})'))
+        pictures.append((choice.reference.crop, f'{choice.reference.name}: {choice.why}'))
     return {
         'summary': summary,
         'notes': face.notes,

@@ -1,33 +1,33 @@
-"""The public Python interface: restore faces with references. Whole photos: :mod:`photo`; videos: :mod:`video`."""
+"""The public Python interface: restore faces and whole photos with references. Videos: :mod:`video`."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from basicsr.utils import get_root_logger
-from torch import Tensor, nn
+from torch import nn
 
 from refstar.layers import resize_refs
 from refstar.utils.errors import RefStarError
-from refstar.utils.image_files import MAX_PIXELS, picture_of, to_image
+from refstar.utils.image_files import MAX_PIXELS, Picture, picture_of, refuse_large, to_image
 from refstar.utils.network_file import load_network
 
-from .alignment import FaceDetector, FoundFace, cut, most_central
+from .alignment import FaceDetector
 from .bank_file import read_bank
 from .engine import TorchEngine, keep_colour, stack_faces
-from .faces import DegradedFace, Person, PreparedFace, RestoredFace, RestoreSettings
+from .faces import AlignedFace, IdentityVerdict, Person, RestoreSettings
 from .identity_check import IdentityChecker
 from .input_files import open_sources, unique
 from .onnx_network import OnnxNetwork
-from .reference_choice import choose_references, match_people, measure_attributes
-from .references import ReferenceReader, fit
+from .photo import PhotoSettings, RestoredPhoto, put_back
+from .references import FaceReader, choose_references, match_people
 
 NO_IDENTITY_NETWORK = 'there is no network that compares people; give --identity_weights (in Python: identity)'
 
 
-class Restorer:
+class Restorer(FaceReader):
     """Restore faces by a trained RefSTAR.
 
     Args:
@@ -61,9 +61,8 @@ class Restorer:
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.engine = TorchEngine(net, device, precision) if isinstance(net, nn.Module) else net
-        self.identity_checker = identity_checker or IdentityChecker.from_network(self.engine.net)
-        self.detector, self.max_pixels = detector, max_pixels
-        self.reader = ReferenceReader(self.size, detector, self.identity_checker, max_pixels)
+        checker = identity_checker or IdentityChecker.from_network(self.engine.net)
+        super().__init__(self.engine.size, detector, checker, max_pixels)
 
     @classmethod
     def from_pretrained(
@@ -108,11 +107,6 @@ class Restorer:
             raise RefStarError(f'--identity_threshold {identity_threshold}: {NO_IDENTITY_NETWORK}')
         faces = FaceDetector(detector, device) if detector else None
         return cls(engine, identity_checker=checker, detector=faces, max_pixels=max_pixels)
-
-    @property
-    def size(self) -> int:
-        """Side of the network's images in pixels."""
-        return self.engine.size
 
     @property
     def device(self) -> torch.device:
@@ -160,7 +154,7 @@ class Restorer:
                 people.append(read_bank(photos, self.net, self.identity_checker, self.device))
                 continue
             try:
-                people += self.reader.read(photos, name, one_person)
+                people += self.read_references(photos, name, one_person)
             except RefStarError as error:
                 errors.append(error)
         if errors and not people:
@@ -170,72 +164,36 @@ class Restorer:
         names = unique(person.name for person in people)
         return [replace(person, name=name) for person, name in zip(people, names, strict=True)]
 
-    # ----------------------------------------------------------------- faces to restore
-    def detect(self, rgb: np.ndarray, only_center: bool = False) -> list[FoundFace]:
-        """Find the faces of a photo, uint8 (H, W, 3), RGB; the largest first.
-
-        Raises:
-            RefStarError: there is no detector.
-        """
-        if self.detector is None:
-            raise RefStarError('a whole photo needs a face detector: give its file (--detector), or aligned faces')
-        found = self.detector(rgb)
-        return most_central(found, rgb.shape) if only_center else found
-
-    def cut_face(self, rgb: np.ndarray, found: FoundFace) -> DegradedFace:
-        """Cut a face out of a photo and measure it."""
-        crop, matrix, points = cut(rgb, found.points, self.size)
-        return replace(self.face(crop, points), found=found, matrix=matrix)
-
-    def face(self, crop: np.ndarray, points: np.ndarray | None = None) -> DegradedFace:
-        """Measure an aligned face, uint8 (S, S, 3), RGB, with five points in its pixels if they are known."""
-        embedding = self.identity_checker.embed([crop], True)[0] if self.identity_checker else None
-        return DegradedFace(crop, measure_attributes(crop, points), embedding)
-
-    def find_faces(
-        self, picture: object, only_center: bool = False, aligned: bool | None = None, label: str = 'the picture'
-    ) -> list[DegradedFace]:
-        """Find, cut out and measure the faces of a picture (as of `picture_of`), the largest first.
-
-        Args:
-            aligned: the picture is one aligned face; None: that is so where there is no detector.
-            label: name of the picture in errors.
-
-        Raises:
-            RefStarError: it cannot be read; it is not square and aligned; it is not aligned and there is no detector.
-        """
-        picture = picture_of(picture, self.max_pixels)
-        aligned = self.detector is None if aligned is None else aligned
-        if aligned:
-            return [self.face(fit(picture, self.size, label))]
-        return [self.cut_face(picture.rgb, found) for found in self.detect(picture.rgb, only_center)]
-
     def prepare(
         self,
-        faces: Sequence[DegradedFace],
+        faces: Sequence[AlignedFace],
         people: Sequence[Person],
         settings: RestoreSettings,
         alone: bool | None = None,
-    ) -> list[PreparedFace]:
-        """Choose references for all faces of one photo; `alone` as of `reference_choice.match_people`.
+    ) -> list[AlignedFace]:
+        """Choose references for all faces of one photo; `alone`: it shows one face only, None: if one is given.
 
         Raises:
             RefStarError: the references are of another person and the settings refuse that; or as of :meth:`check`.
         """
         self.check(settings)
         threshold = self.identity_checker.threshold if self.identity_checker else None
-        matches = match_people([face.embedding for face in faces], people, threshold, alone)
+        matches = match_people(faces, people, threshold, len(faces) == 1 if alone is None else alone)
         why = 'an ONNX file holds no person check' if self.engine.net is None else 'no identity network is given'
         unchecked = f'whether the references show the same person was not checked: {why} (--identity_weights)'
-        return [
-            PreparedFace(face, notes=['nobody of the references is like this face'] if people else [])
-            if person is None
-            else choose_references(face, person, similarity, threshold, settings, unchecked)
-            for face, (person, similarity) in zip(faces, matches, strict=True)
-        ]
+        prepared = []
+        for face, (person, similarity) in zip(faces, matches, strict=True):
+            if person is None:
+                notes = ['nobody of the references is like this face'] if people else []
+                face = replace(face, chosen=[], identity=IdentityVerdict(), dropped={}, notes=notes)
+            else:
+                face = choose_references(face, person, IdentityVerdict(person.name, similarity, threshold), settings)
+                face.notes.extend([unchecked] if similarity is None else [])
+            prepared.append(face)
+        return prepared
 
     # ----------------------------------------------------------------- restoring
-    def restore(self, faces: Sequence[PreparedFace], settings: RestoreSettings) -> list[RestoredFace]:
+    def restore(self, faces: Sequence[AlignedFace], settings: RestoreSettings) -> list[AlignedFace]:
         """Restore prepared faces as one batch."""
         if not faces:
             return []
@@ -244,19 +202,19 @@ class Restorer:
             if aux is not None and settings.colour:
                 lq = stack_faces(faces, out.device)
                 out = keep_colour(out, lq, settings.strength * aux['alpha'].float())
-            return [self._restored(face, out, aux, i, settings.strength) for i, face in enumerate(faces)]
+            restored = []
+            for i, face in enumerate(faces):
+                count = len(face.chosen)
+                mask = attribution = np.zeros((count, self.size, self.size), np.float32)
+                if aux is not None and count:
+                    mask = aux['mask'][i, :count, 0].float().cpu().numpy()
+                    carried = aux['carried'][i : i + 1].float()
+                    weight = resize_refs(aux['weight'][i : i + 1].float(), carried.shape[-2:])
+                    attribution = (settings.strength * weight * carried)[0, :count, 0].cpu().numpy()
+                restored.append(replace(face, image=to_image(out[i]), mask=mask, attribution=attribution))
+        return restored
 
-    def _restored(self, face: PreparedFace, out: Tensor, aux: dict | None, i: int, strength: float) -> RestoredFace:
-        count = len(face.chosen)
-        mask = attribution = np.zeros((count, self.size, self.size), np.float32)
-        if aux is not None and count:
-            mask = aux['mask'][i, :count, 0].float().cpu().numpy()
-            carried = aux['carried'][i : i + 1].float()
-            weight = resize_refs(aux['weight'][i : i + 1].float(), carried.shape[-2:])
-            attribution = (strength * weight * carried)[0, :count, 0].cpu().numpy()
-        return RestoredFace(**vars(face), image=to_image(out[i]), mask=mask, attribution=attribution)
-
-    def __call__(self, lq: object, refs: object = None, strength: float = 1.0, **settings: object) -> RestoredFace:
+    def __call__(self, lq: object, refs: object = None, strength: float = 1.0, **settings: object) -> AlignedFace:
         """Restore one FFHQ-aligned face: a path, a Pillow image, or an array uint8 (H, H, 3) RGB.
 
         References are what :meth:`people` takes; None: the backbone alone. Settings are fields of `RestoreSettings`.
@@ -267,3 +225,37 @@ class Restorer:
         chosen = RestoreSettings(strength=strength, **settings)
         faces = self.find_faces(lq, aligned=True, label=str(lq) if isinstance(lq, (str, Path)) else 'lq')
         return self.restore(self.prepare(faces, self.people(refs), chosen), chosen)[0]
+
+    def prepare_photo(
+        self,
+        picture: Picture,
+        people: Sequence[Person],
+        settings: RestoreSettings,
+        photo_settings: PhotoSettings,
+        label: str = 'the photo',
+    ) -> list[AlignedFace]:
+        """Find the faces of a photo and choose references for each; `label` is its name in errors.
+
+        Raises:
+            RefStarError: enlarged, it is too large; there is no detector; or the references are refused.
+        """
+        width, height = (round(side * photo_settings.upscale) for side in picture.rgb.shape[1::-1])
+        refuse_large(width, height, self.max_pixels, f'{label}, enlarged')
+        faces = self.find_faces(picture, photo_settings.only_center_face, photo_settings.aligned, label)
+        return self.prepare(faces, people, settings)
+
+    def restore_photo(
+        self, picture: object, refs: object = None, strength: float = 1.0, **settings: object
+    ) -> RestoredPhoto:
+        """Restore a whole photo (as of `picture_of`); each face gets the references of its own person.
+
+        References are what :meth:`people` takes. Settings are fields of `RestoreSettings` and `PhotoSettings`.
+
+        Raises:
+            RefStarError: the photo cannot be read, there is no detector, or the references are refused.
+        """
+        names = [field.name for field in fields(PhotoSettings) if field.name in settings]
+        photo_settings = PhotoSettings(**{name: settings.pop(name) for name in names})
+        picture, chosen = picture_of(picture, self.max_pixels), RestoreSettings(strength=strength, **settings)
+        faces = self.prepare_photo(picture, self.people(refs), chosen, photo_settings)
+        return put_back(picture, [self.restore([face], chosen)[0] for face in faces], photo_settings)

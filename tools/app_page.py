@@ -253,7 +253,7 @@ class AppPage:
 
     def _arms(self, tab: AppTab) -> dict[str, np.ndarray]:
         shown = tab.session.shown[tab.session.face]
-        arms = {'before': shown.best.before} | {name: face.image for name, face in shown.arms.items()}
+        arms = {'before': shown.best.crop} | {name: face.image for name, face in shown.arms.items()}
         if 'with' in shown.arms:
             arms['attribution'] = attribution_map(shown.best.image, shown.best.attribution)
         return arms

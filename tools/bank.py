@@ -1,35 +1,27 @@
 """`refstar bank build`: encode a person's good photos into one file that `refstar restore -r` takes."""
 
-import argparse
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 from refstar.utils.errors import CommandParser, RefStarError
 
-from .cli_common import run_command
+from .cli_common import at_least, command
 from .restore import network_arguments, open_restorer
 
 
-def parser() -> argparse.ArgumentParser:
+def add_arguments(p: CommandParser) -> None:
     """Describe the command line."""
-    p = CommandParser('refstar bank', description=__doc__)
-    commands = p.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    build = commands.add_parser('build', help='encode the photos of one person')
+    build = p.add_subparsers(required=True, metavar='build').add_parser('build', help='encode the photos of one person')
     build.add_argument('photos', nargs='+', metavar='PHOTOS', help='photos of one person, or a folder of them')
     build.add_argument('-o', '--output', type=Path, required=True, metavar='X.refbank')
     build.add_argument('--person', metavar='NAME', help='default: the name of the output file')
-    build.add_argument('--num_refs', type=int, default=16, metavar='N', help='most references to keep (default: 16)')
+    text = 'most references to keep (default: 16)'
+    build.add_argument('--num_refs', type=at_least(1), default=16, metavar='N', help=text)
     network_arguments(build)
-    return p
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; return the exit code."""
-    args = parser().parse_args(argv)
-    return run_command(lambda: build(args))
-
-
-def build(args: argparse.Namespace) -> None:
+def run(args: Namespace) -> None:
     """Encode photos of one person.
 
     Raises:
@@ -41,13 +33,13 @@ def build(args: argparse.Namespace) -> None:
 
     if args.output.suffix != BANK_SUFFIX:
         raise RefStarError(f'{args.output}: the name of a reference bank ends with {BANK_SUFFIX}')
-    if not 1 <= args.num_refs <= MAX_REFERENCES:
+    if args.num_refs > MAX_REFERENCES:
         raise RefStarError(f'--num_refs must be 1 to {MAX_REFERENCES}, got {args.num_refs}')
     photos = [photo for _, found, _ in open_sources(args.photos) if isinstance(found, list) for photo in found]
     if not photos:
         raise RefStarError(f'references: {", ".join(args.photos)}: no photo')
     restorer = open_restorer(args)
-    person = restorer.reader.read(photos, args.person or args.output.stem, one_person=True)[0]
+    person = restorer.read_references(photos, args.person or args.output.stem, one_person=True)[0]
     person = most_diverse(person, args.num_refs)
     for name, why in person.dropped.items():
         print(f'left out: {name}: {why}')
@@ -55,6 +47,8 @@ def build(args: argparse.Namespace) -> None:
     size = args.output.stat().st_size / 1e6
     print(f'{args.output}: {len(person.references)} references of {person.name}, {size:.1f} MB')
 
+
+main = command('refstar bank', __doc__, add_arguments, run)
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -45,7 +45,7 @@ def dispatch(prog: str, about: str, commands: Commands, argv: list[str]) -> int:
         found, text = commands[argv[0]]
         if isinstance(found, dict):
             return dispatch(f'{prog} {argv[0]}', text, found, argv[1:])
-        return import_module(f'.{found}', __package__).main(argv[1:]) or 0
+        return import_module(f'.{found}', __package__).main(argv[1:])
     if argv and argv[0] not in ('-h', '--help'):
         print(f'error: {prog} has no command {argv[0]!r}; there are: {", ".join(commands)}', file=sys.stderr)
         return USER_ERROR
@@ -64,8 +64,12 @@ def run(prog: str, about: str, commands: Commands, argv: list[str] | None) -> in
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again when it ends
-        return 1
+        try:
+            print(flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again when it ends
+            return 1
+        raise  # another pipe broke: an error of the command
 
 
 def main(argv: list[str] | None = None) -> int:

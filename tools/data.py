@@ -9,7 +9,7 @@ from pathlib import Path
 
 from refstar.utils.errors import CommandParser, RefStarError
 
-from .cli_common import run_command
+from .cli_common import at_least, command
 
 SHOWN = 20  # problems of a kind that are printed; --json has all
 PHOTO_LISTS = ('ReferencePairDataset', 'ReferenceTestDataset')  # types of data sets that read a list
@@ -31,9 +31,8 @@ LMDB = """Pack a folder of photos into an lmdb of BasicSR, whole or not at all.
 The key of an image is its path below FOLDER without suffix: `00001`, or `ann/1` with a folder per person."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the command line's parser."""
-    p = CommandParser('refstar data', description=__doc__ + ' docs/data.md shows every form of list.')
+def add_arguments(p: CommandParser) -> None:
+    """Describe the command line."""
     commands = p.add_subparsers(metavar='command', required=True)
     _check_arguments(_command(commands, check, 'find what is missing, broken or double, and leaks', CHECK))
     _split_arguments(_command(commands, split, 'divide people into train, val and test', SPLIT))
@@ -41,9 +40,8 @@ def parser() -> argparse.ArgumentParser:
     pack.add_argument('folder', metavar='FOLDER', type=Path, help='photos, at any depth')
     pack.add_argument('out', metavar='OUT.lmdb', type=Path, help='a new folder')
     pack.add_argument('--compress_level', type=int, default=1, choices=range(10), help='of the PNG (default 1)')
-    for command in commands.choices.values():
-        command.add_argument('--jobs', type=int, metavar='N', help='processes (default: one per core)')
-    return p
+    for one in commands.choices.values():
+        one.add_argument('--jobs', type=at_least(1), metavar='N', help='processes (default: one per core)')
 
 
 def _check_arguments(p: argparse.ArgumentParser) -> None:
@@ -77,25 +75,17 @@ def _split_arguments(p: argparse.ArgumentParser) -> None:
 
 
 def _command(commands, run, line: str, about: str) -> argparse.ArgumentParser:
-    form = argparse.RawDescriptionHelpFormatter
-    command = commands.add_parser(run.__name__, help=line, description=about, formatter_class=form)
-    command.set_defaults(run=run)
-    return command
+    p = commands.add_parser(run.__name__, help=line, description=about)
+    p.set_defaults(run=run)
+    return p
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run `refstar data`; return the exit code."""
-    args = parser().parse_args((sys.argv[1:] if argv is None else argv) or ['--help'])
-    problems = 0
+def run(args: argparse.Namespace) -> int:
+    """Run a command; return 1 if it found problems."""
+    from refstar.utils.parallel import cores
 
-    def run() -> None:
-        nonlocal problems
-        from refstar.utils.parallel import cores
-
-        args.jobs = cores() if args.jobs is None else whole(args.jobs, '--jobs', 1)
-        problems = args.run(args) or 0
-
-    return run_command(run) or int(problems > 0)
+    args.jobs = args.jobs or cores()
+    return int((args.run(args) or 0) > 0)
 
 
 def whole(value: object, key: str, low: int) -> int:
@@ -192,3 +182,6 @@ def _print(lines: Iterable[str]) -> None:
     encoding = sys.stdout.encoding or 'utf-8'
     for line in lines:
         print(line.encode(encoding, 'backslashreplace').decode(encoding))
+
+
+main = command('refstar data', f'{__doc__}\n\ndocs/data.md shows every form of list.', add_arguments, run)

@@ -5,14 +5,14 @@ run again. Steps that do not need each other run side by side. Finished steps ar
 and one whose options changed starts afresh (BasicSR keeps the old run as ``<name>_archived_<time>``).
 """
 
-import argparse
 import signal
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 from refstar.utils.errors import CommandParser
 
-from .cli_common import run_command
+from .cli_common import command
 
 LENGTHS = ('demo', 'experiment')
 # The process of a step: holds the lock that is its first argument while it runs `refstar` with the others.
@@ -24,43 +24,43 @@ with filelock.FileLock(sys.argv[1], timeout=15):
 """
 
 
-def run(length: str, name: str, out: Path, overrides: Path | None) -> None:
-    """Run the steps that are not done, write the report and print its figures.
+def add_arguments(p: CommandParser) -> None:
+    """Describe the command line."""
+    text = 'demo: some minutes (default); experiment: hours on two cores'
+    p.add_argument('--length', choices=LENGTHS, default='demo', help=text)
+    p.add_argument('--out', type=Path, metavar='FOLDER', help='default: results/<name>')
+    p.add_argument('--name', help='first part of the names of the experiments (default: the length)')
+    text = 'table step -> dotted key -> value, as in options/demo/experiment.yml'
+    p.add_argument('--overrides', type=Path, metavar='X.yml', help=text)
+
+
+def run(args: Namespace) -> int:
+    """Run the steps that are not done, write the report and print its figures; return the exit code.
 
     Raises:
         RefStarError: an override is wrong, a step failed, or another demo runs in this folder.
     """
     from refstar.evaluation.demo_report import write_demo_report
-    from refstar.evaluation.demo_steps import SECONDS, Ledger, Step, lock, plan, run_steps
+    from refstar.evaluation.demo_steps import Ledger, Step, lock, plan, run_steps
 
-    def command(step: Step, held: Path) -> list[str]:
+    def process(step: Step, held: Path) -> list[str]:
         return [sys.executable, '-c', STEP, str(held), step.command, '-opt', str(step.file)]
 
-    with lock(out / 'lock'):
-        steps, ledger = plan(length, name, out, overrides), Ledger(out / 'steps.json')
-        run_steps(steps, out, ledger, SECONDS[length], command)
-        print(write_demo_report(steps, {step.name: ledger.seconds(step) for step in steps}, length, out))
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the demo; return the exit code."""
-    parser = CommandParser('refstar demo', description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        '--length', choices=LENGTHS, default='demo', help='demo: some minutes; experiment: hours on two cores'
-    )
-    parser.add_argument('--out', type=Path, metavar='FOLDER', help='default: results/<name>')
-    parser.add_argument('--name', help='first part of the names of the experiments (default: the length)')
-    text = 'table step -> dotted key -> value, as in options/demo/experiment.yml'
-    parser.add_argument('--overrides', type=Path, metavar='X.yml', help=text)
-    args = parser.parse_args(argv)
     name = args.name or args.length
+    out = args.out or Path('results') / name
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the running steps are ended, not left behind
     try:
-        return run_command(lambda: run(args.length, name, args.out or Path('results') / name, args.overrides))
+        with lock(out / 'lock'):
+            steps, ledger = plan(args.length, name, out, args.overrides), Ledger(out / 'steps.json')
+            run_steps(steps, out, ledger, process)
+            print(write_demo_report(steps, {step.name: ledger.seconds(step) for step in steps}, args.length, out))
     except KeyboardInterrupt:
         print('\nStopped. Run the same command again to go on from the last checkpoint.', file=sys.stderr)
         return 130
+    return 0
 
+
+main = command('refstar demo', __doc__, add_arguments, run)
 
 if __name__ == '__main__':
     sys.exit(main())

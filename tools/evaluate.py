@@ -3,18 +3,20 @@
 Either `--pred NAME=DIR ...` (folders of restored photos), or `--opt X.yml` (runs the model of a test first).
 """
 
-import argparse
 import sys
+from argparse import Namespace
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from refstar.utils.errors import CommandParser, RefStarError
 
-from .cli_common import import_modules, run_command
+from .cli_common import at_least, command, import_modules, shared
 
 ARMS = ('right', 'none', 'wrong')
-TESTSET = ('gt', 'lq', 'mapping', 'refs', 'wrong', 'people', 'regions', 'size', 'name', 'make_lq')  # not with --opt
+OF_MODEL = {'arms': 'arms', 'force_yml': 'force_yml', 'modules': 'import'}  # with --opt only
+OF_FOLDERS = 'gt lq mapping refs wrong people regions size name make_lq lq_seed num_refs pred_suffix'  # not with --opt
 PANELS = ('LQ', 'reference', 'GT')  # of the report's pictures, so no names of methods
 WEIGHTS = {
     'lpips_weights': 'ImageNet backbone of LPIPS (torchvision)',
@@ -26,26 +28,25 @@ WEIGHTS = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the command line."""
-    p = CommandParser('refstar evaluate', description=__doc__.splitlines()[0])
+def add_arguments(p: CommandParser) -> None:
+    """Describe the command line."""
     what = p.add_argument_group('what is scored: folders of any project, or a model')
     what.add_argument('--pred', nargs='+', metavar='[NAME=]DIR', help='restored photos, named as the ground truth')
     what.add_argument('--pred_suffix', nargs='+', default=[''], metavar='S', help='what may follow the stem: _00')
     what.add_argument('--opt', metavar='X.yml', help='option file of `basicsr test`: runs its model')
     what.add_argument('--arms', nargs='+', choices=ARMS, default=list(ARMS), help='of --opt (default: all)')
     what.add_argument('--force_yml', nargs='+', default=[], metavar='a:b=value', help='as of `basicsr test`')
-    what.add_argument('--import', dest='modules', nargs='+', default=[], metavar='MODULE', help='as of `basicsr test`')
+    shared(what, '--import')
     data = p.add_argument_group('the test set of --pred')
     data.add_argument('--gt', type=Path, metavar='DIR', help='ground truth; without it: ID-Ref and NIQE only')
     data.add_argument('--lq', type=Path, metavar='DIR', help='degraded photos, for the pictures')
     data.add_argument('--mapping', type=Path, metavar='CSV', help='references by a csv of the form of FFHQ-Ref')
     data.add_argument('--refs', type=Path, metavar='DIR', help='references: by --mapping, else <stem>.* or <stem>/*')
     data.add_argument('--wrong', type=Path, metavar='DIR', help='references of another person: <stem>.* or <stem>/*')
-    data.add_argument('--num_refs', type=int, default=1, metavar='K', help='the first K references (default: 1)')
+    data.add_argument('--num_refs', type=at_least(1), default=1, metavar='K', help='the first K references (1)')
     data.add_argument('--people', type=Path, metavar='CSV', help='columns image, identity: who is on which photo')
     data.add_argument('--regions', type=Path, metavar='DIR', help='masks for the metric detail (default: face oval)')
-    data.add_argument('--size', type=int, metavar='S', help='bring ground truth and references to S pixels (bicubic)')
+    data.add_argument('--size', type=at_least(1), metavar='S', help='bring ground truth and references to S pixels')
     data.add_argument('--name', help='name of the test set')
     data.add_argument('--make_lq', metavar='PRESET', help='degrade --gt into the new folder --lq by these ranges')
     data.add_argument('--lq_seed', type=int, default=0, metavar='N', help='of --make_lq (default: 0)')
@@ -55,40 +56,33 @@ def parser() -> argparse.ArgumentParser:
         how.add_argument(f'--{key}', metavar='FILE', help=text)
     how.add_argument('--lpips_net', choices=['vgg', 'alex', 'squeeze'], help='default: vgg')
     how.add_argument('--fid_ref', type=Path, metavar='DIR', help='photos that FID compares with (default: --gt)')
-    how.add_argument('--crop_border', type=int, metavar='N', help='for PSNR, SSIM, NIQE (default: 0)')
+    how.add_argument('--crop_border', type=at_least(0), metavar='N', help='for PSNR, SSIM, NIQE (default: 0)')
     how.add_argument('--down', type=float, help='strongest down-sampling factor, for detail (default: side / 16)')
-    how.add_argument('--device', help='cpu, cuda, cuda:1 ... or mps (default: cuda where there is one)')
-    how.add_argument('--resamples', type=int, default=10_000, metavar='N', help='of the bootstrap (default: 10000)')
-    how.add_argument('--seed', type=int, default=0, metavar='N', help='of the bootstrap (default: 0)')
+    shared(how, '--device')
+    how.add_argument('--resamples', type=at_least(1), default=10_000, metavar='N', help='of the bootstrap (10000)')
+    how.add_argument('--seed', type=int, default=0, metavar='N', help='of the bootstrap (0)')
     text = 'default: results/evaluate'
     p.add_argument('--out', type=Path, default=Path('results/evaluate'), metavar='DIR', help=text)
-    return p
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Score restored faces; return the exit code."""
-    args = parser().parse_args(argv)
-    return run_command(lambda: run(args))
-
-
-def run(args: argparse.Namespace) -> None:
+def run(args: Namespace) -> None:
     """Check which arguments go together, then score.
 
     Raises:
         RefStarError: wrong input.
     """
-    for key in ('num_refs', 'resamples', 'size'):
-        if getattr(args, key) is not None and getattr(args, key) < 1:
-            raise RefStarError(f'--{key} must be at least 1, got {getattr(args, key)}')
-    extra = [f'--{key}' for key in TESTSET if args.opt and getattr(args, key) is not None]
-    if extra:
-        raise RefStarError(f'{", ".join(extra)}: not with --opt, whose option file names the test sets')
+    if bool(args.opt) == bool(args.pred or args.make_lq):
+        raise RefStarError('give either --opt (a model to run), or --pred (folders of restored photos) or --make_lq')
+    parser = CommandParser()
+    add_arguments(parser)
+    others = {key: key for key in OF_FOLDERS.split()} if args.opt else OF_MODEL
+    if extra := [f'--{flag}' for key, flag in others.items() if getattr(args, key) != parser.get_default(key)]:
+        which = '--opt, whose option file names the test sets' if args.opt else '--pred: of a model to run (--opt)'
+        raise RefStarError(f'{", ".join(extra)}: not with {which}')
     if args.fid_weights and not Path(args.fid_weights).is_file():
         raise RefStarError(f'--fid_weights: {args.fid_weights}: not there')
     if args.fid_ref and not args.fid_ref.is_dir():
         raise RefStarError(f'--fid_ref: {args.fid_ref}: not there')
-    if bool(args.opt) == bool(args.pred or args.make_lq):
-        raise RefStarError('give either --opt (a model to run), or --pred (folders of restored photos) or --make_lq')
     import_modules(args.modules)
     import basicsr  # noqa: F401  (registers everything)
 
@@ -98,21 +92,19 @@ def run(args: argparse.Namespace) -> None:
         score_folders(args)
 
 
-def score_model(args: argparse.Namespace) -> None:
+def score_model(args: Namespace) -> None:
     """Run the arms of `--opt`, then score the folders that they left."""
     from refstar.evaluation.measures import build_measures
     from refstar.evaluation.run_model import read_test, run_model, settings_of
-    from refstar.evaluation.testset import read_testset
 
     opt = read_test(args.opt, args.force_yml)
     build_measures(settings(args, settings_of(opt.get('val') or {})))  # a wrong file is an error before the model runs
     asked = {name: metric['type'] for name, metric in ((opt.get('val') or {}).get('metrics') or {}).items()}
-    for made in run_model(opt, args.arms, args.out):
-        testset = read_testset(made.folders, made.num_refs, made.name)
-        score(args, testset, made.arms, args.out / made.name, made.settings, asked)
+    for testset, folders, named, out in run_model(opt, args.arms, args.out):
+        score(args, testset, folders, out, named, asked)
 
 
-def score_folders(args: argparse.Namespace) -> None:
+def score_folders(args: Namespace) -> None:
     """Make the degraded photos of `--make_lq`; score the folders of `--pred`."""
     from refstar.evaluation.testset import Folders, read_testset, synthesise
 
@@ -124,7 +116,7 @@ def score_folders(args: argparse.Namespace) -> None:
         print(f'{args.lq}: degraded photos')
     if args.pred:
         folders = Folders(**{f.name: getattr(args, f.name) for f in fields(Folders)})
-        score(args, read_testset(folders, args.num_refs, args.name), methods(args.pred), args.out, {}, {})
+        score(args, read_testset(folders, args.num_refs, args.name), methods(args.pred), args.out)
 
 
 def methods(given: list[str]) -> dict[str, Path]:
@@ -144,7 +136,7 @@ def methods(given: list[str]) -> dict[str, Path]:
     return found
 
 
-def settings(args: argparse.Namespace, named: dict[str, Any]) -> Any:
+def settings(args: Namespace, named: dict[str, Any]) -> Any:
     """Return the settings of the measures: the flags, else what an option file names."""
     from refstar.evaluation.measures import MeasureSettings
     from refstar.utils.device import choose_device
@@ -155,20 +147,15 @@ def settings(args: argparse.Namespace, named: dict[str, Any]) -> Any:
 
 
 def score(
-    args: argparse.Namespace,
-    testset: Any,
-    folders: dict[str, Path],
-    out: Path,
-    named: dict[str, Any],
-    asked: dict[str, str],
+    args: Namespace, testset: Any, folders: dict[str, Path], out: Path, named: Mapping = {}, asked: Mapping = {}
 ) -> None:
     """Measure, write tables and report, print the figures.
 
     ``named`` are settings, and ``asked`` metrics (name -> type), of an option file.
     """
-    from refstar.evaluation import score_tables
     from refstar.evaluation.evaluation_report import write_evaluation_report
     from refstar.evaluation.measures import build_measures
+    from refstar.evaluation.score_tables import summarise_scores, terminal_text, write_tables
     from refstar.evaluation.scores import add_fid, score_all
     from refstar.evaluation.testset import find_predictions
     from refstar.metrics.fid import FeatureNetwork
@@ -189,14 +176,13 @@ def score(
     for name, kind in asked.items():
         if kind.removeprefix('calculate_') not in known:
             absent[name] = f'{kind} is not part of this command; `basicsr test` reports it'
-    absent |= score_tables.never_measured(scores, testset)
-    tables = score_tables.make_tables(scores, testset, args.resamples, args.seed)
-    summary = score_tables.summarise_scores(scores, tables, testset, about, absent)
-    score_tables.write_tables(scores, tables, summary, out)
-    page = write_evaluation_report(scores, tables, testset, predictions, summary, out, args.size)
-    print(score_tables.terminal_text(tables, scores, testset, absent))
-    print(page)
+    summary = summarise_scores(scores, testset, args.resamples, args.seed, about, absent)
+    write_tables(scores, summary, out)
+    page = write_evaluation_report(scores, testset, predictions, summary, out, args.size)
+    print(terminal_text(summary), page, sep='\n')
 
+
+main = command('refstar evaluate', __doc__, add_arguments, run)
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from refstar.utils.errors import CommandParser, RefStarError
 
-from .cli_common import run_command
+from .cli_common import command
 from .train import main as train
 
 SYNTHETIC_SIZE, SIZE = 256, 512
@@ -20,9 +20,8 @@ STRICTNESS = {'synthetic': (0.75, 0.85), 'photos': (0.55, 0.6)}
 OPTIONS = Path(__file__).parents[1] / 'options' / 'masks' / 'refsel.yml'
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the command line's parser."""
-    p = CommandParser('refstar masks build', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(p: CommandParser) -> None:
+    """Describe the command line."""
     p.add_argument('root', nargs='?', help='photos of people')
     p.add_argument('--synthetic', type=int, metavar='N', help='N pairs of procedural people instead')
     p.add_argument('-o', '--out', type=Path, required=True, metavar='OUT', help='folder of the collection')
@@ -53,13 +52,6 @@ def parser() -> argparse.ArgumentParser:
     rules.add_argument('--agreement', type=float, metavar='X', help=about)
     rules.add_argument('--opt', type=Path, default=OPTIONS, metavar='X.yml', help='training (options/masks/refsel.yml)')
     rules.add_argument('--iterations', type=int, metavar='N', help='of the training; 0: no propagation')
-    return p
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run `refstar masks build`; return the exit code."""
-    args = parser().parse_args(argv)
-    return run_command(lambda: build(args))
 
 
 def build(args: argparse.Namespace) -> None:
@@ -114,6 +106,8 @@ def _check(args: argparse.Namespace) -> None:
     if args.synthetic and unused:
         raise RefStarError(f'--{unused[0]} cannot be used with --synthetic')
 
+
+main = command('refstar masks build', __doc__, add_arguments, build)
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -16,7 +16,7 @@ from refstar.curate.triplet_collection import Triplet
 from refstar.utils.errors import CommandParser, RefStarError
 from refstar.utils.image_files import open_image
 
-from .cli_common import run_command
+from .cli_common import command
 from .serve_page import add_serving_arguments, check_serving_arguments, mask_editor, mask_layer, painted_mask, serve
 
 HEIGHT = 520  # of the pictures on the page
@@ -251,18 +251,10 @@ class ReviewPage:
             return None
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    p = CommandParser('refstar masks review', description=__doc__)
+def add_arguments(p: CommandParser) -> None:
+    """Describe the command line."""
     p.add_argument('root', type=Path, help='folder with gt/, ref/, mask/ and meta.csv')
     add_serving_arguments(p, 8411, 'whoever reaches it could see the photos and decide')
-    return p
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Entry point of `refstar masks review`; returns the exit code."""
-    args = parser().parse_args(argv)
-    return run_command(lambda: review_masks(args))
 
 
 def review_masks(args: argparse.Namespace) -> None:
@@ -276,3 +268,6 @@ def review_masks(args: argparse.Namespace) -> None:
         review.close()
     done = ', '.join(f'{number} {state}' for state, number in sorted(review.counts().items())) or 'none'
     print(f'reviewed, of {len(review.collection.triplets)}: {done}', flush=True)
+
+
+main = command('refstar masks review', __doc__, add_arguments, review_masks)

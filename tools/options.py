@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from pydantic.fields import FieldInfo
 from refstar.utils.errors import CommandParser
 from refstar.utils.option_block import DatasetOptions, OptionBlock, expected_of
 
-from .cli_common import run_command
+from .cli_common import command
 
 HEAD = """# Option keys
 
@@ -116,20 +117,20 @@ def section(title: str, keys: dict[str, str], level: int = 2) -> str:
     return '\n'.join([f'{"#" * level} {title}', '', *rows, ''])
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Prints or writes the page; returns the exit code."""
-    parser = CommandParser('refstar options', description='All keys of option files, as a Markdown page.')
-    parser.add_argument('--write', type=Path, metavar='FILE', help='write the page there instead of printing it')
-    args = parser.parse_args(argv)
+def add_arguments(p: CommandParser) -> None:
+    """Describes the command line."""
+    p.add_argument('--write', type=Path, metavar='FILE', help='write the page there instead of printing it')
 
-    def run() -> None:
-        if args.write is None:
-            print(page())
-        else:
-            args.write.write_text(page(), encoding='utf-8')
 
-    return run_command(run)
+def run(args: Namespace) -> None:
+    """Prints or writes the page."""
+    if args.write is None:
+        print(page())
+    else:
+        args.write.write_text(page(), encoding='utf-8')
 
+
+main = command('refstar options', 'All keys of option files, as a Markdown page.', add_arguments, run)
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -1,21 +1,23 @@
 """`refstar plot`: losses and validations of trainings in one picture, from their logs."""
 
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 from refstar.utils.errors import CommandParser, RefStarError
 
-from .cli_common import run_command
+from .cli_common import command
 
 
-def labels(folders: list[Path]) -> list[str]:
-    """Name the runs after their folders, or by whole paths where two folders have one name."""
-    names = [folder.resolve().name for folder in folders]
-    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+def add_arguments(p: CommandParser) -> None:
+    """Describe the command line."""
+    p.add_argument('runs', nargs='+', type=Path, metavar='experiments/NAME', help='folders of trainings')
+    p.add_argument('-o', '--out', type=Path, default=Path('curves.png'), metavar='FILE.png', help='the picture')
+    p.add_argument('--terms', nargs='+', metavar='NAME', help='logged values to draw (default: all losses)')
 
 
-def plot(folders: list[Path], terms: list[str] | None, out: Path) -> None:
-    """Draw runs into the file `out`.
+def run(args: Namespace) -> None:
+    """Draw runs, named after their folders, or by whole paths where two folders have one name.
 
     Raises:
         RefStarError: a folder is no run, no run logged a term, or the picture cannot be written.
@@ -24,27 +26,20 @@ def plot(folders: list[Path], terms: list[str] | None, out: Path) -> None:
     from refstar.utils.atomic_files import write_atomically
     from refstar.utils.training_log import read_run
 
-    figure = draw(dict(zip(labels(folders), map(read_run, folders), strict=True)), terms)
-    kinds = figure.canvas.get_supported_filetypes()
-    kind = out.suffix.removeprefix('.').lower()
+    names = [folder.resolve().name for folder in args.runs]
+    names = names if len(set(names)) == len(names) else map(str, args.runs)
+    figure = draw(dict(zip(names, map(read_run, args.runs), strict=True)), args.terms)
+    kinds, kind = figure.canvas.get_supported_filetypes(), args.out.suffix.removeprefix('.').lower()
     if kind not in kinds:
-        raise RefStarError(f'-o {out}: the ending says what to write: .png, or one of {", ".join(sorted(kinds))}')
+        raise RefStarError(f'-o {args.out}: the ending says what to write: .png, or one of {", ".join(sorted(kinds))}')
     try:
-        write_atomically(out, encode(figure, kind))
+        write_atomically(args.out, encode(figure, kind))
     except OSError as error:
-        raise RefStarError(f'-o {out}: cannot be written: {error.strerror}') from error
-    print(out)
+        raise RefStarError(f'-o {args.out}: cannot be written: {error.strerror}') from error
+    print(args.out)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Draw runs; return the exit code."""
-    parser = CommandParser('refstar plot', description=__doc__)
-    parser.add_argument('runs', nargs='+', type=Path, metavar='experiments/NAME', help='folders of trainings')
-    parser.add_argument('-o', '--out', type=Path, default=Path('curves.png'), metavar='FILE.png', help='the picture')
-    parser.add_argument('--terms', nargs='+', metavar='NAME', help='logged values to draw (default: all losses)')
-    args = parser.parse_args(argv)
-    return run_command(lambda: plot(args.runs, args.terms, args.out))
-
+main = command('refstar plot', __doc__, add_arguments, run)
 
 if __name__ == '__main__':
     sys.exit(main())

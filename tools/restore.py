@@ -15,12 +15,11 @@ from typing import Any
 from refstar.utils.errors import CommandParser
 from refstar.utils.released_weights import ABOUT_SHIPPED, SHIPPED
 
-from .cli_common import run_command
+from .cli_common import command, shared
 
 
-def parser() -> argparse.ArgumentParser:
+def add_arguments(p: CommandParser) -> None:
     """Describe the command line; most destinations are fields of the settings in `refstar.restore`."""
-    p = CommandParser('refstar restore', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('-i', '--input', nargs='+', type=Path, required=True, metavar='PATH', help='photos, videos, folders')
     p.add_argument('-r', '--refs', nargs='+', default=[], metavar='PATH', help='references; none: the backbone alone')
     p.add_argument('--refs_by_name', action='store_true', help='a photo x.png gets REFS/x.* and REFS/x/ only')
@@ -56,7 +55,6 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument('--save_mask', action='store_true', help='selections, overlays and attribution maps in masks/')
     out.add_argument('--save_faces', action='store_true', help='aligned faces, before and after, in faces/')
     out.add_argument('--report', action='store_true', help='report.html: every face, its references, and why')
-    return p
 
 
 def network_arguments(p: argparse.ArgumentParser) -> None:
@@ -65,12 +63,12 @@ def network_arguments(p: argparse.ArgumentParser) -> None:
     network = 'trained RefSTAR: .safetensors, .pth or .onnx (default: a small one)'
     net.add_argument('-n', '--network', metavar='FILE', default=SHIPPED, help=network)
     net.add_argument('--backend', choices=('torch', 'onnx'), help="what computes (default: by the file's name)")
-    net.add_argument('--options', metavar='X.yml', help='option file of a .pth that does not say what it is')
+    shared(net, '--options')
     net.add_argument('--detector', metavar='FILE', help="face detector: facexlib's RetinaFace .pth, or YuNet .onnx")
     net.add_argument('--identity_network', default='mobilefacenet', metavar='NAME', help='default: mobilefacenet')
     net.add_argument('--identity_weights', metavar='FILE', help='of the network that checks who references show')
     net.add_argument('--identity_threshold', type=float, metavar='COS', help='least similarity of the same person')
-    net.add_argument('--device', help='cpu, cuda, cuda:1 ... or mps (default: cuda where there is one)')
+    shared(net, '--device')
     precision = net.add_mutually_exclusive_group()
     precision.add_argument('--fp16', dest='precision', action='store_const', const='fp16', default='fp32')
     precision.add_argument('--bf16', dest='precision', action='store_const', const='bf16')
@@ -120,11 +118,10 @@ def restore(args: argparse.Namespace) -> list[str]:
     Raises:
         RefStarError: wrong input; nothing was written.
     """
-    from refstar.restore.background import RealESRGAN
     from refstar.restore.batch import BatchRestorer
     from refstar.restore.faces import RestoreSettings
     from refstar.restore.input_files import inputs_of, open_sources, references_by_name
-    from refstar.restore.photo import PhotoSettings
+    from refstar.restore.photo import PhotoSettings, RealESRGAN
 
     settings, inputs = settings_from(RestoreSettings, args), inputs_of(args.input)
     photo_settings = settings_from(PhotoSettings, args)
@@ -137,12 +134,7 @@ def restore(args: argparse.Namespace) -> list[str]:
     return settings_from(BatchRestorer, args, **given).run()
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; return the exit code."""
-    args = parser().parse_args(argv)
-    failed: list[str] = []
-    return run_command(lambda: failed.extend(restore(args))) or int(bool(failed))
-
+main = command('refstar restore', __doc__, add_arguments, lambda args: int(bool(restore(args))))
 
 if __name__ == '__main__':
     sys.exit(main())

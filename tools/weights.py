@@ -3,41 +3,36 @@
 The folder is $REFSTAR_HOME/weights (default: refstar/weights in the user's cache folder). docs/files.md says more.
 """
 
-import argparse
+import sys
+from argparse import Namespace
 
 from refstar.utils.errors import CommandParser, RefStarError
 from refstar.utils.released_weights import find, folder, get, released
 
-from .cli_common import run_command
+from .cli_common import command
 
 
-def parser() -> argparse.ArgumentParser:
-    p = CommandParser(prog='refstar weights', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = p.add_subparsers(dest='command', required=True, metavar='list|get')
-    commands.add_parser('list', help='names, licences, and what is there')
-    fetch = commands.add_parser('get', help='fetch weights and print their paths')
-    fetch.add_argument('names', nargs='+', metavar='NAME', help='of `refstar weights list`')
-    fetch.add_argument('--accept_licence', action='store_true', help='of weights that are not free for commercial use')
-    fetch.add_argument('--offline', action='store_true', help='use no network (or REFSTAR_OFFLINE=1)')
-    return p
+def add_arguments(p: CommandParser) -> None:
+    """Describe the command line."""
+    commands = p.add_subparsers(required=True, metavar='list|get')
+    commands.add_parser('list', help='names, licences, and what is there').set_defaults(run=show)
+    getting = commands.add_parser('get', help='fetch weights and print their paths')
+    getting.set_defaults(run=fetch)
+    getting.add_argument('names', nargs='+', metavar='NAME', help='of `refstar weights list`')
+    getting.add_argument('--accept_licence', action='store_true', help='of weights that are not free commercially')
+    getting.add_argument('--offline', action='store_true', help='use no network (or REFSTAR_OFFLINE=1)')
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    args = parser().parse_args(argv)
-    return run_command(show if args.command == 'list' else lambda: fetch(args))
-
-
-def show() -> None:
+def show(_: Namespace) -> None:
     """Print the table."""
     print(f'{folder()}\n')
     for name, entry in released().items():
         state = 'here' if entry.path.is_file() else 'not here'
-        checked = 'sha256 known' if entry.sha256 else 'sha256 not known'
-        print(f'{name}: {state}, {checked}\n  {entry.use}\n  {entry.licence}\n  {entry.url}')
+        state = 'in the package' if entry.ships else f'{state}, sha256 {"" if entry.sha256 else "not "}known'
+        print(f'{name}: {state}\n  {entry.use}\n  {entry.licence}\n  {entry.url}')
 
 
-def fetch(args: argparse.Namespace) -> None:
+def fetch(args: Namespace) -> None:
     """Fetch weights; print one path per name. What fails does not stop the others."""
     for name in args.names:
         find(name)
@@ -49,3 +44,9 @@ def fetch(args: argparse.Namespace) -> None:
             problems.append(str(error))
     if problems:
         raise RefStarError('; '.join(problems))
+
+
+main = command('refstar weights', __doc__, add_arguments, lambda args: args.run(args))
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,7 +66,8 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, 
         with safetensors.safe_open(path, 'pt') as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError) as error:
-        raise RefStarError(f'{path}: is no .safetensors file, or is broken: {error}') from error
+        reason = what_instead(path) or f'is no .safetensors file, or is broken: {error}'
+        raise RefStarError(f'{path}: {reason}') from error
 
 
 def load_file(path: str | os.PathLike) -> Any:
@@ -78,12 +81,35 @@ def load_file(path: str | os.PathLike) -> Any:
     if Path(path).suffix == SAFETENSORS:
         return {name: tensor for name, tensor in load_tensors(path)[0].items() if not name.startswith(FROZEN)}
     try:
-        return torch.load(path, map_location='cpu', weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # torch's, about pickles of other programs
+            return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # a broken pickle can end in almost any exception
-        what = 'holds Python objects besides tensors and plain values, or is broken'
-        what = what if isinstance(error, UnpicklingError) else 'cannot be read, the file is broken'
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise RefStarError(f'{path}: {what}: {reason}') from error
+        raise RefStarError(f'{path}: {what_instead(path) or _why_unreadable(error)}') from error
+
+
+def _why_unreadable(error: Exception) -> str:
+    """Return why a file of torch was refused, without torch's advice to run the code in it."""
+    if not isinstance(error, UnpicklingError):
+        return f'cannot be read, the file is broken: {(str(error) or type(error).__name__).splitlines()[0]}'
+    found = re.search(r'GLOBAL (\S+)', str(error))
+    what = f'holds Python objects ({found[1]})' if found else 'holds Python objects'
+    return f'{what} besides tensors and plain values, which could run code, or is broken; take a file of weights alone'
+
+
+def what_instead(path: str | os.PathLike) -> str:
+    """Say what a file is that should hold a network but is no such file at all; '' where it may be one."""
+    with open(path, 'rb') as file:
+        head = file.read(200)
+    start = head.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
+    if start.startswith(b'version https://git-lfs'):
+        return 'is a Git LFS pointer, not the file that it stands for; `git lfs pull` fetches that'
+    if start.startswith((b'<!doctype', b'<html', b'<?xml')):
+        return 'is a web page, not a network; download the file itself'
+    if not head:
+        return 'is empty; fetch it again'
+    is_text = all(32 <= byte < 127 or byte in b'\t\r\n' for byte in head)
+    return 'is a text, not a network; take the file itself' if is_text else ''
 
 
 def sha256(path: str | Path) -> str:

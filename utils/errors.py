@@ -1,9 +1,9 @@
-"""User errors: the one exception type, and a command line whose errors are one line."""
+"""User errors: the one exception type, and a command line that raises it."""
 
 import argparse
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import Any, NoReturn
 
 USER_ERROR = 2  # exit code
 
@@ -16,11 +16,14 @@ class RefStarError(ValueError):
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Parse a command line; an error is one line that names the help page, without the usage text."""
+    """Parse a command line; show the text of its help page as it stands."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **{'formatter_class': argparse.RawDescriptionHelpFormatter, **more})
 
     def error(self, message: str) -> NoReturn:
-        """Print the error and exit with `USER_ERROR`."""
-        self.exit(USER_ERROR, f'error: {message}; see {self.prog} --help\n')
+        """Raise a wrong argument as a RefStarError that names the help page."""
+        raise RefStarError(f'{message}; see {self.prog} --help')
 
 
 def nearest(name: object, known: Iterable[object]) -> str:

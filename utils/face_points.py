@@ -1,15 +1,31 @@
 """Five points of a face (eyes, nose, corners of the mouth) by a detector."""
 
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
-from .checkpoint import load_fitting, read_state_dict, sha256
+from .checkpoint import load_fitting, read_state_dict, sha256, what_instead
 from .errors import RefStarError
 
 CONFIDENCE = 0.5
+
+
+def _open_yunet(weights: str) -> cv2.FaceDetectorYN:
+    """Open YuNet; OpenCV takes any ONNX file, so it is tried on an empty picture."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        net = cv2.FaceDetectorYN.create(weights, '', (320, 320), CONFIDENCE)
+        net.detect(np.zeros((320, 320, 3), np.uint8))
+    except cv2.error:
+        reason = what_instead(weights) or 'is no YuNet; leave --detector out for the one that ships'
+        raise RefStarError(f'face detector: {weights}: {reason}') from None
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    return net
 
 
 def similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -35,17 +51,16 @@ class FacePoints:
         self.weights = weights
         if Path(weights).suffix.lower() == '.onnx':
             self.name, self.detect = 'YuNet', self._yunet
-            try:
-                self.net = cv2.FaceDetectorYN.create(weights, '', (320, 320), CONFIDENCE)
-            except cv2.error as error:
-                raise RefStarError(f'face detector: {weights}: is no YuNet ({error.err})') from None
+            self.net = _open_yunet(weights)
             return
         from facexlib.detection.retinaface import RetinaFace
 
         state = read_state_dict(weights, 'face detector')
         small = any(key.startswith('body.stage1') for key in state)
         self.name, self.detect = f'RetinaFace-{"mobile0.25" if small else "resnet50"}', self._retinaface
-        net = RetinaFace('mobile0.25' if small else 'resnet50', device=torch.device(device))
+        with warnings.catch_warnings():  # torchvision's, about arguments of facexlib
+            warnings.simplefilter('ignore')
+            net = RetinaFace('mobile0.25' if small else 'resnet50', device=torch.device(device))
         self.net = load_fitting(net, state, weights).eval().to(device)
 
     def __call__(self, img: np.ndarray) -> np.ndarray:

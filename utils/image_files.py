@@ -20,12 +20,18 @@ from .atomic_files import write_atomically
 from .errors import RefStarError
 
 # Formats to read. Pillow knows more, some of which run programs (EPS: Ghostscript). JPEG includes MPO, of cameras that
-# take several pictures at a time.
-READABLE = ('PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF', 'GIF')
-FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.webp': 'WEBP', '.bmp': 'BMP', '.tif': 'TIFF'}  # to write
-FORMATS |= {'.jpeg': 'JPEG', '.tiff': 'TIFF'}
-READ_SUFFIXES = frozenset({*FORMATS, '.gif'})  # of the photos that are found in a folder
-TRANSPARENT = ('PNG', 'WEBP', 'TIFF')
+# take several pictures at a time. HEIC needs pillow-heif.
+READABLE = ('PNG', 'JPEG', 'WEBP', 'AVIF', 'BMP', 'TIFF', 'GIF')
+FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.webp': 'WEBP', '.avif': 'AVIF', '.bmp': 'BMP', '.tif': 'TIFF'}  # to write
+FORMATS |= {'.jpeg': 'JPEG', '.jpe': 'JPEG', '.jfif': 'JPEG', '.tiff': 'TIFF'}
+HEIC_SUFFIXES = ('.heic', '.heif', '.hif')
+READ_SUFFIXES = frozenset({*FORMATS, *HEIC_SUFFIXES, '.gif', '.apng', '.dib', '.mpo'})  # of photos in a folder
+HEIC_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')  # bytes 8 to 12 of a file
+ANIMATED = ('GIF', 'WEBP', 'PNG', 'AVIF')  # formats that may hold an animation
+TRANSPARENT = ('PNG', 'WEBP', 'TIFF', 'AVIF')
+# Beginnings of files that people take for photos, and what to do with them.
+NO_PICTURES = {b'PK': 'is an archive; unpack it first', b'Rar!': 'is an archive; unpack it first'}
+NO_PICTURES |= {b'7z': 'is an archive; unpack it first', b'%PDF': 'is a PDF; save its pictures as files of their own'}
 MAX_PIXELS = 100_000_000  # of a picture, before and after enlarging
 LEVELS = np.arange(256, dtype=np.float32) / np.float32(255) * 2 - 1  # 8-bit values in [-1, 1]
 BLACK = torch.tensor(-1.0)
@@ -50,7 +56,8 @@ def open_image(source: str | Path | bytes, name: object = None, max_pixels: int 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            with Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=READABLE) as file:
+            formats = _formats(source, name)
+            with Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=formats) as file:
                 if max_pixels:
                     refuse_large(*file.size, max_pixels, str(name))
                 yield file
@@ -62,8 +69,46 @@ def open_image(source: str | Path | bytes, name: object = None, max_pixels: int 
         limit = max_pixels or 2 * Image.MAX_IMAGE_PIXELS
         raise RefStarError(f'{name}: is too large (limit: {limit} pixels); shrink it first') from None
     except Exception as error:  # a broken image can end in almost any exception
-        reason = ', '.join(READABLE) if isinstance(error, UnidentifiedImageError) else error
-        raise RefStarError(f'{name}: is not a readable image ({reason}); replace or remove it') from None
+        if isinstance(error, UnidentifiedImageError):
+            what = next((what for start, what in NO_PICTURES.items() if _head(source).startswith(start)), '')
+            reason = what or f'is not a readable image ({", ".join(READABLE)}, HEIC); replace or remove it'
+        else:
+            reason = f'is not a readable image ({error}); replace or remove it'
+        raise RefStarError(f'{name}: {reason}') from None
+
+
+def _head(source: str | Path | bytes) -> bytes:
+    """Return the first bytes of a file or of its content."""
+    if isinstance(source, bytes):
+        return source[:12]
+    with open(source, 'rb') as file:
+        return file.read(12)
+
+
+def _formats(source: str | Path | bytes, name: object) -> tuple[str, ...]:
+    """Return the formats to try; HEIC only where the file looks like it, as that takes pillow-heif."""
+    head = _head(source)
+    if head[4:8] != b'ftyp' or head[8:12] not in HEIC_BRANDS:
+        return READABLE
+    try:
+        import pillow_heif
+    except ImportError:
+        raise RefStarError(f"{name}: HEIC needs pillow-heif: pip install 'refstar[heic]'") from None
+    pillow_heif.register_heif_opener()
+    return (*READABLE, 'HEIF')
+
+
+def count_pictures(file: Image.Image) -> int:
+    """Return how many pictures a file holds that belong into a result: frames of an animation, pages of a TIFF."""
+    count = getattr(file, 'n_frames', 1) if file.format in ('TIFF', *ANIMATED) else 1
+    if file.format == 'TIFF' and count > 1:  # smaller copies of the first do not count
+        tags = []
+        for number in range(count):
+            file.seek(number)
+            tags.append(file.tag_v2.get(254, 0))
+        file.seek(0)
+        count = sum(not tag & 1 for tag in tags)
+    return count
 
 
 def decode_image(source: str | Path | bytes, mode: str, name: object = None) -> np.ndarray:
@@ -103,17 +148,22 @@ class Picture:
         return replace(self, rgb=rgb)
 
 
-def read_picture(source: str | Path | bytes, max_pixels: int = MAX_PIXELS, name: object = None) -> Picture:
-    """Read a picture of any common form: rotated by EXIF, grey, transparent, CMYK, 16-bit grey, animated (first frame).
+def read_picture(
+    source: str | Path | bytes, max_pixels: int = MAX_PIXELS, name: object = None, first: bool = False
+) -> Picture:
+    """Read a picture of any common form: rotated by EXIF, grey, transparent, CMYK, 16-bit grey.
 
     Args:
         source, name: as of :func:`open_image`.
         max_pixels: it may have; looked at before any pixel is decoded.
+        first: take the first of several pictures (animation, pages); else such a file is refused.
 
     Raises:
-        RefStarError: it is no complete image, or has more than `max_pixels`.
+        RefStarError: it is no complete image, holds several, or has more than `max_pixels`.
     """
     with open_image(source, name, max_pixels) as file:
+        if not first and (count := count_pictures(file)) > 1:
+            raise RefStarError(f'{name or source}: holds {count} pictures; save each as a file of its own')
         profile = file.info.get('icc_profile') if file.mode in ('RGB', 'RGBA', 'P') else None
         return replace(from_pillow(file, str(source if name is None else name)), profile=profile)
 
@@ -148,13 +198,15 @@ def from_pillow(file: Image.Image, what: str = 'the picture') -> Picture:
 def picture_of(source: object, max_pixels: int = MAX_PIXELS) -> Picture:
     """Return a file, a Pillow image, or an array (uint8 (H, W), (H, W, 3) RGB, (H, W, 4) RGBA) as a picture.
 
+    Of a file that holds several pictures the first is taken.
+
     Raises:
         RefStarError: the file cannot be read, the array has another form, or there are more than `max_pixels`.
     """
     if isinstance(source, Picture):
         return source
     if isinstance(source, (str, Path)):
-        return read_picture(source, max_pixels)
+        return read_picture(source, max_pixels, first=True)
     if isinstance(source, Image.Image):
         refuse_large(*source.size, max_pixels, 'the picture')
         return from_pillow(source)
@@ -193,7 +245,8 @@ def encode_picture(picture: Picture, form: str, quality: int = 95) -> bytes:
         file.putalpha(Image.fromarray(picture.alpha))
     profile = {'icc_profile': picture.profile} if picture.profile and not picture.grey and form != 'BMP' else {}
     buffer = BytesIO()
-    options = {'JPEG': {'quality': quality, 'subsampling': 0}, 'WEBP': {'quality': quality}}.get(form, {})
+    options = {'quality': quality} if form in ('JPEG', 'WEBP', 'AVIF') else {}
+    options |= {'subsampling': 0} if form == 'JPEG' else {}
     file.save(buffer, form, **options, **profile)
     return buffer.getvalue()
 

@@ -94,10 +94,10 @@ def read_network(
     if not all(isinstance(value, Tensor) for value in state.values()):
         raise RefStarError(f'{path}: holds no state dict')
     named, hashes = _parse(text, path) if isinstance(text, str) else (None, {})
+    if options is None and named is None and path.suffix != SAFETENSORS:
+        options = _option_file_of_experiment(path)
     if options is not None:
-        named, hashes = (options if isinstance(options, dict) else network_block(options, path)), {}
-    elif named is None and path.suffix != SAFETENSORS:
-        named = _block_of_experiment(path)
+        named, hashes = (options if isinstance(options, dict) else _network_block(options, path)), {}
     embedded = {digest: embedded[digest] for digest in hashes.values() if digest in embedded}
     if not all(isinstance(data, Tensor) and data.dtype == torch.uint8 for data in embedded.values()):
         raise RefStarError(f'{path}: the weights files in it are broken')
@@ -118,31 +118,26 @@ def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     return {key: value for key, value in options.items() if (key, value) not in REMOVED.items()}, hashes
 
 
-def network_block(option_file: str | Path, checkpoint: str | Path) -> dict[str, Any]:
-    """Find the block of an option file that describes a checkpoint: `network_g` for `net_g_5000.pth` or any other name.
-
-    Raises:
-        RefStarError: the file is no option file, or has no such block.
-    """
+def _network_block(option_file: str | Path, checkpoint: Path) -> dict[str, Any]:
+    """Find the block that describes a checkpoint: `network_g` for `net_g_5000.pth` or any other name."""
     options = read_yaml_file(option_file)
     if isinstance(options.get('type'), str):
         return options
-    label = re.match(r'net_([a-z0-9]+)_', Path(checkpoint).name)
+    label = re.match(r'net_([a-z0-9]+)_', checkpoint.name)
     key = f'network_{label[1] if label else "g"}'
     if not isinstance(options.get(key), dict) or 'type' not in options[key]:
-        raise RefStarError(f'{option_file}: has no block {key} that describes {Path(checkpoint).name}')
+        raise RefStarError(f'{option_file}: has no block {key} that describes {checkpoint.name}')
     return options[key]
 
 
-def _block_of_experiment(path: Path) -> dict[str, Any] | None:
-    """Find the block of `experiments/NAME/models/net_g_5000.pth` in the option file in that folder."""
-    if path.resolve().parent.name != 'models':
-        return None
-    files = sorted(path.resolve().parent.parent.glob('*.yml'))
+def _option_file_of_experiment(path: Path) -> Path | None:
+    """Find the option file of `experiments/NAME/models/net_g_5000.pth`."""
+    folder = path.resolve().parent
+    files = sorted(folder.parent.glob('*.yml')) if folder.name == 'models' else []
     if len(files) > 1:
         names = ', '.join(file.name for file in files)
         raise RefStarError(f'{path}: several option files in its experiment ({names}): say which (--options X.yml)')
-    return network_block(files[0], path) if files else None
+    return files[0] if files else None
 
 
 # ----------------------------------------------------------------- building
@@ -182,7 +177,7 @@ def build(file: NetworkFile, path: str | Path) -> nn.Module:
 
 @contextmanager
 def _unpacked(file: NetworkFile, path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the options with paths of existing files; embedded ones are in a temporary folder."""
+    """Yield the options with paths of files that exist: what is embedded is in a temporary folder."""
     options = copy.deepcopy(file.options)
     with TemporaryDirectory(prefix='refstar-') as folder:
         for block in frozen_blocks(options):
@@ -194,50 +189,43 @@ def _unpacked(file: NetworkFile, path: Path) -> Iterator[dict[str, Any]]:
                 block['weights'] = str(Path(folder) / f'{digest}{suffix}')
                 Path(block['weights']).write_bytes(file.embedded[digest].numpy().tobytes())
             elif digest:
-                block['weights'] = str(_found(block['weights'], path))
+                name = Path(block['weights']).name
+                places = Path(block['weights']).expanduser(), path.parent / name
+                found = next((place for place in places if place.is_file()), None)
+                if found is None:
+                    raise RefStarError(f'{path}: needs {block["weights"]}, which is not there; put {name} beside it')
+                block['weights'] = str(found)
             if digest and sha256(block['weights']) != digest:
                 name = Path(block['weights']).name
                 raise RefStarError(f'{path}: was made with another {name}, of sha256 {digest}')
         yield options
 
 
-def _found(weights: str, path: Path) -> Path:
-    """Find a weights file that is not embedded: by its path, or beside the network's file."""
-    for place in (Path(weights).expanduser(), path.parent / Path(weights).name):
-        if place.is_file():
-            return place
-    raise RefStarError(f'{path}: needs {weights}, which is not there; put {Path(weights).name} beside it')
-
-
 # ----------------------------------------------------------------- writing
 def save_network(
-    net_or_state: nn.Module | dict[str, Tensor],
+    net: nn.Module | dict[str, Tensor] | NetworkFile,
     path: str | Path,
-    options: dict[str, Any],
+    options: dict[str, Any] | None = None,
     embed_frozen: bool = True,
 ) -> None:
     """Write a network into one file that :func:`load_network` builds it from.
 
     Args:
-        net_or_state: the network or its state dict.
+        net: the network, its state dict, or what :func:`read_network` returned.
         path: .safetensors, or .pth.
-        options: block `network_g` of its option file.
+        options: block `network_g` of its option file; not with what :func:`read_network` returned.
         embed_frozen: embed the weights files of its frozen networks; their licences then apply to the file. False:
             write only paths and sha256; the files must be there, or beside the network's, when it is loaded.
 
     Raises:
         RefStarError: the options are no plain values, a weights file is missing, or the file cannot be written.
     """
-    state = net_or_state.state_dict() if isinstance(net_or_state, nn.Module) else net_or_state
-    state = {name.removeprefix('module.'): value for name, value in state.items()}
-    write_network(NetworkFile(state, options), path, embed_frozen)
-
-
-def write_network(file: NetworkFile, path: str | Path, embed_frozen: bool = True) -> None:
-    """Write what :func:`read_network` reads; arguments and errors as of :func:`save_network`."""
     path, text, embedded = Path(path), None, {}
     if path.suffix not in (SAFETENSORS, '.pth'):
         raise RefStarError(f'{path}: a network is written to a file .safetensors or .pth')
+    state = net.state_dict() if isinstance(net, nn.Module) else net
+    file = net if isinstance(net, NetworkFile) else NetworkFile(state, options)
+    state = {name.removeprefix('module.'): value for name, value in file.state.items()}
     if file.options is not None:
         options, hashes, embedded = _packed(file, embed_frozen)
         try:
@@ -245,11 +233,11 @@ def write_network(file: NetworkFile, path: str | Path, embed_frozen: bool = True
         except (TypeError, ValueError) as error:
             raise RefStarError(f'{path}: the options of the network are no plain values: {error}') from error
     if path.suffix == SAFETENSORS:
-        tensors = file.state | {f'{FROZEN}{digest}': data for digest, data in embedded.items()}
+        tensors = state | {f'{FROZEN}{digest}': data for digest, data in embedded.items()}
         save_tensors(tensors, {KEY: text} if text else {}, path)
     else:
         note = {KEY: text, 'frozen': embedded} if text else {}
-        save_atomically({'params': {name: value.cpu() for name, value in file.state.items()}, **note}, path)
+        save_atomically({'params': {name: value.cpu() for name, value in state.items()}, **note}, path)
 
 
 def _packed(file: NetworkFile, embed: bool) -> tuple[dict[str, Any], dict[str, str], dict[str, Tensor]]:

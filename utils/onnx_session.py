@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from .checkpoint import what_instead
 from .errors import RefStarError
 
 
@@ -32,5 +33,5 @@ def open_session(path: str | Path, what: str, device: str | torch.device = 'cpu'
     try:
         return onnxruntime.InferenceSession(str(path), providers=[provider])
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise RefStarError(f'{what}: {path} cannot be read: {reason}') from error
+        reason = what_instead(path) or f'cannot be read: {str(error).splitlines()[0]}'
+        raise RefStarError(f'{what}: {path} {reason}') from error

@@ -1,7 +1,7 @@
-"""Released weights by name: fetched once into a cache folder, checked by sha256. The table is released_weights.yml.
+"""Released weights by name: those that ship, and those that are fetched once into a cache folder and checked by sha256.
 
-The folder is `$REFSTAR_HOME/weights`; the default is `refstar/weights` in the user's cache folder. Nothing is fetched
-that was not asked for by name.
+The table is released_weights.yml. The folder is `$REFSTAR_HOME/weights`; the default is `refstar/weights` in the user's
+cache folder. Nothing is fetched that was not asked for by name.
 """
 
 import os
@@ -19,7 +19,8 @@ HOME, OFFLINE, ACCEPT = 'REFSTAR_HOME', 'REFSTAR_OFFLINE', 'REFSTAR_ACCEPT_LICEN
 TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
 RETRIES = 2  # after a failed download
 
-SHIPPED = Path(str(files('refstar') / 'pretrained' / 'refstar_small_128.safetensors'))  # made by `make small`
+PRETRAINED = Path(str(files('refstar') / 'pretrained'))  # files that ship with the package
+SHIPPED = PRETRAINED / 'refstar_small_128.safetensors'  # made by `make small`
 ABOUT_SHIPPED = 'the small demo network (result 128x128; trained on synthetic faces, to try things out, not for photos)'
 
 
@@ -33,6 +34,7 @@ class Released:
         use: what it is for, and the key or flag it goes to.
         sha256: hexadecimal; None where no record was found, so that it cannot be checked.
         commercial: may be used commercially as far as its own licence goes; otherwise the user has to accept it first.
+        ships: name of its file in the package; None: it is fetched.
     """
 
     url: str
@@ -40,11 +42,12 @@ class Released:
     use: str
     sha256: str | None = None
     commercial: bool = True
+    ships: str | None = None
 
     @property
     def path(self) -> Path:
         """Where the file is, or would be."""
-        return folder() / self.url.rpartition('/')[2]
+        return PRETRAINED / self.ships if self.ships else folder() / self.url.rpartition('/')[2]
 
 
 @cache

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from refstar.utils.errors import RefStarError
-from refstar.utils.image_files import READ_SUFFIXES
+from refstar.utils.photo_files import folders_in, is_photo, is_tool_folder, natural
 from refstar.utils.text_files import shorten
 
 from .lmdb_images import contains, database_of, names_in, read_meta_info
 
-IMAGE_NAME = re.compile(f'.+({"|".join(map(re.escape, READ_SUFFIXES))})', re.IGNORECASE | re.DOTALL)
 MAX_NAME = 255  # bytes of one part of a path: what file systems allow
 NO_NAME = re.compile(r'^[A-Za-z]:|[\x00-\x1f\x7f]')
-DIGITS = re.compile(r'(\d+)')
 
 
 @dataclass(frozen=True)
@@ -92,21 +90,6 @@ def inside(root: Path, name: str, source: str) -> Path:
     return root.joinpath(*pure.parts)
 
 
-def natural(name: str) -> list[str | tuple[int, str]]:
-    """Return a sort key that puts `2.png` before `10.png`: text and numbers in turn."""
-    parts = DIGITS.split(name)
-    parts[1::2] = [(int(part) if len(part) <= MAX_NAME else 0, part) for part in parts[1::2]]
-    return parts
-
-
-def images_in(path: str | Path) -> list[Path]:
-    """Return the image files of a folder, 2 before 10."""
-    try:
-        return [Path(path, name) for name in sorted(filter(IMAGE_NAME.fullmatch, os.listdir(path)), key=natural)]
-    except OSError as error:
-        raise RefStarError(f'{path}: cannot be read ({error})') from None
-
-
 def distinct(entries: Iterable[Entry], missing: Missing) -> list[Entry]:
     """Return the entries without later ones of the same name, which are noted in `missing`."""
     kept: dict[str, Entry] = {}
@@ -141,15 +124,14 @@ class Tree:
         """Return the names of the folders below the root, 2 before 10."""
         if self._listed is not None:
             return sorted(filter(None, self._listed), key=natural)
-        with os.scandir(self.root) as found:
-            return sorted((item.name for item in found if item.is_dir()), key=natural)
+        return [path.name for path in folders_in(self.root)]
 
     def names(self, folder: str = '') -> list[str]:
         """Return the names of the images in one folder, in any order on disk; none where there is no such folder."""
         if self._listed is not None:
             return self._listed.get(folder, [])
         try:
-            return list(filter(IMAGE_NAME.fullmatch, os.listdir(os.path.join(self.root, folder))))
+            return list(filter(is_photo, os.listdir(os.path.join(self.root, folder))))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -167,5 +149,8 @@ class Tree:
         """Return every image, at any depth."""
         if self._listed is not None:
             return [self.root / folder / name for folder, names in self._listed.items() for name in names]
-        found = (path for path in self.root.rglob('*') if IMAGE_NAME.fullmatch(path.name))
+        found = []
+        for home, folders, names in os.walk(self.root):
+            folders[:] = [name for name in folders if not is_tool_folder(name)]
+            found += [Path(home, name) for name in names if is_photo(name)]
         return sorted(found, key=lambda path: natural(str(path.relative_to(self.root))))

@@ -18,10 +18,11 @@ from pydantic import Field
 
 from refstar.utils.errors import RefStarError
 from refstar.utils.option_block import Count, FilePath, OptionBlock
+from refstar.utils.photo_files import natural
 from refstar.utils.text_files import read_lines, shorten
 
 from .identity_folders import FOLDER_KEYS, FolderEntries, FolderPeople, read_identities
-from .listing import Entry, Missing, Tree, distinct, folder, natural
+from .listing import Entry, Missing, Tree, distinct, folder
 from .lmdb_images import database_of
 from .reference_csv import CSV_KEYS, read_csv_entries
 

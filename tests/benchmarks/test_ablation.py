@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import ablation
+import ablation_cases
 import ablation_networks  # noqa: F401  (registers the baselines)
 import ablation_report
 import pytest
@@ -11,15 +11,15 @@ from refstar.trainer.option_check import check_options
 
 
 @pytest.fixture
-def case(tmp_path, identity_weights, squeeze_weights) -> ablation.Case:
+def case(tmp_path, identity_weights, squeeze_weights) -> ablation_cases.Case:
     network = ('mobilefacenet', Path(identity_weights))
-    networks = ablation.Networks(network, network, Path(squeeze_weights))
-    return ablation.Case('synthetic', 0, tmp_path, networks, {'refsel': 30, 'backbone': 20, 'refstar': 10})
+    networks = ablation_cases.Networks(network, network, Path(squeeze_weights))
+    return ablation_cases.Case('synthetic', 0, tmp_path, networks, {'refsel': 30, 'backbone': 20, 'refstar': 10})
 
 
-@pytest.mark.parametrize('variant', ablation.VARIANTS)
+@pytest.mark.parametrize('variant', ablation_cases.VARIANTS)
 def test_every_variant_has_valid_options(case, variant, monkeypatch):
-    opt = case.training('refstar', 'x', ablation.VARIANTS[variant])
+    opt = case.training('refstar', 'x', ablation_cases.VARIANTS[variant])
     opt['path']['pretrain_network_refsel'] = None
     check_options(opt, is_train=True)
     check_options(case.test('x', opt['network_g'], {'pretrain_network_g': None}, 'test', {}, 4), is_train=False)

@@ -8,17 +8,7 @@ import yaml
 from helpers.shrink import replace_files
 
 from refstar.evaluation import demo_steps
-from refstar.evaluation.demo_steps import (
-    TESTS,
-    TRAININGS,
-    Ledger,
-    Run,
-    Step,
-    lock,
-    plan,
-    seconds_left,
-    set_option,
-)
+from refstar.evaluation.demo_steps import Ledger, Run, Step, lock, plan, set_option
 from refstar.trainer.option_check import check_options
 from refstar.trainer.option_file import load_options
 from refstar.utils.errors import RefStarError
@@ -69,13 +59,6 @@ def test_wrong_overrides_are_named(tmp_path):
         set_option({'datasets': {}}, 'datasets.trian.seed', 1)
     with pytest.raises(RefStarError, match='expected a step'):
         plan('demo', 'demo', tmp_path, write_overrides(tmp_path / 'x.yml', {'refsle': {}}))
-
-
-def test_remaining_seconds_are_those_of_the_longest_steps():
-    foreseen = dict.fromkeys(TESTS, 10) | {'refsel': 100, 'backbone': 80, 'refstar': 200}
-    shares = dict.fromkeys(TRAININGS + TESTS, 0.0)
-    assert seconds_left(shares, foreseen) == 310
-    assert seconds_left(shares | {'refsel': 0.5, 'backbone': 0.25}, foreseen) == 270
 
 
 def test_folder_is_locked_against_a_second_demo(tmp_path):

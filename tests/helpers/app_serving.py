@@ -9,10 +9,8 @@ from helpers.restoring import SIZE, Detector, face_at, hue_checker, network
 from PIL import Image
 
 from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
-from refstar.restore.faces import RestoreSettings
-from refstar.restore.photo import restore_photo
 from refstar.restore.restorer import Restorer
-from refstar.utils.image_files import Picture
+from refstar.utils.errors import CommandParser
 
 ONE, TWO, FIVE = 96, 128, 200  # widths of photos with as many faces
 FACES = {
@@ -43,9 +41,7 @@ def synthetic_people() -> tuple[Restorer, np.ndarray, list[np.ndarray], list[np.
         return ((img.permute(1, 2, 0).numpy() + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
 
     photo = np.hstack([pixels(people[i]['lq']) for i in range(2)])
-    restorer.detector = restorer.reader.detector = Detector(
-        {2 * size: [face_at(0, 0, size), face_at(size, 0, size)], size: [face_at(0, 0, size)]}
-    )
+    restorer.detector = Detector({2 * size: [face_at(0, 0, size), face_at(size, 0, size)], size: [face_at(0, 0, size)]})
     return restorer, photo, [pixels(ref) for ref in people[0]['refs'][:3]], [pixels(people[1]['refs'][0])]
 
 
@@ -63,18 +59,19 @@ def pixels_of(data: bytes) -> np.ndarray:
 
 def restored(photo: np.ndarray, references: list[np.ndarray], **settings: object) -> np.ndarray:
     """What `refstar restore` makes of it."""
-    restorer = small_restorer()
-    return restore_photo(restorer, Picture(photo), restorer.people(references), RestoreSettings(**settings)).picture.rgb
+    return small_restorer().restore_photo(photo, references, **settings).picture.rgb
 
 
 @contextmanager
 def served(restorer: Restorer, *args: str) -> Iterator[str]:
     """Serve the page by a thread of this process, with arguments of the command; its address."""
-    from refstar.tools.app import parser
+    from refstar.tools.app import add_arguments
     from refstar.tools.app_page import AppPage
     from refstar.tools.serve_page import launched
 
-    limits = parser().parse_args(['--port', '0', *args])
+    parser = CommandParser()
+    add_arguments(parser)
+    limits = parser.parse_args(['--port', '0', *args])
     page = AppPage(restorer, limits, 'net.safetensors')
     with launched(page.build, limits, max_file_size=int(limits.max_upload * 2**20)) as blocks:
         yield blocks.local_url

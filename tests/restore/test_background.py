@@ -8,7 +8,7 @@ from basicsr.archs.srvgg_arch import SRVGGNetCompact
 from helpers.restoring import picture
 
 from refstar import RefStarError
-from refstar.restore.background import RealESRGAN
+from refstar.restore.photo import RealESRGAN
 
 
 def test_tiles_have_no_seams(tmp_path):

@@ -129,7 +129,7 @@ def test_bank_command(tmp_path, capsys):
     ('args', 'message'),
     [
         (['photos', '-o', 'x.pt'], 'ends with .refbank'),
-        (['photos', '-o', 'x.refbank', '--num_refs', '0'], '--num_refs must be 1 to 64'),
+        (['photos', '-o', 'x.refbank', '--num_refs', '65'], '--num_refs must be 1 to 64'),
         (['gone', '-o', 'x.refbank'], 'gone: no such file or folder'),
     ],
 )

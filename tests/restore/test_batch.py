@@ -101,7 +101,7 @@ def test_failing_batch_is_restored_one_by_one(tmp_path, net, capsys, monkeypatch
     def restore_little(self, faces, settings):
         if len(faces) > 2:
             raise MemoryError('too many')
-        if (faces[0].face.crop == picture(1)).all():
+        if (faces[0].crop == picture(1)).all():
             raise RuntimeError('bad face')
         return original(self, faces, settings)
 

@@ -8,10 +8,8 @@ import pytest
 from helpers.restoring import Detector, face_at, hue_checker, network, picture, restore, save
 
 from refstar import RefStarError
-from refstar.restore.faces import RestoreSettings
-from refstar.restore.photo import PhotoSettings, restore_photo
 from refstar.restore.restorer import Restorer
-from refstar.utils.image_files import Picture, picture_of
+from refstar.utils.image_files import Picture
 
 
 def test_two_people_get_their_own_references():
@@ -20,19 +18,19 @@ def test_two_people_get_their_own_references():
     restorer = Restorer(network(), identity_checker=hue_checker(), detector=detector)
     detector.faces[40] = [face_at(4, 4, 32)]
     people = restorer.people([picture(4, 40, 40, 1), picture(5, 40, 40, 0)])
-    result = restore_photo(restorer, picture_of(photo), people, RestoreSettings())
-    by_place = {round(face.face.found.box[0]): face for face in result.faces}
+    result = restorer.restore_photo(photo, people)
+    by_place = {round(face.found.box[0]): face for face in result.faces}
     names = {x: [choice.reference.name for choice in face.chosen] for x, face in by_place.items()}
     assert names == {16: ['references 2'], 80: ['references 1'], 144: []}
     assert by_place[144].notes == ['nobody of the references is like this face']
     assert (result.picture.rgb[result.area == 0] == photo[result.area == 0]).all()
     assert (result.picture.rgb != photo).any(2)[result.area > 0.9].mean() > 0.5
-    together = restore_photo(restorer, picture_of(photo), people, RestoreSettings(), PhotoSettings(batch_size=3))
+    together = restorer.restore_photo(photo, people, batch_size=3)
     assert np.abs(together.picture.rgb.astype(int) - result.picture.rgb).max() <= 1
-    empty = restore_photo(restorer, picture_of(photo[:, :100]), people, RestoreSettings())  # no face
+    empty = restorer.restore_photo(photo[:, :100], people)  # no face
     assert empty.faces == [] and (empty.picture.rgb == photo[:, :100]).all()
-    one = restore_photo(restorer, picture_of(photo), people, RestoreSettings(), PhotoSettings(only_center_face=True))
-    assert [round(f.face.found.box[0]) for f in one.faces] == [80]
+    one = restorer.restore_photo(photo, people, only_center_face=True)
+    assert [round(f.found.box[0]) for f in one.faces] == [80]
 
 
 def test_upscaling_keeps_faces_in_place():
@@ -40,16 +38,16 @@ def test_upscaling_keeps_faces_in_place():
     restorer = Restorer(network(), detector=Detector({80: [face_at(20, 12, 40)]}))
     whole = Picture(smooth, np.full((64, 80), 7, np.uint8))
     plain = cv2.resize(smooth, (160, 128), interpolation=cv2.INTER_LANCZOS4)
-    result = restore_photo(restorer, whole, [], RestoreSettings(), PhotoSettings(upscale=2))
+    result = restorer.restore_photo(whole, upscale=2)
     assert result.picture.rgb.shape == (128, 160, 3) and result.picture.alpha.shape == (128, 160)
     assert (result.picture.rgb[result.area == 0] == plain[result.area == 0]).all()
     y, x = (np.average(axis, weights=result.area) for axis in np.mgrid[:128, :160])
     assert abs(x - 2 * 40) < 2 and abs(y - 2 * (12 + 0.57 * 40)) < 3
     grey = Picture(np.repeat(smooth[..., :1], 3, 2), grey=True)
-    out = restore_photo(restorer, grey, [], RestoreSettings()).picture
+    out = restorer.restore_photo(grey).picture
     assert (out.rgb[..., 0] == out.rgb[..., 1]).all() and (out.rgb != grey.rgb).any()
     with pytest.raises(RefStarError, match='needs a face detector'):
-        restore_photo(Restorer(network()), whole, [], RestoreSettings())
+        Restorer(network()).restore_photo(whole)
 
 
 def test_real_people_get_their_own_references(faces_root, tmp_path, net):

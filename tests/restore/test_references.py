@@ -7,7 +7,7 @@ from helpers.restoring import SIZE, Detector, face_at, hue_checker, network, pic
 
 from refstar import RefStarError
 from refstar.restore.input_files import printable, unique
-from refstar.restore.references import ReferenceReader
+from refstar.restore.references import FaceReader
 from refstar.restore.restore_report import mask_names
 from refstar.restore.restorer import Restorer
 
@@ -26,7 +26,7 @@ def test_unusable_references_are_left_out_with_reasons(tmp_path):
     save(tmp_path / 'd.png', picture(3, 64, 128))
     (tmp_path / 'e.png').write_bytes(b'')
     save(tmp_path / 'f.png', picture(4, 128, 128))
-    person = ReferenceReader(64).read(sorted(tmp_path.iterdir()))[0]
+    person = FaceReader(64).read_references(sorted(tmp_path.iterdir()))[0]
     assert {ref.name[-5:] for ref in person.references} in ({'a.png', 'f.png'}, {'b.jpg', 'f.png'})
     reasons = ' '.join(sorted(why for why in person.dropped.values()))
     for why in ('the same photo as', 'blurred', 'not square', 'not a readable image'):
@@ -42,17 +42,17 @@ def test_faces_are_grouped_by_person():
     faces = {40: [face_at(2, 2, 32)], 120: [face_at(0, 0, 32), face_at(40, 0, 32), face_at(80, 0, 31)]}
     group = np.hstack([picture(5, 40, 40, 0), picture(6, 40, 40, 1), picture(7, 40, 40, 2)])
     photos = [picture(1, 40, 40, 0), picture(2, 40, 40, 0), picture(3, 40, 40, 1), group]
-    reader = ReferenceReader(SIZE, Detector(faces), hue_checker())
-    people = reader.read(photos, 'album')
+    reader = FaceReader(SIZE, Detector(faces), hue_checker())
+    people = reader.read_references(photos, 'album')
     assert [len(person.references) for person in people] == [3, 2, 1]
     assert people[2].references[0].name == 'album 4 (face 3 of 3)'
-    alone = reader.read(photos, 'anna', one_person=True)
+    alone = reader.read_references(photos, 'anna', one_person=True)
     assert len(alone) == 1 and len(alone[0].references) == 3
     assert 'another person than the other photos' in alone[0].dropped['album 3'.replace('album', 'anna')]
-    unchecked = ReferenceReader(SIZE, Detector(faces)).read(photos, 'anna')[0]
+    unchecked = FaceReader(SIZE, Detector(faces)).read_references(photos, 'anna')[0]
     assert len(unchecked.references) == 4 and len(unchecked.dropped) == 2  # the largest face of each photo
     with pytest.raises(RefStarError, match='no face found'):
-        reader.read([picture(1, 40, 41)], 'nobody')
+        reader.read_references([picture(1, 40, 41)], 'nobody')
 
 
 def test_names_are_unique_and_printable(restorer, tmp_path):

@@ -19,11 +19,6 @@ def test_two_runs_become_one_picture(tmp_path, capsys):
     assert picture.shape[1] > 1200 and len({tuple(p) for p in picture.reshape(-1, 3)[::7].tolist()}) > 20
 
 
-def test_runs_of_one_name_are_labelled_by_their_paths():
-    assert plot.labels([Path('a/run'), Path('b/other')]) == ['run', 'other']
-    assert plot.labels([Path('a/run'), Path('b/run')]) == [str(Path('a/run')), str(Path('b/run'))]
-
-
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [

@@ -1,6 +1,7 @@
 """Pictures of every kind are read right, written as they were, or refused in one clear line."""
 
 import struct
+import sys
 import zlib
 
 import cv2
@@ -15,11 +16,13 @@ from refstar.utils.image_files import (
     Picture,
     decode_image,
     from_basicsr,
+    picture_of,
     read_picture,
     to_image,
     to_tensor,
     write_picture,
 )
+from refstar.utils.photo_files import images_in
 
 
 def test_common_forms_are_read_upright_as_rgb(tmp_path):
@@ -41,12 +44,51 @@ def test_common_forms_are_read_upright_as_rgb(tmp_path):
     assert read_picture(tmp_path / 'p.gif').rgb.shape == img.shape
 
 
-@pytest.mark.parametrize('form', ['EPS', 'PDF', 'TGA'])
-def test_other_formats_are_refused_whatever_the_name(form, tmp_path):
+@pytest.mark.parametrize(
+    ('name', 'form'), [('a.jfif', 'JPEG'), ('a.jpe', 'JPEG'), ('a.AVIF', 'AVIF'), ('a.gif', 'GIF'), ('a.heic', 'HEIF')]
+)
+def test_less_common_formats_are_photos_too(name, form, tmp_path):
+    if form == 'HEIF':
+        pytest.importorskip('pillow_heif').register_heif_opener()
+    img = cv2.GaussianBlur(picture(0, 40, 60), (0, 0), 3)
+    Image.fromarray(img).save(tmp_path / name, form)
+    assert images_in(tmp_path) == [tmp_path / name]
+    assert np.abs(read_picture(tmp_path / name).rgb.astype(int) - img).mean() < 5
+
+
+def test_heic_without_its_library_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pillow_heif', None)
+    (tmp_path / 'IMG_0.HEIC').write_bytes(b'\0\0\0\x18ftypheic' + bytes(64))
+    assert images_in(tmp_path)
+    with pytest.raises(RefStarError, match=r"IMG_0\.HEIC: HEIC needs pillow-heif: pip install 'refstar\[heic\]'"):
+        read_picture(tmp_path / 'IMG_0.HEIC')
+
+
+def test_pages_are_refused_and_previews_are_not(tmp_path):
+    pages = [Image.fromarray(picture(i, 20, 30)) for i in range(3)]
+    pages[0].save(tmp_path / 'scan.tif', save_all=True, append_images=pages[1:])
+    with pytest.raises(RefStarError, match=r'scan\.tif: holds 3 pictures; save each as a file of its own'):
+        read_picture(tmp_path / 'scan.tif')
+    assert (picture_of(tmp_path / 'scan.tif').rgb == pages[0]).all()
+    for page in pages[1:]:
+        page.encoderinfo = {'tiffinfo': {254: 1}}  # a smaller copy
+    pages[0].save(tmp_path / 'preview.tif', save_all=True, append_images=pages[1:])
+    assert (read_picture(tmp_path / 'preview.tif').rgb == pages[0]).all()
+
+
+@pytest.mark.parametrize(
+    ('form', 'message'),
+    [
+        ('EPS', r'is not a readable image \(PNG, JPEG, WEBP, AVIF, BMP, TIFF, GIF, HEIC\); replace or remove it'),
+        ('TGA', 'is not a readable image'),
+        ('PDF', 'is a PDF; save its pictures as files of their own'),
+    ],
+)
+def test_other_formats_are_refused_whatever_the_name(form, message, tmp_path):
     path = tmp_path / 'a.png'
     Image.fromarray(picture(0, 16, 16)).save(path, form)
     for read in (read_picture, lambda p: read_picture(p.read_bytes(), name='a.png'), lambda p: decode_image(p, 'RGB')):
-        with pytest.raises(RefStarError, match=r'a\.png: is not a readable image \(PNG, JPEG, WEBP, BMP, TIFF, GIF\)'):
+        with pytest.raises(RefStarError, match=rf'a\.png: {message}'):
             read(path)
 
 
@@ -70,7 +112,7 @@ def test_huge_pictures_are_refused_before_decoding(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings('ignore::UserWarning')  # of Pillow, before it gives up
-@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp', '.tif', '.bmp'])
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp', '.avif', '.tif', '.bmp'])
 def test_broken_files_are_read_or_named(tmp_path, suffix):
     """60 cut and changed files each end in an image or in an error that names the file."""
     rng = np.random.default_rng(1)
@@ -88,13 +130,15 @@ def test_broken_files_are_read_or_named(tmp_path, suffix):
                 assert path.name in str(error)
 
 
-@pytest.mark.parametrize('suffix', ['.png', '.webp', '.jpg', '.tif', '.bmp'])
+@pytest.mark.parametrize('suffix', ['.png', '.webp', '.avif', '.jpg', '.tif', '.bmp'])
 def test_pictures_are_written_as_they_were(tmp_path, suffix):
     img = cv2.GaussianBlur(picture(0, 20, 30), (0, 0), 3)
     for one in (Picture(img, np.full((20, 30), 9, np.uint8), False, b'profile'), Picture(img, grey=True).with_rgb(img)):
         write_picture(tmp_path / f'ä ü{suffix}', one)
         back = read_picture(tmp_path / f'ä ü{suffix}')
-        assert (back.grey == one.grey or suffix == '.webp') and np.abs(back.rgb.astype(int) - one.rgb).mean() < 2.5
+        assert (back.grey == one.grey or suffix in ('.webp', '.avif')) and np.abs(
+            back.rgb.astype(int) - one.rgb
+        ).mean() < 2.5
         assert (back.alpha is None) == (one.alpha is None or suffix in ('.jpg', '.bmp'))
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from helpers.network_files import network, options, output
 
 from refstar import RefStarError
 from refstar.utils.checkpoint import FROZEN, load_tensors, save_atomically, save_tensors, sha256, state_dict_of
-from refstar.utils.network_file import build, load_network, read_network, save_network, write_network
+from refstar.utils.network_file import build, load_network, read_network, save_network
+from refstar.utils.onnx_session import open_session
 
 
 @pytest.mark.parametrize('suffix', ['.safetensors', '.pth'])
@@ -28,7 +30,7 @@ def test_one_file_rebuilds_the_network(tmp_path, identity_weights, suffix):
     assert net.fingerprint() == loaded.fingerprint(), 'reference banks must go on fitting'
     file = read_network(tmp_path / f'net{suffix}')
     assert file.options['refsel']['person']['weights'].endswith('_my net.pth'), 'no path of the maker in it'
-    write_network(file, tmp_path / 'again.safetensors')
+    save_network(file, tmp_path / 'again.safetensors')
     assert torch.equal(output(net), output(load_network(tmp_path / 'again.safetensors')))
 
 
@@ -92,6 +94,26 @@ def test_pickles_that_run_code_are_refused(tmp_path, monkeypatch):
     with pytest.raises(RefStarError, match='is broken'):
         load_network('net.safetensors')
     assert not Path('evil').exists()
+
+
+@pytest.mark.parametrize(
+    ('content', 'what'),
+    [
+        (b'<!DOCTYPE html><html>404</html>', 'is a web page'),
+        (b'\n<html>404', 'is a web page'),
+        (b'version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 5\n', 'is a Git LFS pointer'),
+        (b'{"message": "Not Found"}', 'is a text'),
+        (b'', 'is empty'),
+    ],
+)
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors', '.onnx'])
+def test_what_is_no_network_is_called_by_its_name(tmp_path, content, what, suffix):
+    path = tmp_path / f'net{suffix}'
+    path.write_bytes(content)
+    read = partial(open_session, what='restoring') if suffix == '.onnx' else load_network
+    with pytest.raises(RefStarError, match=rf'net\{suffix}:? {what}') as error:
+        read(path)
+    assert 'weights_only' not in str(error.value) and '\n' not in str(error.value)
 
 
 def note(block: dict, frozen: dict[str, str] = {}, version: int = 1) -> dict[str, str]:  # noqa: B006
