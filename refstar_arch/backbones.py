@@ -56,7 +56,7 @@ CONTEXT_TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
     'CodeFormer': lambda net, size: [f'ft_layers.{i}' for i in range(0, net.n_layers, 3)],
     'RestoreFormer': lambda net, size: ['encoder.conv_out'],
     'RRDBNet': lambda net, size: ['conv_first'],
-    'LightRestorer': lambda net, size: ['stem'],
+    'LightRestorer': lambda net, size: [f'encode.{len(net.encode) - 1}'],
 }
 
 

@@ -25,7 +25,7 @@ from .layers import from_range, resize_refs, split_refs
 from .multi_reference import guided
 from .reference_bank import EncodedReferences, ReferenceBank, fingerprint_of
 from .refsel_arch import RefSel
-from .transfer import ReferenceEncoder, Transfer, warp_features
+from .transfer import PixelPyramid, ReferenceEncoder, Transfer, warp_features
 
 
 @ARCH_REGISTRY.register()
@@ -44,8 +44,7 @@ class RefSTAR(nn.Module):
         structure_size (int): structure grid of the transfer; choose about the number of pixels that the degradation
             leaves across the face. Default: 32.
         pixels (int): every tap receives the references' own pixels at so many times its resolution, folded into
-            channels, in place of encoded features: texture at full size for a backbone on folded pixels. 0: encoded
-            features. Default: 0.
+            channels: texture for a backbone on folded pixels. Default: 0, encoded features.
         context (dict | None): arguments of :class:`CompositeContext`, which then conditions the backbone as a whole.
             None: no context.
         context_taps (list[str] | None): module paths that the context conditions. None: the table in ``backbones.py``.
@@ -92,16 +91,18 @@ class RefSTAR(nn.Module):
         self.backbone = build_network(backbone)
         taps = taps or default_taps(backbone['type'], self.backbone, size)
         shapes = measure_taps(self.backbone, taps, size)
-        fold, self.pixels = max(pixels, 1), pixels
+        fold = max(pixels, 1)
         self.taps = {tap: r * fold for tap, (_, r) in shapes.items()}  # resolution of its reference features
         self.refsel = RefSel(**(refsel or {}))
-        self.ref_encoder = None if pixels else ReferenceEncoder(size, list(self.taps.values()), ref_channels)
-        ref_channels = 3 if pixels else ref_channels
+        resolutions, ref_channels = list(self.taps.values()), 3 if pixels else ref_channels
+        self.ref_encoder = PixelPyramid(resolutions) if pixels else ReferenceEncoder(size, resolutions, ref_channels)
         self.transfer = nn.ModuleList([Transfer(c, ref_channels, structure_size, fold) for c, _ in shapes.values()])
         self.context, self.context_taps = None, []
         if context is not None:
             self.context = CompositeContext(**context)
             self.context_taps = context_taps or default_taps(backbone['type'], self.backbone, size, 'context_taps')
+            if set(taps) & set(self.context_taps):
+                raise RefStarError('RefSTAR: a module cannot be both in taps and in context_taps')
             layouts = measure_context_taps(self.backbone, self.context_taps, size)
             self.inject = nn.ModuleList([ContextAttention(c, self.context.dim, axes) for c, axes in layouts])
         self._fingerprint: str | None = None
@@ -119,10 +120,8 @@ class RefSTAR(nn.Module):
     def fingerprint(self) -> str:
         """Identify what makes a bank; in evaluation mode cached until weights are loaded or the mode is set."""
         if self._fingerprint is None or self.training:
-            parts = (self.refsel.ref_encoder, self.ref_encoder, self.context)
-            encoders = [part for part in parts if part is not None]
-            frozen = [part for part in (self.context, self.refsel.person) if part is not None]
-            files = [m.sha256 for part in frozen for m in part.modules() if isinstance(m, IdentityEncoder)]
+            encoders = [self.refsel.ref_encoder, self.ref_encoder, *([] if self.context is None else [self.context])]
+            files = [m.sha256 for m in reversed(list(self.modules())) if isinstance(m, IdentityEncoder)]
             self._fingerprint = fingerprint_of(f'{self.size} {self.refsel.size} {self.taps} {files}', encoders)
         return self._fingerprint
 
@@ -145,8 +144,6 @@ class RefSTAR(nn.Module):
 
     def encode_taps(self, refs: Tensor) -> dict[int, Tensor]:
         """Encode references (b, n, 3, H, W) in [-1, 1] for the transfer: {resolution r: (b, n, c, r, r)}."""
-        if self.ref_encoder is None:
-            return {r: resize_refs(refs, (r, r)) for r in set(self.taps.values())}
         return {r: split_refs(x, refs.shape[1]) for r, x in self.ref_encoder(refs.flatten(0, 1)).items()}
 
     def encode(self, refs: Tensor, ref_valid: Tensor | None = None, mask: Tensor | None = None) -> ReferenceBank:

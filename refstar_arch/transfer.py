@@ -61,6 +61,18 @@ class ReferenceEncoder(nn.Module):
         return out
 
 
+class PixelPyramid(nn.Module):
+    """The references' own pixels at several resolutions, in place of encoded features."""
+
+    def __init__(self, resolutions: list[int]) -> None:
+        super().__init__()
+        self.resolutions = sorted(set(resolutions), reverse=True)
+
+    def forward(self, x: Tensor) -> dict[int, Tensor]:
+        """(m, 3, H, W) -> {resolution r: (m, 3, r, r)}."""
+        return {r: resize(x, (r, r)) for r in self.resolutions}
+
+
 class Transfer(nn.Module):
     """Mix reference features into backbone features at one tap.
 
