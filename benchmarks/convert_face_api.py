@@ -1,9 +1,9 @@
 """Turn the networks of the npm package @vladmandic/face-api into the files that ship in refstar_arch/pretrained.
 
-    python benchmarks/convert_face_api.py FOLDER
+    python benchmarks/convert_face_api.py FOLDER PORTRAITS
 
 FOLDER holds `face_recognition_model*` and `face_landmark_68_model*`: a `.bin` and its manifest, whose tensors are 8-bit
-with a scale and a minimum, or float32.
+with a scale and a minimum, or float32. The mean descriptor is that of `splits/portraits_train.txt` of PORTRAITS.
 """
 
 import json
@@ -15,6 +15,10 @@ import torch
 from safetensors.torch import save_file
 
 from refstar.dlib_face_arch import DlibFaceNet, LandmarkNet68
+from refstar.identity_arch import dlib_150
+from refstar.utils.image_files import decode_image, to_tensor
+from refstar.utils.photo_files import images_in
+from refstar.utils.text_files import read_lines
 
 OUT = Path(__file__).parents[1] / 'refstar_arch' / 'pretrained'
 
@@ -46,13 +50,24 @@ def recognition(tensors: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     names += ['conv128_1', 'conv128_2', 'conv256_down', 'conv256_1', 'conv256_2', 'conv256_down_out']
     places = {'stem': 'conv32_down'}
     places |= {f'blocks.{i}.{conv}': f'{name}/{conv}' for i, name in enumerate(names) for conv in ('conv1', 'conv2')}
-    state = {'head.weight': torch.from_numpy(tensors['fc']).T}
+    state = {'head.weight': torch.from_numpy(tensors['fc']).T, 'head.bias': torch.zeros(128)}
     for ours, theirs in places.items():
         state[f'{ours}.conv.weight'] = kernel(tensors[f'{theirs}/conv/filters'])
         state[f'{ours}.conv.bias'] = torch.from_numpy(tensors[f'{theirs}/conv/bias'])
         state[f'{ours}.scale'] = torch.from_numpy(tensors[f'{theirs}/scale/weights'])
         state[f'{ours}.shift'] = torch.from_numpy(tensors[f'{theirs}/scale/biases'])
     return state
+
+
+@torch.inference_mode()
+def mean_descriptor(net: DlibFaceNet, portraits: Path) -> torch.Tensor:
+    """Mean over all photos, (128,)."""
+    people = read_lines(portraits / 'splits/portraits_train.txt')
+    photos = [photo for person in people for photo in images_in(portraits / 'identities' / person)]
+    total = torch.zeros(128)
+    for photo in photos:
+        total += net(dlib_150(to_tensor(decode_image(photo, 'RGB'))[None]))[0]
+    return total / len(photos)
 
 
 def landmarks(tensors: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
@@ -77,13 +92,15 @@ def landmarks(tensors: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
 
 def main() -> None:
     """Write both files, in half precision."""
-    folder = Path(sys.argv[1])
+    folder, portraits = map(Path, sys.argv[1:])
     for net, name, out, convert in (
         (DlibFaceNet(), 'face_recognition_model', 'dlib_face.safetensors', recognition),
         (LandmarkNet68(), 'face_landmark_68_model', 'landmarks_68.safetensors', landmarks),
     ):
         state = convert(read(folder, name))
-        net.load_state_dict(state)
+        net.eval().load_state_dict(state)
+        if convert is recognition:
+            state['head.bias'] = -mean_descriptor(net, portraits)
         save_file({key: value.half().contiguous() for key, value in state.items()}, OUT / out)
 
 

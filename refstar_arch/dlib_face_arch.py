@@ -57,7 +57,8 @@ class ResidualBlock(nn.Module):
 class DlibFaceNet(nn.Module):
     """dlib's face-recognition ResNet: 29 convolutions, 5.6 M parameters, descriptors of 128 numbers.
 
-    Descriptors are compared by their Euclidean distance: two photos of one person are nearer than about 0.6.
+    Two photos of one person have a Euclidean distance below about 0.6. The bias of the last layer takes the mean
+    descriptor of many people away: distances stay, and cosines are about 0 for two people, 0.85 for one.
     """
 
     def __init__(self) -> None:
@@ -67,7 +68,7 @@ class DlibFaceNet(nn.Module):
         for c_in, c_out, more in ((32, 64, 3), (64, 128, 2), (128, 256, 2)):
             blocks += [ResidualBlock(c_in, c_out, down=True), *(ResidualBlock(c_out, c_out) for _ in range(more))]
         self.blocks = nn.Sequential(*blocks, ResidualBlock(256, 256, down=True))
-        self.head = nn.Linear(256, 128, bias=False)
+        self.head = nn.Linear(256, 128)
 
     def forward(self, x: Tensor) -> Tensor:
         """Describe faces.

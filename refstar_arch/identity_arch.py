@@ -19,10 +19,11 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from refstar.utils.checkpoint import load_fitting, read_state_dict, sha256
+from refstar.utils.checkpoint import load_fitting, read_state_dict, sha256, what_instead
 from refstar.utils.errors import RefStarError
 from refstar.utils.face_points import similarity
 from refstar.utils.onnx_session import open_session
+from refstar.utils.released_weights import PRETRAINED
 
 from .dlib_face_arch import DlibFaceNet
 from .mobilefacenet_arch import MobileFaceNet
@@ -142,8 +143,8 @@ def _torchscript(path: str | Path) -> nn.Module:
     try:
         return torch.jit.load(str(path), map_location='cpu')
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise RefStarError(f'identity network torchscript (key weights): {path} cannot be read: {reason}') from error
+        reason = what_instead(path) or f'cannot be read: {str(error).splitlines()[0]}'
+        raise RefStarError(f'identity network torchscript (key weights): {path} {reason}') from error
 
 
 class OnnxIdentityNetwork(nn.Module):
@@ -167,14 +168,16 @@ class IdentityNetwork:
     Attributes:
         build: path of the weights -> network.
         prepare: name in ``PREPARE``: FFHQ-aligned RGB in [-1, 1], (b, 3, H, H) -> the network's input.
+        ships: its file in the package, for those that have one.
     """
 
     build: Callable[[str | Path], nn.Module]
     prepare: str
+    ships: Path | None = None
 
 
 NETWORKS = {
-    'dlib': IdentityNetwork(_dlib, 'dlib_150'),
+    'dlib': IdentityNetwork(_dlib, 'dlib_150', PRETRAINED / 'dlib_face.safetensors'),
     'mobilefacenet': IdentityNetwork(_mobilefacenet, 'imagenet_112'),
     'edgeface_xxs': IdentityNetwork(_edgeface_xxs, 'arcface_112'),
     'arcface_resnet18': IdentityNetwork(_arcface_resnet18, 'grey_128'),
@@ -195,7 +198,7 @@ class IdentityEncoder(nn.Module):
             512-d, needs timm), 'arcface_resnet18' (GFPGAN's: whole face, grey, 128 px, 512-d), 'irse50' (facexlib's
             IR-SE50: 112 px, 512-d), or any other network by its file: 'torchscript', 'onnx' (needs onnxruntime; no
             gradients).
-        weights (str): path of its file; nothing is downloaded.
+        weights (str | None): path of its file; None: the one that ships. Nothing is downloaded.
         prepare (str | None): the network's input, a name in ``PREPARE``. None: that of the named network, and ArcFace's
             crop of 112 pixels for 'torchscript' and 'onnx'.
 
@@ -206,7 +209,7 @@ class IdentityEncoder(nn.Module):
         RefStarError: unknown network, missing or unreadable file, or the file of another network.
     """
 
-    def __init__(self, network: str, weights: str, prepare: str | None = None) -> None:
+    def __init__(self, network: str, weights: str | None = None, prepare: str | None = None) -> None:
         super().__init__()
         if network not in NETWORKS:
             raise RefStarError(f'unknown identity network {network!r}; known are {", ".join(NETWORKS)}')
@@ -214,6 +217,7 @@ class IdentityEncoder(nn.Module):
         if prepare not in PREPARE:
             raise RefStarError(f'identity network: unknown prepare {prepare!r}; known are {", ".join(PREPARE)}')
         what = f'identity network {network} (key weights)'
+        weights = str(weights or NETWORKS[network].ships or '')
         if not weights:
             raise RefStarError(f'{what}: no weights file is configured; give its path (nothing is downloaded)')
         if not Path(weights).is_file():

@@ -35,19 +35,16 @@ class RefSTAR(nn.Module):
     Without a valid reference, at strength 0 or with an all-zero mask, the output is the backbone's, bit for bit.
 
     Args:
-        backbone (dict): option block of any registered arch (``type`` and its arguments).
+        backbone (dict): option block of any registered arch.
         size (int): image size H = W.
-        taps (list[str] | None): module paths of the backbone whose outputs receive reference features.
-            None: the table in ``backbones.py``.
+        taps (list[str] | None): outputs of the backbone that receive references. None: the table in ``backbones.py``.
         refsel (dict | None): arguments of :class:`RefSel`. None: its defaults.
         ref_channels (int): width of the reference encoder. Default: 32.
-        structure_size (int): structure grid of the transfer; choose about the number of pixels that the degradation
-            leaves across the face. Default: 32.
+        structure_size (int): structure grid of the transfer, about the pixels that the degradation leaves. Default: 32.
         pixels (int): every tap receives the references' own pixels at so many times its resolution, folded into
             channels: texture for a backbone on folded pixels. Default: 0, encoded features.
-        context (dict | None): arguments of :class:`CompositeContext`, which then conditions the backbone as a whole.
-            None: no context.
-        context_taps (list[str] | None): module paths that the context conditions. None: the table in ``backbones.py``.
+        context (dict | None): arguments of :class:`CompositeContext`, which then conditions the backbone. None: none.
+        context_taps (list[str] | None): outputs that the context conditions. None: that table.
         value_range (tuple | list): values of a black and of a white pixel in the photos, references and outputs.
             Default: (-1, 1), as GFPGAN and CodeFormer take them; BasicSR's own models take (0, 1).
 
@@ -152,8 +149,8 @@ class RefSTAR(nn.Module):
         Args:
             refs (Tensor): references, shape (b, n, 3, H, W), RGB in ``value_range``.
             ref_valid (Tensor | None): bool, shape (b, n); False marks padding. None: all are valid.
-            mask (Tensor | None): selection masks to use in place of RefSel's, shape (b, n, 1, H, W), in [0, 1].
-                Where a mask is 0, the reference is blanked before anything sees it.
+            mask (Tensor | None): selection in place of RefSel's, (b, n, 1, H, W) in [0, 1]. Where it is 0, the
+                reference is blanked before anything sees it.
 
         Returns:
             ReferenceBank: for the argument ``bank`` of :meth:`forward`.
@@ -185,8 +182,8 @@ class RefSTAR(nn.Module):
             valid (Tensor), mask (Tensor | None): as in :meth:`encode`.
 
         Returns:
-            dict: that of :meth:`RefSel.select`, and ``weight`` (b, n, 1, h, w), the share of each reference; ``alpha``
-            (b, 1, H, W) in [0, 1], the selection of all references in LQ coordinates.
+            dict: that of :meth:`RefSel.select`; ``weight`` (b, n, 1, h, w), the share of each reference; ``alpha``
+            (b, 1, H, W) in [0, 1], the selection of all in LQ coordinates.
         """
         aux = self.refsel.select(lq, encoded, lq.shape[-2:], valid, mask)
         mass, carried = aux.pop('mass'), aux['carried']
