@@ -46,7 +46,6 @@ REQUIRES = [
 
 EXTRAS = {
     'app': ['gradio>=6'],
-    'data': ['imagehash'],
     'evaluate': ['timm', 'torch-fidelity'],  # EdgeFace; FID
     'heic': ['pillow-heif'],
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],

@@ -16,9 +16,8 @@ import cv2
 import numpy as np
 
 from .face_region import MOUTH, conflicts, face_area, face_oval, fill_hull
-from .geometry import area_ratio, inside, pixel_grid, returns, to_flow, unit_grid
+from .geometry import area_ratio, fit_positions, inside, pixel_grid, returns, to_flow, unit_grid
 from .head_region import hidden_side, person, sigmoid
-from .landmarks import fit_positions
 from .pairs import TURNED_AWAY, Face, PairedReference
 
 SIDE = 256  # photos are compared at this size at most
@@ -100,6 +99,16 @@ class Proposal:
     probability: np.ndarray
     likeness: float
     points: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def confidence(self) -> float:
+        """How good it is likely to be, in [0, 1]: likeness of the faces, times the sureness of the pixels.
+
+        Sureness is the expected IoU with the truth if every pixel's probability is right, and independent.
+        """
+        mask = self.probability > 0.5
+        rest = self.probability[~mask].sum()
+        return float(self.probability[mask].sum() / max(mask.sum() + rest, 1e-6)) * self.likeness
 
 
 def propose(gt: Face, ref: Face) -> Proposal:

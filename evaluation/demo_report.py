@@ -21,6 +21,7 @@ from .training_curves import draw, encode
 SHOWN, ENLARGED = 12, 6  # photos: the first of the test set, not chosen by their looks
 WINDOW, WINDOW_PIXELS = 0.34, 240  # side of an enlarged window, of the face's side and in the report
 FACE = (0.3, 0.38)  # half axes of the ellipse around the middle where windows are looked for, of the side
+METRICS = ('psnr', 'ssim', 'detail')
 PACKAGES = ('refstar', 'torch', 'torchvision', 'basicsr', 'numpy', 'opencv-python')
 ARMS = {
     'right': 'RefSTAR, a reference of the same person',
@@ -54,7 +55,7 @@ def read_figures(step: Step) -> dict:
 
 def image_row(row: dict, step: Step) -> dict:
     """Return the figures of one arm; LPIPS needs weights that not everybody has, so it may be None."""
-    if missing := [metric for metric in ('psnr', 'ssim', 'detail') if metric not in row]:
+    if missing := [metric for metric in METRICS if metric not in row]:
         raise RefStarError(f'{step.file}: no {", ".join(missing)}; put it back under val.metrics')
     return {name: value for name, value in row.items() if name != 'lpips'} | {'lpips_or_null': row.get('lpips')}
 
@@ -156,9 +157,8 @@ def write_demo_report(steps: list[Step], seconds: dict[str, float], length: str,
 def terminal_text(summary: dict, out: Path) -> str:
     """Return the figures in a few lines."""
     rows = {f'RefSTAR, {arm}': summary['refstar'][arm] for arm in ARMS} | {'backbone': summary['backbone']}
-    lines = [f'{"":<16}{"PSNR":>8}{"SSIM":>8}{"detail":>8}']
-    for name, row in rows.items():
-        lines.append(f'{name:<16}' + ''.join(f'{number(row[metric]):>8}' for metric in ('psnr', 'ssim', 'detail')))
+    lines = [' ' * 16 + ''.join(f'{metric:>8}' for metric in METRICS)]
+    lines += [f'{name:<16}' + ''.join(f'{number(row[m]):>8}' for m in METRICS) for name, row in rows.items()]
     reached = [c['reached'] for c in summary['checks'].values()]
     lines.append(f'RefSel IoU {number(summary["refsel"].get("iou"))}; {sum(reached)} of {len(reached)} figures reached')
     return '\n'.join([*lines, f'{out / "summary.json"}', f'{out / "report.html"}'])

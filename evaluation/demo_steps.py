@@ -62,11 +62,7 @@ def shipped(name: str) -> Path:
 
 
 def set_option(options: dict, key: str, value: Any) -> None:
-    """Set the dotted ``key``; the blocks on the way must exist.
-
-    Raises:
-        RefStarError: a block is missing.
-    """
+    """Set the dotted ``key``, or raise RefStarError where a block on the way is missing."""
     *blocks, last = key.split('.')
     for i, block in enumerate(blocks):
         if not isinstance(options.get(block), dict):
@@ -113,10 +109,9 @@ def plan(length: str, prefix: str, out: Path, overrides: Path | None = None) -> 
             set_option(options, key, value)
         step = Step(name, options['name'], file, options, _fingerprint(options, steps))
         head = f'# Written by `refstar demo`. This step alone: basicsr {step.command} -opt {file.as_posix()}\n'
+        body = shipped(name).read_text(encoding='utf-8')  # with its comments
         if merged or prefix != 'demo':
             body = yaml.safe_dump(options, sort_keys=False, width=120)
-        else:
-            body = shipped(name).read_text(encoding='utf-8')  # with its comments
         file.write_text(head + body, encoding='utf-8')
         steps.append(step)
     return steps
@@ -132,11 +127,7 @@ Command = Callable[[Step, Path], list[str]]  # step and lock file -> command lin
 
 
 def lock(path: Path, patience: float | None = None) -> AcquireReturnProxy:
-    """Lock a file for a `with` block.
-
-    Raises:
-        RefStarError: another process holds it.
-    """
+    """Lock a file for a `with` block, or raise RefStarError where another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         return FileLock(path, timeout=PATIENCE if patience is None else patience).acquire()
@@ -155,17 +146,18 @@ class Ledger:
         except ValueError as error:
             raise RefStarError(f'{path}: broken ({error}); delete it to start the steps afresh') from error
 
-    def is_begun(self, step: Step) -> bool:
-        """Return whether the step was begun with the same options."""
-        return self.rows.get(step.name, {}).get('fingerprint') == step.fingerprint
+    def row(self, step: Step) -> dict:
+        """Return the row of a step that was begun with the same options, else {}."""
+        row = self.rows.get(step.name, {})
+        return row if row.get('fingerprint') == step.fingerprint else {}
 
     def is_done(self, step: Step) -> bool:
         """Return whether the step has ended well with the same options, and its product is still there."""
-        return self.is_begun(step) and self.rows[step.name]['done'] and step.product() is not None
+        return bool(self.row(step).get('done')) and step.product() is not None
 
     def seconds(self, step: Step) -> float:
         """Return the time spent on a step, interrupted runs included."""
-        return self.rows[step.name]['seconds'] if self.is_begun(step) else 0.0
+        return self.row(step).get('seconds', 0.0)
 
     def write(self, step: Step, seconds: float, done: bool = False) -> None:
         """Set the row of a step and write the file."""
@@ -189,7 +181,7 @@ class Run:
         self.log = out / 'logs' / f'{step.name}.log'
         held = self.log.with_suffix('.lock')
         with lock(held):
-            resume = ledger.is_begun(step)
+            resume = bool(ledger.row(step))
         arguments = command(step, held) + (['--auto_resume'] if resume and step.command == 'train' else [])
         ledger.write(step, self.before)
         environment = {'OMP_NUM_THREADS': str(threads), **os.environ, 'PYTHONUNBUFFERED': '1'}

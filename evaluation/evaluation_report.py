@@ -1,6 +1,5 @@
 """`report.html` of `refstar evaluate`: tables with intervals, and a grid of pictures that sorts by any figure."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from refstar.utils.errors import RefStarError
 from refstar.utils.html_report import data_uri, encode_preview, write_report
 
 from .score_tables import measured_columns
-from .scores import Scores
+from .scores import Predictions, Scores
 from .testset import Sample, TestSet, read_photo
 
 THUMBNAIL = 112  # pixels
@@ -19,8 +18,6 @@ EMBEDDED = 40_000_000  # bytes of large pictures in the page; above it they lie 
 TITLES = {'flpips': 'fLPIPS', 'detail': 'detail', 'id_gt': 'ID-GT', 'id_ref': 'ID-Ref mean', 'copy_gap': 'copy gap'}
 TITLES |= {'id_ref_first': 'ID-Ref first', 'id_wrong': 'ID-wrong'}
 ARROWS = {'higher': ' ↑', 'lower': ' ↓', '': ''}
-
-Predictions = Mapping[str, Mapping[str, Path]]  # method -> name of the photo -> file
 
 
 def write_evaluation_report(

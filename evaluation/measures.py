@@ -69,11 +69,8 @@ def fidelity(s: MeasureSettings) -> Measure:
     def against(truth: Truth) -> Score:
         def measure(img: np.ndarray) -> Values:
             psnr = calculate_psnr(img, truth.gt, s.crop_border)
-            equal = 'equal to the ground truth: infinite'
-            return {
-                'psnr': psnr if math.isfinite(psnr) else equal,
-                'ssim': calculate_ssim(img, truth.gt, s.crop_border),
-            }
+            psnr = psnr if math.isfinite(psnr) else 'equal to the ground truth: infinite'
+            return {'psnr': psnr, 'ssim': calculate_ssim(img, truth.gt, s.crop_border)}
 
         return measure
 
@@ -84,11 +81,9 @@ def fine_detail(s: MeasureSettings) -> Measure:
     """Build *detail*, inside the selection where it is known, else in the face oval."""
 
     def against(truth: Truth) -> Score:
-        side = max(truth.gt.shape[:2])
-        region = truth.region
-        if region is None and truth.gt.shape[0] == truth.gt.shape[1]:
-            region = face_oval(side)
-        down = s.down or max(2.0, STRONGEST * side)
+        height, width = truth.gt.shape[:2]
+        region = face_oval(width) if truth.region is None and height == width else truth.region
+        down = s.down or max(2.0, STRONGEST * max(height, width))
         return lambda img: {'detail': calculate_detail(img, truth.gt, down, region)}
 
     factor = f'{s.down:g}' if s.down else f'{STRONGEST:g} of the side (ffhq_ref_severe), at least 2'
@@ -97,10 +92,9 @@ def fine_detail(s: MeasureSettings) -> Measure:
 
 def perceptual(s: MeasureSettings) -> Measure:
     """Build LPIPS by the named net."""
-    lpips_network(s.lpips_net, s.lpips_weights, s.device)
+    lpips_network(*(files := (s.lpips_net, s.lpips_weights)), s.device)
 
     def against(truth: Truth) -> Score:
-        files = (s.lpips_net, s.lpips_weights)
         return lambda img: {'lpips': calculate_lpips(img, truth.gt, *files, device=s.device)}
 
     about = {'net': s.lpips_net, 'weights': s.lpips_weights, 'sha256': sha256(s.lpips_weights)}

@@ -124,9 +124,8 @@ def write_truth(data: dict[str, Any], folder: Path, stem: str) -> None:
 
 def folders_of(folder: Path) -> Folders:
     """Return what was written into a data set's folder."""
-    places = {key: folder / key for key in ('gt', 'lq', 'refs', 'regions')}
-    places |= {'wrong': folder / 'wrong_refs', 'people': folder / 'people.csv'}
-    return Folders(**{key: place for key, place in places.items() if place.exists()})
+    names = {'wrong': 'wrong_refs', 'people': 'people.csv'} | {key: key for key in ('gt', 'lq', 'refs', 'regions')}
+    return Folders(**{key: folder / name for key, name in names.items() if (folder / name).exists()})
 
 
 def settings_of(val: dict[str, Any]) -> dict[str, Any]:

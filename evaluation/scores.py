@@ -17,6 +17,8 @@ from refstar.utils.photo_files import images_in
 from .measures import Measure, Score, Truth
 from .testset import Sample, TestSet, read_photo, shape
 
+Predictions = Mapping[str, Mapping[str, Path]]  # method -> name of the photo -> file
+
 
 @dataclass
 class Scores:
@@ -64,15 +66,11 @@ def read_truth(sample: Sample, size: int | None) -> Truth:
 
 
 def score_all(
-    testset: TestSet,
-    predictions: Mapping[str, Mapping[str, Path]],
-    measures: Sequence[Measure],
-    size: int | None = None,
+    testset: TestSet, predictions: Predictions, measures: Sequence[Measure], size: int | None = None
 ) -> Scores:
     """Measure all photos; a photo that cannot be measured is in the result with its reason.
 
-    ``predictions`` are method -> name of the sample -> file. Ground truth and references are brought to ``size``;
-    restored photos never are.
+    Ground truth and references are brought to ``size``; restored photos never are.
     """
     scores = Scores({column: better for m in measures for column, better in m.columns.items()})
     for sample in tqdm(testset.samples, 'scoring', unit='photo', disable=None):
@@ -123,7 +121,7 @@ def _measure(against: Sequence[tuple[Measure, Score]], img: np.ndarray, where: s
 def add_fid(
     scores: Scores,
     testset: TestSet,
-    predictions: Mapping[str, Mapping[str, Path]],
+    predictions: Predictions,
     features: FeatureNetwork,
     size: int | None = None,
     reference: Path | None = None,
@@ -133,10 +131,8 @@ def add_fid(
     Raises:
         RefStarError: there is neither.
     """
-    if reference is not None:
-        files = images_in(reference) if reference.is_dir() else []
-    else:
-        files = [s.gt for s in testset.samples if s.gt and s.name not in scores.failed_gt]
+    own = [s.gt for s in testset.samples if s.gt and s.name not in scores.failed_gt]
+    files = images_in(reference) if reference else own
     if not files:
         raise RefStarError(f'FID: no photos to compare with in {reference or testset.title}; give --fid_ref')
     wanted = torch.stack([features(read_photo(path, size)) for path in files])

@@ -66,7 +66,7 @@ class TestSet:
 
     samples: list[Sample]
     title: str  # what it may be called
-    lq_source: str  # where its degraded photos come from
+    lq_source: str = 'not given'  # where its degraded photos come from
     notes: list[str] = field(default_factory=list)  # what a reader of the figures has to know
     missing: list[str] = field(default_factory=list)  # files that are named and not there
 
@@ -104,7 +104,7 @@ def read_testset(folders: Folders, num_refs: int = 1, name: str | None = None) -
     if folders.people:
         named = {row['image']: row['identity'] for _, row in read_csv(str(folders.people), ['image', 'identity'])}
         samples = [replace(s, identity=named.get(s.name) or None) for s in samples]
-    return _describe(TestSet(samples, name or str(folders.gt or folders.lq), 'not given', missing=missing), folders)
+    return _describe(TestSet(samples, name or str(folders.gt or folders.lq), missing=missing), folders)
 
 
 def images_by_stem(root: Path | None) -> dict[str, tuple[Path, ...]]:
@@ -154,12 +154,11 @@ def _from_csv(folders: Folders, num_refs: int, missing: list[str]) -> Iterator[S
         if gt is not None and not is_there(gt):
             continue
         lq = inside(folders.lq, row.lq, row.where) if folders.lq else None
-        if lq is not None and (folders.lq / f'{name}.png').is_file():  # as --make_lq names it
-            lq = folders.lq / f'{name}.png'
-        if lq is not None and not is_there(lq):
-            lq = None
-            if gt is None:
-                continue
+        if lq is not None and (made := folders.lq / f'{name}.png').is_file():  # as --make_lq names it
+            lq = made
+        lq = lq if lq is not None and is_there(lq) else None
+        if gt is None and lq is None:
+            continue
         refs = [inside(ref_root, ref, row.where) for ref in dict.fromkeys(row.refs)] if ref_root else []
         refs = tuple([ref for ref in refs if is_there(ref)][:num_refs])
         stems = tuple(dict.fromkeys((name, Path(row.gt).stem, Path(row.lq).stem)))
@@ -201,9 +200,8 @@ def find_predictions(folder: Path, samples: Sequence[Sample], suffixes: Sequence
     files = {stem: paths[0] for stem, paths in images_by_stem(folder).items() if paths and paths[0].parent == folder}
     found = {}
     for sample in samples:
-        names = [stem + suffix for stem in sample.stems for suffix in suffixes]
-        path = next((files[name] for name in names if name in files), None)
-        if path is not None:
+        names = (stem + suffix for stem in sample.stems for suffix in suffixes)
+        if path := next((files[name] for name in names if name in files), None):
             found[sample.name] = path
     if not found:
         has = f'{len(files)} photos ({next(iter(files))} ...)' if files else 'no photo'
@@ -230,7 +228,7 @@ def shape(img: np.ndarray) -> str:
 
 
 def describe(degradation: str | Mapping[str, Any], seed: int, size: int) -> str:
-    """Return what a test set made by these options is called: `synthesised, ffhq_ref_severe ranges, seed 0`."""
+    """Name what degraded photos are: `synthesised, ffhq_ref_severe ranges, seed 0`."""
     opt = {'preset': degradation} if isinstance(degradation, str) else dict(degradation)
     changed = ', '.join(f'{k} {v}' for k, v in opt.items() if k != 'preset')
     ranges = f'{opt["preset"]} ranges' if 'preset' in opt else 'own ranges'
@@ -245,13 +243,11 @@ def write_provenance(folder: Path, text: str, photos_of: str = '') -> None:
 
 
 def synthesise(samples: Sequence[Sample], preset: str, seed: int, out: Path, size: int | None = None) -> None:
-    """Degrade the ground truth of a test set into `<out>/<name>.png`: the draws of `ReferenceTestDataset`.
+    """Degrade the ground truth of a test set into `<out>/<name>.png`, in a new folder: as `ReferenceTestDataset` does.
 
     Args:
-        samples: of the test set.
         preset: name of published ranges, see ``data/degradation.py``.
         seed: every draw follows from it and from the photo's name.
-        out: folder, new or empty.
         size: side to which the ground truth is brought first.
 
     Raises:

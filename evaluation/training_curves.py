@@ -1,9 +1,9 @@
 """Training curves: losses and validations of one or more runs as one matplotlib figure."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from io import BytesIO
-from typing import Any
+from itertools import chain
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -74,7 +74,8 @@ def draw(runs: dict[str, History], terms: Sequence[str] | None = None) -> Figure
         if not any(term in lines for lines in curves.values()):
             known = sorted({name for history in runs.values() for e in history.entries.values() for name in e.terms})
             raise RefStarError(f'--terms {term}: not in these logs; they have {", ".join(known)}')
-    titles = [*_union(scores.values()), *_union(curves.values())]
+    titles, logged = [*dict.fromkeys(chain(*scores.values()))], dict.fromkeys(chain(*curves.values()))
+    titles += logged
     rows, columns = math.ceil(len(titles) / COLUMNS), min(COLUMNS, len(titles))
     figure = Figure((PANEL[0] * max(columns, 2), PANEL[1] * rows + 0.6), layout='constrained')
     panels = dict(zip(titles, figure.subplots(rows, columns, squeeze=False).flat, strict=False))
@@ -85,12 +86,11 @@ def draw(runs: dict[str, History], terms: Sequence[str] | None = None) -> Figure
         for title, lines in scores[run].items():
             for arm, line in lines.items():
                 style = ARMS[arm][0] if arm else '-'
-                panels[title].plot(*_points(line), style, color=colour, marker='.', ms=4, lw=1.4)
+                panels[title].plot([*line], [*line.values()], style, color=colour, marker='.', ms=4, lw=1.4)
         for title, line in curves[run].items():
-            iterations, values = _points(line)
-            panels[title].plot(iterations, values, color=colour, lw=0.7, alpha=0.3)
-            panels[title].plot(iterations, smooth(values), color=colour, lw=1.4)
-    for title in _union(curves.values()):
+            panels[title].plot([*line], [*line.values()], color=colour, lw=0.7, alpha=0.3)
+            panels[title].plot([*line], smooth([*line.values()]), color=colour, lw=1.4)
+    for title in logged:
         if min(value for lines in curves.values() for value in lines.get(title, {}).values()) > 0:
             panels[title].set_yscale('log')
     for title, axis in panels.items():
@@ -112,12 +112,3 @@ def encode(figure: Figure, kind: str = 'png') -> bytes:
     buffer = BytesIO()
     figure.savefig(buffer, format=kind, dpi=110)
     return buffer.getvalue()
-
-
-def _union(tables: Iterable[dict[str, Any]]) -> dict[str, None]:
-    """Return all keys in the order in which they come first."""
-    return dict.fromkeys(key for table in tables for key in table)
-
-
-def _points(line: Line) -> tuple[list[int], list[float]]:
-    return list(line), list(line.values())

@@ -22,13 +22,8 @@ from refstar.utils.errors import RefStarError
 from .serve_page import mask_editor, mask_layer, painted_mask
 
 PREVIEW = 1280  # longer side of the photo on the page
-ARMS = {  # captions under the small pictures
-    'before': 'Before',
-    'without': 'Without',
-    'with': 'With',
-    'wrong': 'Another',
-    'attribution': 'Origin',
-}
+# Captions under the small pictures.
+ARMS = {'before': 'Before', 'without': 'Without', 'with': 'With', 'wrong': 'Another', 'attribution': 'Origin'}
 ABOUT_ARMS = 'Without references, with them, with those of another person, and from which reference each pixel came.'
 FIRST_STEPS = (
     'Give a bad photo and good photos of the same person. The bad one is restored with what the good ones show.'
@@ -151,18 +146,16 @@ class AppPage:
         tab.session.take_photo(path)
         tab.chosen = tab.brush = None
 
-    def take_references(self, tab: AppTab, paths: list[str] | None) -> None:
-        tab.chosen = None
-        self._take(tab, paths or [])
-
-    def take_others(self, tab: AppTab, paths: list[str] | None) -> None:
-        self._take(tab, paths or [], others=True)
-
-    def _take(self, tab: AppTab, paths: list[str], others: bool = False) -> None:
-        most = self.limits.max_refs
+    def take_references(self, tab: AppTab, paths: list[str] | None, others: bool = False) -> None:
+        if not others:
+            tab.chosen = None
+        paths, most = paths or [], self.limits.max_refs
         tab.session.take_references(paths[:most], others)
         if len(paths) > most:
             raise RefStarError(f'at most {most} photos are taken here; {Path(paths[most]).name} and later ones are not')
+
+    def take_others(self, tab: AppTab, paths: list[str] | None) -> None:
+        self.take_references(tab, paths, others=True)
 
     def choose(self, tab: AppTab, names: list[str] | None = None) -> None:
         tab.chosen = names
@@ -212,26 +205,22 @@ class AppPage:
             return {self.tab: tab}
 
     def picture(self, tab: AppTab | None) -> str:
-        path = self._download(tab, 'png')
-        path.write_bytes(tab.session.picture())
-        return str(path)
+        return self._download(tab, 'png', lambda: tab.session.picture())
 
     def record(self, tab: AppTab | None) -> str:
-        path = self._download(tab, 'json')
-        path.write_text(tab.session.record(self.network), encoding='utf-8')
-        return str(path)
+        return self._download(tab, 'json', lambda: tab.session.record(self.network).encode())
 
-    def _download(self, tab: AppTab | None, suffix: str) -> Path:
+    def _download(self, tab: AppTab | None, suffix: str, content: Callable[[], bytes]) -> str:
         if tab is None or not tab.session.shown:
             raise self.gr.Error('Nothing was restored yet.')
-        return Path(tab.folder, f'{Path(tab.session.name).stem}_restored.{suffix}')
+        path = Path(tab.folder, f'{Path(tab.session.name).stem}_restored.{suffix}')
+        path.write_bytes(content())
+        return str(path)
 
     def _page(self, tab: AppTab, shown: ShownFace | None) -> dict:
         gr, faces = self.gr, tab.session.reference_faces()
-        references = {
-            self.tab: tab,
-            self.references: gr.Gallery([(face.crop, face.name) for face in faces], visible=bool(faces)),
-        }
+        gallery = gr.Gallery([(face.crop, face.name) for face in faces], visible=bool(faces))
+        references = {self.tab: tab, self.references: gallery}
         if shown is None:
             return references
         if tab.brush not in shown.used:
@@ -239,17 +228,15 @@ class AppPage:
         arms = self._arms(tab)
         arm = tab.arm if tab.arm in arms else list(arms)[-1]
         brush = next((face for face in faces if face.name == tab.brush), None)
+        reasons = [(f'{face.name}: {shown.why(face.name)}', face.name) for face in faces]
         return references | {
             self.photo: gr.Image(self._preview(tab), visible=tab.session.faces[0].found is not None),
-            self.used: gr.CheckboxGroup(
-                [(f'{face.name}: {shown.why(face.name)}', face.name) for face in faces], value=shown.used,
-                visible=bool(faces),
-            ),
+            self.used: gr.CheckboxGroup(reasons, value=shown.used, visible=bool(faces)),
             self.slider: gr.ImageSlider((arms['before'], arms[arm]), label=f'Before | {ARMS[arm].lower()}'),
             self.arms: [(img, ARMS[name]) for name, img in arms.items()],
             self.editor: None if brush is None else mask_layer(brush.crop, shown.mask_of(brush.name)),
             self.verdict: self._verdict(shown),
-        }  # fmt: skip
+        }
 
     def _arms(self, tab: AppTab) -> dict[str, np.ndarray]:
         shown = tab.session.shown[tab.session.face]

@@ -111,22 +111,20 @@ def import_modules(names: list[str]) -> None:
 def keep_old_run(root: Path, name: str) -> Iterator[None]:
     """Put an archived run back if the new run of that name fails by a user error before it has made anything."""
 
-    def runs() -> set[Path]:
-        return {path for folder in RUN_FOLDERS for path in (root / folder).glob(f'{name}*') if path.is_dir()}
+    def archived(run: Path) -> set[Path]:
+        return set(run.parent.glob(f'{name}_archived_*'))
 
-    before = runs()
+    before = {run: archived(run) if run.is_dir() else None for run in (root / part / name for part in RUN_FOLDERS)}
     try:
         yield
     except USER_ERRORS:
-        if int(os.environ.get('RANK', 0)) == 0:
-            after = runs()
-            archived = {path.parent: path for path in after - before if path.name.startswith(f'{name}_archived_')}
-            for run in (path for path in after if path.name == name):
-                is_new = run not in before or run.parent in archived
-                if is_new and not any(path.suffix in ('.pth', '.state', '.png') for path in run.rglob('*')):
-                    shutil.rmtree(run)
-                    if run.parent in archived:
-                        archived[run.parent].rename(run)
+        for run, old in before.items() if int(os.environ.get('RANK', 0)) == 0 else ():
+            new = archived(run) - (old or set())
+            is_empty = not any(path.suffix in ('.pth', '.state', '.png') for path in run.rglob('*'))
+            if run.is_dir() and is_empty and (old is None or new):
+                shutil.rmtree(run)
+                for path in new if old is not None else ():
+                    path.rename(run)
         raise
 
 

@@ -24,19 +24,11 @@ SYSTEM_FONTS = {'font': ('system-ui', 'sans-serif'), 'font_mono': ('ui-monospace
 def add_serving_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup, port: int, danger: str) -> None:
     """Add `--port`, `--host` and `--token`; `danger` is what whoever reaches the page could do."""
     parser.add_argument('--port', type=int, default=port, help='0 for any free one (default %(default)s)')
-    parser.add_argument(
-        '--host',
-        default='127.0.0.1',
-        help=f'listen on this address of the machine instead of the loopback; {danger}, so this needs --token',
-    )
-    parser.add_argument(
-        '--token',
-        nargs='?',
-        const='',
-        metavar='SECRET',
-        help=f'ask for this password (user name: {USER}); without a value one is drawn and printed. Also of use on the '
-        'loopback where other people work on the same machine',
-    )
+    text = f'listen on this address of the machine instead of the loopback; {danger}, so this needs --token'
+    parser.add_argument('--host', default='127.0.0.1', help=text)
+    text = f'ask for this password (user name: {USER}); without a value one is drawn and printed. Also of use on the '
+    text += 'loopback where other people work on the same machine'
+    parser.add_argument('--token', nargs='?', const='', metavar='SECRET', help=text)
 
 
 def check_serving_arguments(args: argparse.Namespace) -> None:
@@ -46,9 +38,7 @@ def check_serving_arguments(args: argparse.Namespace) -> None:
         RefStarError: the host is not one free address, or others could reach the page and there is no password.
     """
     if args.host in ('0.0.0.0', '::', ''):
-        raise RefStarError(
-            f'--host {args.host}: give the one address or name by which browsers shall reach this machine'
-        )
+        raise RefStarError(f'--host {args.host}: give the one address by which browsers shall reach this machine')
     if args.token is None and args.host not in LOOPBACK:
         raise RefStarError(f'--host {args.host}: others can reach the page; add --token')
     family = socket.AF_INET6 if ':' in args.host else socket.AF_INET
@@ -61,11 +51,7 @@ def check_serving_arguments(args: argparse.Namespace) -> None:
 
 
 def serve(make_page: Callable[[], Any], args: argparse.Namespace, notes: Sequence[str] = (), **more: Any) -> None:
-    """Serve a page until it is interrupted (Ctrl+C or SIGTERM); arguments and errors as of :func:`launched`.
-
-    Args:
-        notes: printed before the address.
-    """
+    """Print notes, and serve a page until it is interrupted (Ctrl+C or SIGTERM). The rest is as of :func:`launched`."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with launched(make_page, args, **more) as page:
         for note in notes:

@@ -123,16 +123,11 @@ def sha256(path: str | Path) -> str:
 
 # ----------------------------------------------------------------- state dicts
 def unwrap(content: Any, path: str | os.PathLike, levels: Sequence[str] = LEVELS, bare: bool = True) -> dict[str, Any]:
-    """Find the state dict in the content of a file.
+    """Return the state dict in the content of a file, a leading `module.` removed from its keys.
 
     Args:
-        content: as of `load_file`.
-        path: the file, for messages.
         levels: keys that may hold the state dict; the first one there counts.
         bare: without any of these keys, the whole content is the state dict. Otherwise this is an error.
-
-    Returns:
-        The state dict, a leading `module.` removed from its keys.
 
     Raises:
         RefStarError: there is none.
@@ -166,11 +161,8 @@ def state_dict_of(path: str | os.PathLike, param_key: str | None = 'params') -> 
 def read_state_dict(path: str | Path | None, what: str) -> dict[str, Tensor]:
     """Read the state dict of a released network, whatever level it is stored on.
 
-    Args:
-        what: what needs it and under which key it is configured, for messages.
-
     Raises:
-        RefStarError: no path given, no such file, or not a state dict.
+        RefStarError: no path given, no such file, or not a state dict; begins with `what` needs it.
     """
     if not path:
         raise RefStarError(f'{what}: no weights file is configured; give its path (nothing is downloaded)')
@@ -181,11 +173,7 @@ def read_state_dict(path: str | Path | None, what: str) -> dict[str, Tensor]:
 
 
 def in_half(state: dict[str, Tensor], path: str | os.PathLike) -> dict[str, Tensor]:
-    """Convert a state dict to fp16; whole numbers stay. `path` is for messages.
-
-    Raises:
-        RefStarError: a tensor holds numbers that fp16 cannot.
-    """
+    """Convert a state dict to fp16, whole numbers excepted; RefStarError for numbers beyond its range."""
     largest = torch.finfo(torch.float16).max
     for name, value in state.items():
         if value.is_floating_point() and value.numel() and not value.abs().max() <= largest:

@@ -36,18 +36,10 @@ class History:
     entries: dict[int, LoggedIteration] = field(default_factory=dict)
     metrics: dict[tuple[str, str], dict[int, float]] = field(default_factory=dict)
 
-    def drop_after(self, iteration: int) -> None:
-        """Drop what a killed run logged after the checkpoint from which it was resumed."""
-        self.entries = {i: entry for i, entry in self.entries.items() if i <= iteration}
-        self.metrics = {
-            key: {i: v for i, v in values.items() if i <= iteration} for key, values in self.metrics.items()
-        }
-
 
 def parse_line(line: str) -> LoggedIteration | None:
     """Return the logged iteration in a line of a log, or None if the line holds none."""
-    found = _ITERATION.search(line)
-    if not found:
+    if not (found := _ITERATION.search(line)):
         return None
     terms = _TERM.findall(line[found.end() :])
     return LoggedIteration(int(found[1].replace(',', '')), {name: float(value) for name, value in terms})
@@ -59,11 +51,10 @@ def read_run(folder: Path) -> History:
     Raises:
         RefStarError: there is no such folder, no log in it, or nothing was logged yet.
     """
-    if not folder.is_dir():
-        raise RefStarError(f'{folder}: no such folder; the folder of a run is expected (experiments/NAME)')
     logs = sorted(folder.glob('train_*.log'), key=lambda path: path.stem[-len('20260101_120000') :])
     if not logs:
-        raise RefStarError(f'{folder}: no train_*.log in it; the folder of a run is expected (experiments/NAME)')
+        what = 'no train_*.log in it' if folder.is_dir() else 'no such folder'
+        raise RefStarError(f'{folder}: {what}; the folder of a run is expected (experiments/NAME)')
     history = History()
     for log in logs:
         _add(history, log.read_text(encoding='utf-8', errors='replace').splitlines())
@@ -86,7 +77,9 @@ def _add(history: History, lines: list[str]) -> None:
             options.setdefault(found[1], int(found[2]))
         elif found := _START.search(line):
             start = last = int(found[1])
-            history.drop_after(start)
+            for line_of in (history.entries, *history.metrics.values()):  # a killed run logged more than it saved
+                for at in [at for at in line_of if at > start]:
+                    del line_of[at]
         elif entry := parse_line(line):
             history.entries[entry.iteration], last = entry, entry.iteration
         elif _END in line:

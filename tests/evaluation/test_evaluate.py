@@ -192,7 +192,8 @@ def test_synthesised_photos_are_those_of_the_dataset(folder):
     [
         ([], 'give either --opt'),
         (['--pred', 'near', '--opt', 'x.yml'], 'give either --opt'),
-        (['--opt', 'x.yml', '--gt', 'gt'], '--gt: not with --opt'),
+        (['--opt', 'x.yml', '--gt', 'gt', '--lq_seed', '1'], '--gt, --lq_seed: not with --opt'),
+        (['--pred', 'far', '--gt', 'gt', '--import', 'mine'], '--import: not with --pred'),
         (['--opt', 'x.yml'], 'option file not found: x.yml'),
         (['--pred', 'far'], 'give --gt, or --lq'),
         (['--pred', 'gone', '--gt', 'gt'], '--pred: there is no folder gone'),

@@ -1,4 +1,4 @@
-"""Helpers of the tests of `refstar app`: small networks, synthetic people, the page served by this process."""
+"""Helpers of the tests of `refstar app`: small networks, the page served by this process."""
 
 import io
 from collections.abc import Iterator
@@ -8,7 +8,6 @@ import numpy as np
 from helpers.restoring import SIZE, Detector, face_at, hue_checker, network
 from PIL import Image
 
-from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
 from refstar.restore.restorer import Restorer
 from refstar.utils.errors import CommandParser
 
@@ -25,24 +24,6 @@ def small_restorer(checked: bool = True, detected: bool = True) -> Restorer:
     """A network with random weights that finds faces by the width of a photo and people by their hue."""
     checker, detector = hue_checker() if checked else None, Detector(FACES) if detected else None
     return Restorer(network(), identity_checker=checker, detector=detector)
-
-
-def synthetic_people() -> tuple[Restorer, np.ndarray, list[np.ndarray], list[np.ndarray]]:
-    """The network that ships; two people side by side on a bad photo, and good photos of each."""
-    from refstar.utils.released_weights import SHIPPED
-
-    restorer = Restorer.from_pretrained(SHIPPED)
-    size = restorer.size
-    degradation = {'preset': 'ffhq_ref_severe', 'downsample_range': [24, 32]}
-    options = {'gt_size': size, 'identities': 2, 'first_identity': 900, 'num_refs': 4, 'seed': 1, 'phase': 'val'}
-    people = SyntheticFaceDataset(options | {'degradation': degradation})
-
-    def pixels(img) -> np.ndarray:
-        return ((img.permute(1, 2, 0).numpy() + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
-
-    photo = np.hstack([pixels(people[i]['lq']) for i in range(2)])
-    restorer.detector = Detector({2 * size: [face_at(0, 0, size), face_at(size, 0, size)], size: [face_at(0, 0, size)]})
-    return restorer, photo, [pixels(ref) for ref in people[0]['refs'][:3]], [pixels(people[1]['refs'][0])]
 
 
 def file_of(img: np.ndarray) -> bytes:

@@ -1,7 +1,5 @@
-"""What the tests of the local pages share: a headless Chromium, a page as a process, small screenshots."""
+"""What the tests of the local pages share: a headless Chromium, a page as a process."""
 
-import io
-import os
 import re
 import shutil
 import signal
@@ -13,11 +11,9 @@ from pathlib import Path
 
 import pytest
 from helpers import runs
-from PIL import Image
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
-OFF = ('gpu', 'quic', 'background-networking', 'component-update', 'sync')
-FLAGS = ['--no-sandbox', '--no-first-run', *(f'--disable-{feature}' for feature in OFF)]
+FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking']
 
 
 @contextmanager
@@ -94,16 +90,3 @@ class Command:
         if self.process.poll() is None:
             self.process.kill()
             self.process.communicate()
-
-
-def save_screenshot(tab, path: Path) -> None:
-    """Write a screenshot as a PNG file of 256 colours."""
-    picture = Image.open(io.BytesIO(tab.screenshot())).convert('RGB')
-    palette = picture.quantize(256, method=Image.Quantize.FASTOCTREE)
-    picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(path, 'PNG', optimize=True)
-
-
-def wanted_screenshot() -> Path | None:
-    """The file named by REFSTAR_SCREENSHOT, None where none is asked for."""
-    given = os.environ.get('REFSTAR_SCREENSHOT')
-    return Path(given) if given else None

@@ -129,23 +129,14 @@ def draw(out: Path) -> None:
     figure, axes = plt.subplots(figsize=(10, 1.3 * len(rows) + 0.6))
     for folder, targets in graph.items():
         for target in targets:
-            axes.annotate(
-                '',
-                xy=(place[target][0], place[target][1] + 0.32),
-                xytext=(place[folder][0], place[folder][1] - 0.32),
-                arrowprops={'arrowstyle': '->', 'color': '#8aa0b8', 'lw': 1, 'shrinkA': 0, 'shrinkB': 0},
-            )
+            (x, y), (start_x, start_y) = place[target], place[folder]
+            arrow = {'arrowstyle': '->', 'color': '#8aa0b8', 'lw': 1, 'shrinkA': 0, 'shrinkB': 0}
+            axes.annotate('', (x, y + 0.32), (start_x, start_y - 0.32), arrowprops=arrow)
     for folder, (x, y) in place.items():
         files, count = sizes[folder]
-        axes.text(
-            x,
-            y,
-            f'{folder}/\n{files} files, {count:,} lines',
-            ha='center',
-            va='center',
-            fontsize=9,
-            bbox={'boxstyle': 'round,pad=0.5', 'fc': '#eef3f8', 'ec': '#2b4a6f'},
-        )
+        look = {'boxstyle': 'round,pad=0.5', 'fc': '#eef3f8', 'ec': '#2b4a6f'}
+        text = f'{folder}/\n{files} files, {count:,} lines'
+        axes.text(x, y, text, ha='center', va='center', fontsize=9, bbox=look)
     axes.set(xlim=(0, 10), ylim=(-0.7, 1.5 * max(rows) + 0.7))
     axes.axis('off')
     out.parent.mkdir(parents=True, exist_ok=True)

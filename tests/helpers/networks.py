@@ -12,54 +12,21 @@ from refstar import RefSTAR
 from refstar.light_arch import LightRestorer
 
 SIZE = 32
-GFPGAN = {
-    'type': 'GFPGANv1Clean',
-    'out_size': SIZE,
-    'num_style_feat': 32,
-    'channel_multiplier': 1,
-    'narrow': 0.0625,
-    'fix_decoder': False,
-    'num_mlp': 2,
-    'input_is_latent': True,
-    'different_w': True,
-    'sft_half': True,
-}
+GFPGAN = {'type': 'GFPGANv1Clean', 'out_size': SIZE, 'num_style_feat': 32, 'channel_multiplier': 1, 'narrow': 0.0625}
+GFPGAN |= {'fix_decoder': False, 'num_mlp': 2, 'input_is_latent': True, 'different_w': True, 'sft_half': True}
+RRDB = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': 1}
+RRDB |= {'num_feat': 16, 'num_block': 1, 'num_grow_ch': 8}
+RESTOREFORMER = {'type': 'RestoreFormer', 'n_embed': 16, 'embed_dim': 32, 'ch': 32, 'ch_mult': [1, 2]}
+RESTOREFORMER |= {'num_res_blocks': 1, 'attn_resolutions': [16], 'resolution': SIZE, 'z_channels': 32, 'head_size': 4}
+SWINIR = {'type': 'SwinIR', 'img_size': SIZE, 'window_size': 8, 'depths': [1], 'num_heads': [2], 'embed_dim': 16}
+SWINIR |= {'mlp_ratio': 2, 'upscale': 1, 'upsampler': ''}
 BACKBONES = {
-    'RRDBNet': {
-        'type': 'RRDBNet',
-        'num_in_ch': 3,
-        'num_out_ch': 3,
-        'scale': 1,
-        'num_feat': 16,
-        'num_block': 1,
-        'num_grow_ch': 8,
-    },
+    'RRDBNet': RRDB,
     'GFPGANv1Clean': GFPGAN,
     'GFPGANBilinear': {**GFPGAN, 'type': 'GFPGANBilinear', 'lr_mlp': 0.01},
-    'RestoreFormer': {
-        'type': 'RestoreFormer',
-        'n_embed': 16,
-        'embed_dim': 32,
-        'ch': 32,
-        'ch_mult': [1, 2],
-        'num_res_blocks': 1,
-        'attn_resolutions': [16],
-        'resolution': SIZE,
-        'z_channels': 32,
-        'head_size': 4,
-    },
+    'RestoreFormer': RESTOREFORMER,
     'CodeFormer': {'type': 'CodeFormer', 'dim_embd': 32, 'n_head': 2, 'n_layers': 2, 'connect_list': [str(SIZE)]},
-    'SwinIR': {
-        'type': 'SwinIR',
-        'img_size': SIZE,
-        'window_size': 8,
-        'depths': [1],
-        'num_heads': [2],
-        'embed_dim': 16,
-        'mlp_ratio': 2,
-        'upscale': 1,
-        'upsampler': '',
-    },
+    'SwinIR': SWINIR,
 }
 BACKBONES['LightRestorer'] = {'type': 'LightRestorer', 'channels': [8, 16], 'blocks': 1, 'octave': 8}
 PIXELS = {'LightRestorer': 4}  # references as folded pixels
@@ -92,6 +59,14 @@ def narrow_codeformer() -> Iterator[None]:
         yield
 
 
+def randomised(net: torch.nn.Module) -> torch.nn.Module:
+    """The network as if it had learned something: parameters that begin at zero become random."""
+    for p in net.parameters():
+        if p.ndim != 1 and not p.any():
+            torch.nn.init.normal_(p, std=0.05)
+    return net
+
+
 @cache
 def _made(name: str, context: bool) -> RefSTAR:
     torch.manual_seed(1)
@@ -101,10 +76,7 @@ def _made(name: str, context: bool) -> RefSTAR:
     options['pixels'] = PIXELS.get(name, 0)
     with narrow_codeformer():
         net = RefSTAR(BACKBONES[name], SIZE, context=block, context_taps=context_taps, **options)
-    for p in net.parameters():
-        if p.ndim != 1 and not p.any():
-            torch.nn.init.normal_(p, std=0.05)
-    return net.eval()
+    return randomised(net).eval()
 
 
 def make(name: str, context: bool = False) -> RefSTAR:

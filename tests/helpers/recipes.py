@@ -1,6 +1,7 @@
 """Option files of tests: shipped ones, and small recipes of existing models with references."""
 
 import copy
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from basicsr.models import build_model
 from refstar.trainer.option_check import check_options
 from refstar.trainer.option_file import load_options, parse_options
 
-from .networks import BACKBONES, SIZE, TAPS
+from .networks import BACKBONES, SIZE, TAPS, randomised
 from .shrink import replace_files, shrink
 
 OPTIONS = Path(__file__).parents[2] / 'options'
@@ -22,9 +23,7 @@ OPTIONS = Path(__file__).parents[2] / 'options'
 
 def plain(value: Any) -> Any:
     """Returns options without OrderedDict, for the YAML writer."""
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    return [plain(v) for v in value] if isinstance(value, list) else value
+    return json.loads(json.dumps(value))
 
 
 def parsed(opt: dict, tmp_path: Path, monkeypatch: Any) -> dict:
@@ -69,40 +68,24 @@ def existing_options(model: str) -> dict:
     """Returns the options of a small training of an existing model with references."""
     backbone, train, top = MODELS[model]
     photos = {'type': 'SyntheticFaceDataset', 'gt_size': SIZE, 'num_refs': 2, 'photos_per_identity': 3, 'identities': 2}
-    network = {
-        'type': 'RefSTAR',
-        'size': SIZE,
-        'backbone': BACKBONES[backbone],
-        'taps': TAPS.get(backbone),
-        'refsel': {'size': SIZE, 'channels': 8},
-        'ref_channels': 8,
-        'value_range': [-1, 1] if model == 'RefGFPGANModel' else [0, 1],
-    }
+    network = {'type': 'RefSTAR', 'size': SIZE, 'backbone': BACKBONES[backbone], 'taps': TAPS.get(backbone)}
+    network |= {'refsel': {'size': SIZE, 'channels': 8}, 'ref_channels': 8}
+    network |= {'value_range': [-1, 1] if model == 'RefGFPGANModel' else [0, 1]}
     training = {'optim_g': ADAM, 'scheduler': {'type': 'MultiStepLR', 'milestones': [2]}, 'total_iter': 2}
-    return copy.deepcopy(
-        {
-            'name': 'existing',
-            'model_type': model,
-            'scale': 1,
-            'num_gpu': 0,
-            'manual_seed': 0,
-            'network_g': network,
-            **top,
-            'datasets': {
-                'train': {**photos, 'name': 'people', 'batch_size_per_gpu': 2, 'num_worker_per_gpu': 0},
-                'val': {**photos, 'name': 'strangers', 'first_identity': 100},
-            },
-            'path': {'pretrain_network_g': None, 'strict_load_g': True, 'resume_state': None},
-            'train': {'pixel_opt': L1, 'freeze': ['refsel'], **training, **train},
-            'val': {
-                'val_freq': 1,
-                'save_img': True,
-                'suffix': None,
-                'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0, 'test_y_channel': False}},
-            },
-            'logger': {'print_freq': 1, 'save_checkpoint_freq': 1, 'use_tb_logger': False},
-        }
-    )
+    psnr = {'type': 'calculate_psnr', 'crop_border': 0, 'test_y_channel': False}
+    opt = {'name': 'existing', 'model_type': model, 'scale': 1, 'num_gpu': 0, 'manual_seed': 0}
+    opt |= {
+        'network_g': network,
+        'datasets': {
+            'train': {**photos, 'name': 'people', 'batch_size_per_gpu': 2, 'num_worker_per_gpu': 0},
+            'val': {**photos, 'name': 'strangers', 'first_identity': 100},
+        },
+        'path': {'pretrain_network_g': None, 'strict_load_g': True, 'resume_state': None},
+        'train': {'pixel_opt': L1, 'freeze': ['refsel'], **training, **train},
+        'val': {'val_freq': 1, 'save_img': True, 'suffix': None, 'metrics': {'psnr': psnr}},
+        'logger': {'print_freq': 1, 'save_checkpoint_freq': 1, 'use_tb_logger': False},
+    }
+    return copy.deepcopy(opt | top)
 
 
 def built(opt: dict, tmp_path: Path, monkeypatch: Any) -> tuple[Any, dict[str, Any]]:
@@ -111,10 +94,7 @@ def built(opt: dict, tmp_path: Path, monkeypatch: Any) -> tuple[Any, dict[str, A
     opt = parsed(opt, tmp_path, monkeypatch)
     torch.manual_seed(0)
     model = build_model(opt)
-    net = model.get_bare_model(model.net_g)
-    for p in net.parameters():
-        if p.ndim != 1 and not p.any():
-            torch.nn.init.normal_(p, std=0.05)
+    randomised(model.get_bare_model(model.net_g))
     if hasattr(model, 'net_g_ema'):
         model.model_ema(0)
     return model, {phase: build_dataset(block) for phase, block in opt['datasets'].items()}

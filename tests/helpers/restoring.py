@@ -12,26 +12,16 @@ from refstar.restore.identity_check import IdentityChecker
 from refstar.tools.cli import main
 from refstar.utils.network_file import save_network
 
-SIZE = 32
-OPTIONS = {
-    'type': 'RefSTAR',
-    'size': SIZE,
-    'refsel': {'size': SIZE, 'channels': 8},
-    'ref_channels': 8,
-    'structure_size': 8,
-    'backbone': {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': 1}
-    | {'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4},
-}
+from .network_files import options
+from .networks import SIZE, randomised
+
+OPTIONS = options(structure_size=8)
 
 
 def network(seed: int = 0) -> torch.nn.Module:
     """A RefSTAR whose every parameter is random."""
     torch.manual_seed(seed)
-    net = build_network(OPTIONS)
-    for p in net.parameters():
-        if p.ndim != 1 and not p.any():
-            torch.nn.init.normal_(p, std=0.05)
-    return net.eval()
+    return randomised(build_network(OPTIONS)).eval()
 
 
 def network_file(folder: Path, seed: int = 0) -> Path:

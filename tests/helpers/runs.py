@@ -23,13 +23,6 @@ def train(*args: object, cwd: Path) -> subprocess.CompletedProcess:
     return python('-m', 'refstar.tools.train', *args, cwd=cwd)
 
 
-def test(*args: object, cwd: Path) -> subprocess.CompletedProcess:
-    return python('-m', 'refstar.tools.test', *args, cwd=cwd)
-
-
-test.__test__ = False  # a command, not a test
-
-
 def succeeded(done: subprocess.CompletedProcess) -> str:
     """Returns the output of a command that must have ended well."""
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]

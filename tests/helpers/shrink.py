@@ -25,13 +25,7 @@ SAMPLES = 4  # photos of a test set
 NETWORKS = {
     'RefSTAR': {'size': SIZE, 'ref_channels': 8, 'structure_size': 8},
     'RefSel': {'size': SIZE, 'channels': 8},
-    'GFPGANv1Clean': {
-        'out_size': SIZE,
-        'num_style_feat': 32,
-        'channel_multiplier': 1,
-        'narrow': 0.0625,
-        'num_mlp': 2,
-    },
+    'GFPGANv1Clean': {'out_size': SIZE, 'num_style_feat': 32, 'channel_multiplier': 1, 'narrow': 0.0625, 'num_mlp': 2},
     'StyleGAN2DiscriminatorClean': {'out_size': SIZE, 'channel_multiplier': 1, 'narrow': 0.0625},
     'RRDBNet': {'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4},
     'CodeFormer': {'dim_embd': 32, 'n_head': 2, 'n_layers': 2, 'codebook_size': 16, 'connect_list': [str(SIZE)]},
@@ -84,10 +78,8 @@ def shrink(opt: dict) -> dict:
     for phase, dataset in opt['datasets'].items():
         dataset.update({key: value for key, value in DATASET.items() if key in dataset})
         if 'identities' in dataset:
-            dataset.update(
-                identities=8 if phase == 'train' else 2,
-                photos_per_identity=max(SAMPLES // 2, dataset.get('num_refs', 1) + 1),
-            )
+            photos = max(SAMPLES // 2, dataset.get('num_refs', 1) + 1)
+            dataset.update(identities=8 if phase == 'train' else 2, photos_per_identity=photos)
         elif 'max_images' in dataset or dataset['type'] == 'ReferenceTestDataset':
             dataset['max_images'] = SAMPLES
     train = opt.get('train') or {}

@@ -158,7 +158,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_pickle_is_no_lmdb(folder: Path) -> None:
-    from refstar.data.collections.lmdb_images import names_in
+    from refstar.data.images import names_in
 
     database = folder / 'faces.lmdb'
     database.mkdir()
