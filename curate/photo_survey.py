@@ -10,19 +10,18 @@ import torch
 
 from refstar.data.face_region import Landmarks, face_oval
 from refstar.data.images import ImageStore, decode
-from refstar.identity_arch import FFHQ_512, IdentityEncoder
+from refstar.identity_arch import IdentityEncoder
 from refstar.metrics.landmark_metric import landmark_network
 from refstar.metrics.lpips_metric import face_parser
+from refstar.restore.alignment import FaceDetector, cut, side_in_photo
 from refstar.utils.atomic_files import write_atomically
 from refstar.utils.errors import RefStarError
-from refstar.utils.face_points import FacePoints, similarity
 from refstar.utils.image_files import to_tensor
 
-SEARCHED = 1280  # longer side at which a face is looked for, at most
 ENLARGED = 2.0  # a face that had to be enlarged more than this is too small
 SIDE = 128  # at which sharpness is measured
 
-_detector = lru_cache(maxsize=1)(FacePoints)
+_detector = lru_cache(maxsize=1)(FaceDetector)
 _landmarks = lru_cache(maxsize=1)(Landmarks)
 _encoder = lru_cache(maxsize=1)(IdentityEncoder)
 
@@ -91,16 +90,13 @@ def sharpness(img: np.ndarray) -> float:
 
 def _align(detector: str, img: np.ndarray, source: str, size: int) -> np.ndarray:
     """Return the largest face at its place in the FFHQ template, RGB uint8 (size, size, 3)."""
-    shrink = min(1.0, SEARCHED / max(img.shape[:2]))
-    points = _detector(detector)(np.ascontiguousarray(_scaled(img, shrink)[..., ::-1]))
-    points = (points + 0.5) / shrink - 0.5
-    template = np.array(FFHQ_512) * (size / 512)
-    scale = float(np.sqrt(np.linalg.det(similarity(points, template)[:, :2])))
-    if scale > ENLARGED:
-        raise RefStarError(f'{source}: the face is too small; it had to be enlarged {scale:.1f} times')
-    img, points = _scaled(img, min(1.0, scale)), (points + 0.5) * min(1.0, scale) - 0.5
-    matrix = similarity(points, template)
-    return cv2.warpAffine(img, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    faces = _detector(detector)(img)
+    if not faces:
+        raise RefStarError(f'{source}: no face found')
+    crop, matrix, _ = cut(img, faces[0].points, size)
+    if (enlarged := size / side_in_photo(matrix, size)) > ENLARGED:
+        raise RefStarError(f'{source}: the face is too small; it had to be enlarged {enlarged:.1f} times')
+    return crop
 
 
 def _points(file: str, path: Path, bgr: np.ndarray, roots: Sequence[Path]) -> np.ndarray | None:
@@ -115,11 +111,3 @@ def _points(file: str, path: Path, bgr: np.ndarray, roots: Sequence[Path]) -> np
 
         points = landmark_98_to_68(points)
     return points
-
-
-def _scaled(img: np.ndarray, scale: float) -> np.ndarray:
-    """Return an image made smaller, by area."""
-    if scale == 1:
-        return img
-    height, width = (max(1, round(side * scale)) for side in img.shape[:2])
-    return cv2.resize(img, (width, height), interpolation=cv2.INTER_AREA)
