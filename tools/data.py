@@ -60,7 +60,7 @@ def _split_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument('root', metavar='ROOT', help='what to split')
     p.add_argument('--out', required=True, type=Path, metavar='FOLDER', help='where the lists go')
     p.add_argument('--fractions', nargs=3, type=float, default=[0.8, 0.1, 0.1], metavar='F', help='train, val, test')
-    p.add_argument('--seed', type=int, default=0, help='of the draw (default 0)')
+    p.add_argument('--seed', type=at_least(0), default=0, help='of the draw (default 0)')
     p.add_argument('--overwrite', action='store_true', help='replace lists that are in FOLDER already')
     unknown = p.add_argument_group('photos of unknown people')
     unknown.add_argument('--network', help='face-recognition network by name: arcface_resnet18, irse50, onnx ...')

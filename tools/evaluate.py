@@ -57,9 +57,8 @@ def add_arguments(p: CommandParser) -> None:
     how.add_argument('--lpips_net', choices=['vgg', 'alex', 'squeeze'], help='default: vgg')
     how.add_argument('--fid_ref', type=Path, metavar='DIR', help='photos that FID compares with (default: --gt)')
     how.add_argument('--crop_border', type=at_least(0), metavar='N', help='for PSNR, SSIM, NIQE (default: 0)')
-    how.add_argument(
-        '--down', type=at_least(1.01, float), help='strongest down-sampling factor, for detail (default: side / 16)'
-    )
+    text = 'strongest down-sampling factor, for detail (default: side / 16)'
+    how.add_argument('--down', type=at_least(1.01, float), help=text)
     shared(how, '--device')
     how.add_argument('--resamples', type=at_least(1), default=10_000, metavar='N', help='of the bootstrap (10000)')
     how.add_argument('--seed', type=at_least(0), default=0, metavar='N', help='of the bootstrap (0)')
