@@ -99,8 +99,9 @@ def score_model(args: Namespace) -> None:
     from refstar.evaluation.run_model import read_test, run_model, settings_of
 
     opt = read_test(args.opt, args.force_yml)
-    build_measures(settings(args, settings_of(opt.get('val') or {})))  # a wrong file is an error before the model runs
-    asked = {name: metric['type'] for name, metric in ((opt.get('val') or {}).get('metrics') or {}).items()}
+    val = opt.get('val') or {}
+    build_measures(settings(args, settings_of(val)))  # a wrong file is an error before the model runs
+    asked = {name: metric['type'] for name, metric in (val.get('metrics') or {}).items()}
     for testset, folders, named, out in run_model(opt, args.arms, args.out):
         score(args, testset, folders, out, named, asked)
 
