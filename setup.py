@@ -46,7 +46,6 @@ REQUIRES = [
 
 EXTRAS = {
     'app': ['gradio>=6'],
-    'data': ['imagehash'],
     'evaluate': ['torch-fidelity'],
     'heic': ['pillow-heif'],
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],

@@ -20,7 +20,7 @@ import refstar  # noqa: F401
 from refstar.curate.pair_sources import SyntheticPairs
 from refstar.data.collections.manifest import evenly
 from refstar.data.images import ImageStore
-from refstar.data.synthetic.photo_match import correspond
+from refstar.data.synthetic.render_photo import correspond
 from refstar.tools.masks_build import main as build
 from refstar.utils.image_files import decode_image
 
@@ -39,7 +39,7 @@ def measure(root: Path, pairs: SyntheticPairs) -> None:
         rows = list(csv.DictReader(file))
     found = {'proposed': [], 'final': []}
     for index, row in enumerate(rows):
-        _, gt, ref = pairs.photos(index)
+        gt, ref = pairs.photos(index)
         truth = correspond(ref, gt)[2]
         for name, folder in (('proposed', root / 'build' / 'teach' / 'mask'), ('final', root / 'mask')):
             found[name].append(iou(decode_image(folder / f'{row["id"]}.png', 'L') >= 128, truth))

@@ -14,8 +14,7 @@ import numpy as np
 import refstar  # noqa: F401
 from refstar.data.degradation import Degradation
 from refstar.data.synthetic.identity import person
-from refstar.data.synthetic.photo_match import correspond
-from refstar.data.synthetic.render_photo import draw_shot, take_photo
+from refstar.data.synthetic.render_photo import correspond, draw_shot, take_photo
 
 
 def dimmed(image: np.ndarray, selected: np.ndarray) -> np.ndarray:

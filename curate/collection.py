@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refstar.data.collections.listing import Entry, Missing, Tree, distinct, folder, inside
-from refstar.data.collections.lmdb_images import is_meta_info
 from refstar.data.collections.manifest import form_of, read_entries
+from refstar.data.images import is_meta_info
+from refstar.trainer.option_file import load_options
 from refstar.utils.errors import RefStarError
 from refstar.utils.text_files import read_lines
 
-FFHQ_REF_LISTS = 'id_based_ffhq_split'
-DEGRADED = 'test_images'
+PHOTO_LISTS = ('ReferencePairDataset', 'ReferenceTestDataset')  # types of data sets that read a list
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,6 @@ class ImageList:
     name: str  # for messages
     split: str  # train, val, test ...
     opt: Mapping  # dataset options; with `dataroot` alone it may also be a folder of unknown people
-    also: Sequence[Path] = ()  # further images that belong to this split and are not looked at
 
     @property
     def unknown(self) -> bool:
@@ -49,10 +48,10 @@ class ImageList:
 
 
 def image_lists(root: str, roots: Mapping, split_files: Sequence[str] = ()) -> list[ImageList]:
-    """Find the lists of one path: a folder of identities or of photos, an lmdb, a csv, a `meta_info` file, or FFHQ-Ref.
+    """Find the lists of one path.
 
     Args:
-        root: the path.
+        root: a folder of identities or of photos, an lmdb, a csv, a `meta_info` file, or an option file.
         roots: `dataroot_gt`, `dataroot_lq`, `dataroot_ref` where they are given.
         split_files: lists of a share of `root` each, a split by the file's name; else the path is one split.
 
@@ -61,10 +60,14 @@ def image_lists(root: str, roots: Mapping, split_files: Sequence[str] = ()) -> l
     """
     path = Path(root).expanduser()
     roots = {key: value for key, value in roots.items() if value}
-    if (path / 'reference_mapping').is_dir():
-        if split_files:
-            raise RefStarError(f'{path}: has splits of its own; --splits cannot be used with it')
-        return _ffhq_ref(path, roots)
+    if path.suffix in ('.yml', '.yaml'):
+        if split_files or roots:
+            raise RefStarError(f'{root}: names its own folders; --splits, --gt, --lq, --ref cannot be used with it')
+        sets = (load_options(root).get('datasets') or {}).items()
+        found = {phase: opt for phase, opt in sets if isinstance(opt, dict) and opt.get('type') in PHOTO_LISTS}
+        if not found:
+            raise RefStarError(f'{root}: has no {" or ".join(PHOTO_LISTS)} to check')
+        return [ImageList(f'{root}: {phase}', phase.split('_')[0], opt) for phase, opt in found.items()]
     opt = _options(path, roots)
     if not split_files:
         return [ImageList(str(root), str(root), opt)]
@@ -72,47 +75,21 @@ def image_lists(root: str, roots: Mapping, split_files: Sequence[str] = ()) -> l
 
 
 def _options(path: Path, roots: Mapping) -> dict:
+    """Return the dataset options that describe one path."""
     if path.is_dir():
         if (path / 'mask').is_dir() and (path / 'meta.csv').is_file():
             raise RefStarError(f'{path}: is a collection of RefSel-HQ triplets; see `refstar masks`')
+        if tables := sorted((path / 'reference_mapping').glob('*.csv')):
+            raise RefStarError(f'{path}: is FFHQ-Ref; give its csv: {" ".join(map(str, tables))} --gt FOLDER')
         return {'dataroot_gt' if 'dataroot_ref' in roots else 'dataroot': str(path), **roots}
     if not path.is_file():
         raise RefStarError(f'{path}: there is no such folder or file')
-    if path.suffix == '.csv':
-        _need_gt(roots, path, 'a csv')
-        return {'reference_csv': str(path), **roots}
-    if not is_meta_info(read_lines(path)[0]):
+    if path.suffix != '.csv' and not is_meta_info(read_lines(path)[0]):
         raise RefStarError(f'{path}: is no csv and no meta_info file (00001.png (512,512,3) a line)')
-    _need_gt(roots, path, 'a meta_info file')
+    if 'dataroot_gt' not in roots:
+        raise RefStarError(f'{path}: needs --gt, the folder of the images that it names')
+    if path.suffix == '.csv':
+        return {'reference_csv': str(path), **roots}
     if 'dataroot_ref' in roots:
         return {'meta_info_file': str(path), **roots}
     return {'meta_info_file': str(path), 'dataroot': roots['dataroot_gt']}
-
-
-def _need_gt(roots: Mapping, path: Path, what: str) -> None:
-    if 'dataroot_gt' not in roots:
-        raise RefStarError(f'{path}: {what} needs --gt, the folder of the images that it names')
-
-
-def _ffhq_ref(path: Path, roots: Mapping) -> list[ImageList]:
-    """Find the lists of FFHQ-Ref as it is published: three csv, lists of all images by split, degraded test images."""
-    _need_gt(roots, path, 'FFHQ-Ref')
-    found = []
-    for split in ('train', 'val', 'test'):
-        table = path / 'reference_mapping' / f'{split}_references.csv'
-        if not table.is_file():
-            continue
-        opt = {'reference_csv': str(table), **roots}
-        if split != 'test':
-            opt.pop('dataroot_lq', None)  # only the test images come degraded
-        listed = path / FFHQ_REF_LISTS / f'{split}_image.txt'
-        names = read_lines(listed) if listed.is_file() else []
-        also = [inside(Path(roots['dataroot_gt']), name, str(listed)) for name in names]
-        degraded = sorted((path / DEGRADED).glob('*_degrad')) if split == 'test' and 'dataroot_lq' not in roots else []
-        for lq in degraded:
-            found.append(ImageList(f'{table} ({lq.name})', split, {**opt, 'dataroot_lq': str(lq)}, also))
-        if not degraded:
-            found.append(ImageList(str(table), split, opt, also))
-    if not found:
-        raise RefStarError(f'{path}/reference_mapping: there is no train_, val_ or test_references.csv')
-    return found

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from scipy.fft import dctn
 
 from refstar.data.collections.listing import Missing
 from refstar.data.collections.manifest import photos_by_identity
@@ -19,7 +20,7 @@ from refstar.utils.parallel import parallel
 
 from .collection import ImageList
 
-HASH_SIDE = 16  # 256 bits; the usual 64 take aligned faces of different people for one photo
+HASH_SIDE, HASHED = 16, 64  # 256 bits, of a picture of that side; 64 bits take aligned faces of two people for one
 DISTANCE = 10  # bits; what was measured stands in docs/benchmarks.md
 MAX_DISTANCE = 31
 KINDS = ('missing', 'corrupt', 'too small', 'not square', 'duplicate')
@@ -38,39 +39,32 @@ class Scan(NamedTuple):
 class ListReport:
     """What one list holds, and what is wrong with it."""
 
-    name: str
-    split: str
-    identities: int = 0  # people; 0 where they are not known
-    images: int = 0  # photos (ground truth and references), each counted once
-    degraded: int = 0  # ready LQ images
-    sizes: tuple[int, int] | None = None  # smallest and largest side of the photos
-    problems: dict[str, list[str]] = field(default_factory=dict)  # kind -> what
+    list: ImageList
+    photos: Mapping[Path, str]  # ground truth and references, each once -> person
+    degraded: Sequence[Path]  # ready LQ images
+    problems: dict[str, list[str]]  # kind -> what
+    sizes: tuple[int, int] | None = field(default=None)  # smallest and largest side of the photos
 
     def add(self, kind: str, what: str) -> None:
         """Add a problem."""
         self.problems.setdefault(kind, []).append(what)
 
-
-class Leak(NamedTuple):
-    """Somebody (a person's name, or a photo) in several splits: by what evidence, and split -> a photo of them."""
-
-    who: str
-    how: str
-    splits: Mapping[str, str]
-
-
-class _Read(NamedTuple):
-    """A list with its photos (photo -> person) and degraded images."""
-
-    list: ImageList
-    report: ListReport
-    photos: dict[Path, str]
-    degraded: list[Path]
+    def summary(self) -> dict:
+        """Return counts and problems, as JSON can hold them; `identities` is 0 where the people are not known."""
+        return {
+            'name': self.list.name,
+            'split': self.list.split,
+            'identities': 0 if self.list.unknown else len(set(self.photos.values())),
+            'images': len(self.photos),
+            'degraded': len(self.degraded),
+            'sizes': self.sizes,
+            'problems': self.problems,
+        }
 
 
 def check(
     lists: Sequence[ImageList], min_size: int = 0, distance: int | None = DISTANCE, jobs: int = 1
-) -> tuple[list[ListReport], list[Leak]]:
+) -> tuple[list[dict], list[dict]]:
     """Check the lists of a collection.
 
     Args:
@@ -79,13 +73,14 @@ def check(
         distance: bits by which the fingerprints of two photos may differ that count as one; None: do not look.
         jobs: processes.
 
+    Returns:
+        Summaries of `ListReport`, and `leaks`.
+
     Raises:
-        RefStarError: a list is malformed, `distance` is not 0 to MAX_DISTANCE, or imagehash is not installed.
+        RefStarError: a list is malformed, or `distance` is not 0 to MAX_DISTANCE.
     """
-    if distance is not None:
-        if not 0 <= distance <= MAX_DISTANCE:
-            raise RefStarError(f'the distance of duplicates must be 0 to {MAX_DISTANCE}, got {distance}')
-        _imagehash()
+    if distance is not None and not 0 <= distance <= MAX_DISTANCE:
+        raise RefStarError(f'the distance of duplicates must be 0 to {MAX_DISTANCE}, got {distance}')
     found = [_read(one) for one in lists]
     photos = list(dict.fromkeys(photo for one in found for photo in one.photos))
     look = partial(scan, hashed=distance is not None)
@@ -101,8 +96,8 @@ def check(
             own = [path for path in group if path in one.photos]
             if len(own) > 1:
                 people = 'one person' if len({one.photos[path] for path in own}) == 1 else 'DIFFERENT people'
-                one.report.add('duplicate', ' = '.join(map(str, own)) + ('' if one.list.unknown else f' ({people})'))
-    return [one.report for one in found], leaks(found, same)
+                one.add('duplicate', ' = '.join(map(str, own)) + ('' if one.list.unknown else f' ({people})'))
+    return [one.summary() for one in found], leaks(found, same)
 
 
 def scan(path: Path, hashed: bool = False) -> Scan:
@@ -111,8 +106,14 @@ def scan(path: Path, hashed: bool = False) -> Scan:
         img = decode(path, 'RGB')
     except RefStarError as error:
         return Scan(error=str(error))
-    bits = np.packbits(_imagehash().phash(Image.fromarray(img), HASH_SIDE).hash).tobytes() if hashed else b''
-    return Scan('', img.shape[1], img.shape[0], bits)
+    return Scan('', img.shape[1], img.shape[0], fingerprint(img) if hashed else b'')
+
+
+def fingerprint(img: np.ndarray) -> bytes:
+    """Return the perceptual hash of an image (H, W, 3) RGB uint8: signs of its low frequencies about their median."""
+    small = Image.fromarray(img).convert('L').resize((HASHED, HASHED), Image.Resampling.LANCZOS)
+    low = dctn(np.asarray(small, np.float64))[:HASH_SIDE, :HASH_SIDE]
+    return np.packbits(low > np.median(low)).tobytes()
 
 
 def near_duplicates(fingerprints: Sequence[bytes], distance: int) -> list[list[int]]:
@@ -131,49 +132,43 @@ def near_duplicates(fingerprints: Sequence[bytes], distance: int) -> list[list[i
     return [group.tolist() for group in same_person(vectors, (2 * distance + 1) / count) if len(group) > 1]
 
 
-def _imagehash():
-    try:
-        import imagehash
-    except ImportError:
-        raise RefStarError("looking for duplicates needs imagehash: pip install 'refstar[data]'") from None
-    return imagehash
-
-
-def _read(one: ImageList) -> _Read:
+def _read(one: ImageList) -> ListReport:
     missing = Missing('drop')
     entries = one.read(missing)
-    people = photos_by_identity(entries)
     if not entries and not missing.found:
         raise RefStarError(f'{one.name}: no image was found; expected folders of photos, photos, or a list of them')
-    photos = {photo: person for person, own in people.items() for photo in own}
+    photos = {photo: person for person, own in photos_by_identity(entries).items() for photo in own}
     degraded = list(dict.fromkeys(entry.lq for entry in entries if entry.lq is not None))
-    report = ListReport(one.name, one.split, 0 if one.unknown else len(people), len(photos), len(degraded))
-    report.problems = {kind: list(names) for kind, names in missing.found.items()}
-    return _Read(one, report, photos, degraded)
+    return ListReport(one, photos, degraded, {kind: list(names) for kind, names in missing.found.items()})
 
 
-def _measure(one: _Read, scans: dict[Path, Scan], min_size: int) -> None:
+def _measure(one: ListReport, scans: Mapping[Path, Scan], min_size: int) -> None:
     sides = []
     for path in (*one.photos, *one.degraded):
         found = scans[path]
         if found.error:
-            one.report.add('corrupt', found.error)
+            one.add('corrupt', found.error)
             continue
         size = f'{path}: {found.width}x{found.height}'
         if found.width != found.height:
-            one.report.add('not square', size)
+            one.add('not square', size)
         if path in one.photos:
             sides.append(min(found.width, found.height))
             if sides[-1] < min_size:
-                one.report.add('too small', size)
-    one.report.sizes = (min(sides), max(sides)) if sides else None
+                one.add('too small', size)
+    one.sizes = (min(sides), max(sides)) if sides else None
 
 
-def leaks(found: Sequence[_Read], same: Sequence[Sequence[Path]]) -> list[Leak]:
+def leaks(found: Sequence[ListReport], same: Sequence[Sequence[Path]]) -> list[dict]:
     """Find everybody who is in more than one split; several lists may be of one split.
 
-    A person is one leak, by the strongest evidence: the name of a folder, then a file, then a photo that is there under
-    two names (`same`: groups of duplicates).
+    Args:
+        found: the lists.
+        same: groups of photos that are one under several names.
+
+    Returns:
+        A leak for every person: `who` (a person's name, or a photo), `how` it is known, by the strongest evidence (the
+        name of a folder, then a file, then a double photo), and `splits`: split -> a photo of them.
     """
     by_name: dict[str, dict[str, Path]] = defaultdict(dict)
     by_file: dict[Path, dict[str, Path]] = defaultdict(dict)
@@ -184,17 +179,16 @@ def leaks(found: Sequence[_Read], same: Sequence[Sequence[Path]]) -> list[Leak]:
             if one.list.named:
                 by_name[name].setdefault(split, photo)
             person.setdefault(_file(photo), name)
-        for photo in (*one.photos, *one.list.also):
             by_file[_file(photo)].setdefault(split, photo)
     evidence = [(name, 'same identity', splits) for name, splits in by_name.items()]
-    evidence += [(person.get(file, str(file)), 'same file', splits) for file, splits in by_file.items()]
+    evidence += [(person[file], 'same file', splits) for file, splits in by_file.items()]
     for group in same:
         splits = {split: photo for photo in reversed(group) for split in by_file[_file(photo)]}
         evidence.append((person[_file(group[0])], 'same photo', splits))
-    leaking: dict[str, Leak] = {}
+    leaking = {}
     for who, how, splits in evidence:
         if len(splits) > 1 and who not in leaking:
-            leaking[who] = Leak(who, how, {split: str(photo) for split, photo in splits.items()})
+            leaking[who] = {'who': who, 'how': how, 'splits': {split: str(photo) for split, photo in splits.items()}}
     return list(leaking.values())
 
 

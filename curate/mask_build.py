@@ -1,18 +1,16 @@
-"""Build a collection of RefSel-HQ triplets from pairs of photos: propose masks, propagate them, curate.
+"""Build a collection of RefSel-HQ triplets from pairs of photos: propose masks, propagate them, accept the good ones.
 
-Work is done in parts of a few items, each in a process of its own. A part is finished when its file of records is
-there, which is written last and follows from its items alone. So a killed build, begun again, skips finished parts and
-ends with the same files.
+Work is done item by item, by several processes. An item is finished when its record is there, which is written last and
+follows from the item alone. So a killed build, begun again, skips finished items and ends with the same files.
 
 Below the collection, `build/` holds what is made on the way: `settings.json`, `photos/`, `proposals/`, `masks/`
-(records of finished parts), `teach/` (proposals as triplets, the best of them listed in its `meta.csv`), `train/`.
+(records of finished items), `teach/` (proposals as triplets, the best of them listed in its `meta.csv`), `train/`.
 """
 
 import io
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,22 +24,22 @@ from refstar.utils.errors import RefStarError
 from refstar.utils.parallel import parallel
 from refstar.utils.text_files import read_text, shorten, write_csv, write_text
 
-from .mask_curation import Strictness, confidence, objection, teachers
-from .mask_propagation import Predictor, train_network
+from .mask_propagation import final_mask, train_network
 from .mask_proposal import propose
 from .mask_review import decided, review_lock
-from .pair_sources import PhotoPairs, PhotoSource, SyntheticPairs
+from .pair_sources import PhotoPairs, SyntheticPairs
 from .photo_survey import write_image
 
 COLUMNS = ('id', 'identity', 'confidence', 'provenance', 'agreement', 'likeness', 'area', 'similarity', 'spread')
 COLUMNS += ('sharpness', 'objection', 'gt_source', 'ref_source', 'reviewed')
-PART = 16  # items of a part: what a kill can cost each process
+SMALLEST = 0.03  # selected share of the picture below which a pair is of no use
+TEACHERS, MOST_TEACHERS = 0.5, 1500  # the network learns from this share of the proposals, the best; and from no more
 
 
 def build_masks(
     root: Path,
-    source: SyntheticPairs | PhotoSource,
-    least: Strictness,
+    source: SyntheticPairs | PhotoPairs,
+    least: Mapping[str, float],
     training: dict | None,
     train: Callable[[list[str]], int],
     jobs: int = 1,
@@ -51,7 +49,7 @@ def build_masks(
     Args:
         root: folder of the collection.
         source: of the pairs.
-        least: what an accepted mask has at least.
+        least: what an accepted mask has at least: `confidence` of the proposal, `agreement` (IoU) with the prediction.
         training: of `training_options`; None: no propagation, a proposal is the mask.
         train: runs `basicsr train` with the given arguments in the current folder; returns the exit code.
         jobs: processes.
@@ -65,10 +63,10 @@ def build_masks(
     except OSError as error:
         raise RefStarError(f'{root}: cannot be written to ({error.strerror})') from None
     with review_lock(root):
-        threads = _prepare(root, {**source.settings(), 'training': training, 'threads': jobs})['threads']
+        threads = _prepare(root, {**source.settings, 'training': training, 'threads': jobs})['threads']
         run = partial(run_stage, jobs=jobs)
-        pairs = source.pairs(work / 'photos', run)
-        records = run(work / 'proposals', range(len(pairs)), Proposer(pairs, root), title='propose')
+        pairs, faces = source.pairs(work / 'photos', run)
+        records = run(work / 'proposals', pairs, partial(_propose, root, faces))
         network = None
         if training:
             network = work / 'train' / 'network.pth'
@@ -77,8 +75,8 @@ def build_masks(
                 train_network(network, work / 'teach', training, threads, train)
         reviews = decided(root)
         block = json.dumps(training['network_g']) if training else ''
-        predictor = Predictor(root, source.size, block, network, frozenset(reviews))
-        found = run(work / 'masks', [r['id'] for r in records], predictor, title='predict' if training else 'masks')
+        decide = partial(final_mask, root, source.size, block, network, frozenset(reviews))
+        found = run(work / 'masks', [record['id'] for record in records], decide)
         rows = []
         for record, new in zip(records, found, strict=True):
             wrong = objection(record | new, least)
@@ -89,33 +87,31 @@ def build_masks(
     return rows
 
 
-def run_stage(folder: Path, items: Sequence, work: Callable[[Sequence], list], title: str, jobs: int) -> list[dict]:
-    """Do the work on all items, except on parts that are finished; return the records of all items, in order.
+def run_stage(folder: Path, items: Sequence, work: Callable[[Any], Mapping], jobs: int) -> list[dict]:
+    """Do the work on all items but those that are finished; return the records of all, in order.
 
     Args:
-        folder: where the records of finished parts are kept.
+        folder: where the records of finished items are kept; its name is the progress bar's title.
         items: the same list, in the same order, in every run.
-        work: takes some items, returns as many records that JSON can hold. It may write files, each atomically. It is
-            handed to other processes.
-        title: of the progress bar.
+        work: takes an item, returns a record that JSON can hold. It may write files, each atomically. It is handed to
+            other processes.
         jobs: processes.
 
     Raises:
         RefStarError: what `work` raises, or a process died.
     """
-    starts = range(0, len(items), PART)
-    files = [folder / f'{number:05d}.json' for number in range(len(starts))]
-    todo = [(file, items[i : i + PART]) for file, i in zip(files, starts, strict=True) if not file.exists()]
+    files = [folder / 'records' / f'{number:06d}.json' for number in range(len(items))]
+    todo = [(file, item) for file, item in zip(files, items, strict=True) if not file.exists()]
     _use_one_thread()  # before processes are forked: OpenCV cannot end the threads of another process
-    for _ in parallel(partial(_finish, work), todo, jobs, title):
+    for _ in parallel(partial(_finish, work), todo, jobs, folder.name):
         pass
-    return [record for file in files for record in _read_json(file)]
+    return [_read_json(file) for file in files]
 
 
-def _finish(work: Callable[[Sequence], list], part: tuple[Path, Sequence]) -> None:
-    file, items = part
+def _finish(work: Callable[[Any], Mapping], todo: tuple[Path, Any]) -> None:
+    file, item = todo
     _use_one_thread()
-    write_text(file, json.dumps(work(items), indent=1))
+    write_text(file, json.dumps(work(item)))
 
 
 def _use_one_thread() -> None:
@@ -150,30 +146,39 @@ def _prepare(root: Path, settings: Mapping) -> dict:
     return old
 
 
-@dataclass(frozen=True)
-class Proposer:
-    """Propose masks; the work of a stage. Writes the photos, and the proposals as 8-bit grey, below `root`."""
+def _propose(root: Path, faces: Callable[[Mapping], tuple], pair: Mapping) -> dict:
+    """Propose a mask; write the photos, and the proposal as 8-bit grey. Return columns of `meta.csv`, and `points`."""
+    gt, ref = faces(pair)
+    found = propose(gt, ref)
+    for folder, img in (('gt', gt.img), ('ref', ref.img), ('build/teach/mask', found.probability)):
+        pixels = np.rint((img[..., ::-1] if img.ndim == 3 else img) * 255).astype(np.uint8)
+        write_image(root / folder / f'{pair["id"]}.png', pixels)
+    return {
+        **{key: pair[key] for key in COLUMNS if key in pair},
+        'confidence': round(found.confidence, 4),
+        'likeness': round(found.likeness, 4),
+        'area': round(float((found.probability > 0.5).mean()), 4),
+        'points': [np.round(points.astype(float), 5).tolist() for points in found.points],
+    }
 
-    pairs: SyntheticPairs | PhotoPairs
-    root: Path
 
-    def __call__(self, indices: Sequence[int]) -> list[dict]:
-        """Return records with columns of `meta.csv`, and `points`."""
-        return [self._propose(index) for index in indices]
+def teachers(records: Sequence[Mapping]) -> list[Mapping]:
+    """Return the proposals to learn from: of those that select enough, the more confident ones, in the given order."""
+    usable = [record for record in records if record['area'] >= SMALLEST]
+    ranked = sorted(usable, key=lambda record: -record['confidence'])
+    chosen = {record['id'] for record in ranked[: min(MOST_TEACHERS, -int(-TEACHERS * len(ranked) // 1))]}
+    return [record for record in usable if record['id'] in chosen]
 
-    def _propose(self, index: int) -> dict:
-        gt, ref, record = self.pairs[index]
-        found = propose(gt, ref)
-        for folder, img in (('gt', gt.img), ('ref', ref.img), ('build/teach/mask', found.probability)):
-            pixels = np.rint((img[..., ::-1] if img.ndim == 3 else img) * 255).astype(np.uint8)
-            write_image(self.root / folder / f'{record["id"]}.png', pixels)
-        return {
-            **record,
-            'confidence': round(confidence(found), 4),
-            'likeness': round(found.likeness, 4),
-            'area': round(float((found.probability > 0.5).mean()), 4),
-            'points': [np.round(points.astype(float), 5).tolist() for points in found.points],
-        }
+
+def objection(record: Mapping, least: Mapping[str, float]) -> str:
+    """Return why a mask is not accepted; '' if it is."""
+    if record['area'] < SMALLEST:
+        return f'selects {100 * record["area"]:.1f} % of the picture'
+    if record['confidence'] < least['confidence']:
+        return f'confidence {record["confidence"]:.2f}'
+    if record.get('agreement', 1.0) < least['agreement']:
+        return f'proposal and prediction agree by {record["agreement"]:.2f} only'
+    return ''
 
 
 def _write_teachers(teach: Path, root: Path, records: Sequence[Mapping]) -> None:

@@ -5,10 +5,9 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from refstar.utils.image_files import to_tensor
 from refstar.utils.parallel import end_with_parent
 from refstar.utils.text_files import read_text, write_text
 
-from .mask_curation import agreement, merge
+from .mask_proposal import LEAST, without_specks
 from .photo_survey import write_image
 
 NAME = 'masks'  # of the training run
@@ -88,38 +87,44 @@ def _train(train: Callable[[list[str]], int], folder: Path, threads: int) -> int
     return train(['-opt', f'{NAME}.yml', '--auto_resume'])
 
 
-@dataclass(frozen=True)
-class Predictor:
-    """Predict the masks of pairs and merge them with the proposals; the work of a stage. Writes `mask/<id>.png`."""
+def final_mask(root: Path, size: int, block: str, weights: Path | None, keep: frozenset[str], name: str) -> dict:
+    """Merge the proposal of a pair with what the trained network predicts; write `mask/<id>.png`.
 
-    root: Path  # folder of the collection
-    size: int  # side of the photos in pixels
-    block: str  # `network_g` of the training, as JSON
-    weights: Path | None  # file of the network; None: a proposal is the mask
-    keep: frozenset[str]  # ids whose mask is not touched
+    Args:
+        root: folder of the collection.
+        size: side of the photos in pixels.
+        block: `network_g` of the training, as JSON.
+        weights: file of the network; None: the proposal is the mask.
+        keep: ids whose mask is not touched.
+        name: the pair's id.
 
-    def __call__(self, names: Sequence[str]) -> list[dict]:
-        """Return records with `id`, `area` of the mask, and, with a network, `agreement`."""
-        files = [self.root / 'build/teach/mask' / f'{name}.png' for name in names]
-        predictions = proposals = [decode(file, 'L') / np.float32(255) for file in files]
-        if self.weights:
-            store = ImageStore(self.size)
-            gt, ref = (
-                torch.stack([to_tensor(store(self.root / folder / f'{name}.png')) for name in names])
-                for folder in ('gt', 'ref')
-            )
-            with torch.inference_mode():
-                predictions = _network(self.block, self.weights)(gt, ref[:, None])[:, 0, 0].numpy()
-        records = []
-        for name, proposal, prediction in zip(names, proposals, predictions, strict=True):
-            mask = merge(proposal, prediction)
-            if name not in self.keep:
-                write_image(self.root / 'mask' / f'{name}.png', mask.astype(np.uint8) * 255)
-            record = {'id': name, 'area': round(float(mask.mean()), 4)}
-            if self.weights:
-                record['agreement'] = round(agreement(proposal, prediction), 4)
-            records.append(record)
-        return records
+    Returns:
+        `id`, `area` of the mask, and, with a network, `agreement`: the IoU of proposal and prediction.
+    """
+    proposal = prediction = decode(root / 'build/teach/mask' / f'{name}.png', 'L') / np.float32(255)
+    record = {'id': name}
+    if weights:
+        store = ImageStore(size)
+        gt, ref = (to_tensor(store(root / folder / f'{name}.png'))[None] for folder in ('gt', 'ref'))
+        with torch.inference_mode():
+            prediction = _network(block, weights)(gt, ref[:, None])[0, 0, 0].numpy()
+        record['agreement'] = round(agreement(proposal, prediction), 4)
+    mask = merge(proposal, prediction)
+    if name not in keep:
+        write_image(root / 'mask' / f'{name}.png', mask.astype(np.uint8) * 255)
+    return record | {'area': round(float(mask.mean()), 4)}
+
+
+def agreement(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the IoU of what two probabilities select; 1 if both select nothing."""
+    a, b = a > 0.5, b > 0.5
+    union = (a | b).sum()
+    return float((a & b).sum() / union) if union else 1.0
+
+
+def merge(proposal: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Return the mask that both give together: where the mean of their probabilities exceeds a half, (S, S) bool."""
+    return without_specks((proposal + prediction) / 2 > 0.5, LEAST)
 
 
 @lru_cache(maxsize=1)

@@ -16,8 +16,7 @@ import cv2
 import numpy as np
 
 from refstar.data.face_region import MOUTH, conflicts, face_area, face_oval, fill_hull
-from refstar.data.geometry import area_ratio, inside, pixel_grid, unit_grid
-from refstar.data.landmarks import fit_positions
+from refstar.data.geometry import area_ratio, fit_positions, inside, pixel_grid, unit_grid
 from refstar.data.pairs import TURNED_AWAY, Face
 
 from .head_region import hidden_side, person, sigmoid
@@ -100,6 +99,16 @@ class Proposal:
     probability: np.ndarray
     likeness: float
     points: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def confidence(self) -> float:
+        """How good it is likely to be, in [0, 1]: likeness of the faces, times the sureness of the pixels.
+
+        Sureness is the expected IoU with the truth if every pixel's probability is right, and independent.
+        """
+        mask = self.probability > 0.5
+        rest = self.probability[~mask].sum()
+        return float(self.probability[mask].sum() / max(mask.sum() + rest, 1e-6)) * self.likeness
 
 
 def propose(gt: Face, ref: Face) -> Proposal:

@@ -6,22 +6,26 @@ that was killed between the two shows the painted mask again, as to do.
 """
 
 import hashlib
+import io
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 from filelock import FileLock, Timeout
+from PIL import Image
 
+from refstar.data.refsel_dataset import PARTS, read_triplets
 from refstar.utils.atomic_files import write_atomically
 from refstar.utils.errors import RefStarError
-from refstar.utils.text_files import read_csv
-
-from .triplet_collection import UNKNOWN, Triplet, TripletCollection, encode_mask
+from refstar.utils.image_files import open_image
+from refstar.utils.text_files import read_csv, write_csv
 
 DECIDED = ('accepted', 'edited', 'rejected')
+UNKNOWN = 'proposed'  # the provenance where meta.csv has none
 
 
 class StaleDecision(RefStarError):
@@ -32,22 +36,18 @@ class StaleDecision(RefStarError):
 class Seen:
     """A triplet as it was shown; a decision hands it back."""
 
-    triplet: Triplet
+    name: str  # its id
+    row: Mapping[str, str]  # of meta.csv
     data: bytes  # content of the mask file
     mask: np.ndarray | None  # (H, W) uint8; None where the mask file or the reference is broken
     problem: str  # what is broken, '' for nothing
-
-    @property
-    def name(self) -> str:
-        """The id of the triplet."""
-        return self.triplet.name
 
 
 class MaskReview:
     """Decide on the triplets of a collection. One process at a time; safe for threads.
 
     Attributes:
-        collection: the triplets, with the decisions that stand.
+        rows: id -> row of `meta.csv`, with the decisions that stand; `confidence` is a number or None.
         notes: what the person who starts the review should know.
 
     Raises:
@@ -55,19 +55,49 @@ class MaskReview:
     """
 
     def __init__(self, root: Path) -> None:
-        self.collection = TripletCollection(root)
-        self._lock, self._history = Lock(), self.collection.root / 'mask_history'
-        _refuse_journal(self.collection.root)
+        self.root = root.expanduser().resolve()
+        self._meta, self._lock, self._history = self.root / 'meta.csv', Lock(), self.root / 'mask_history'
+        for path in (self._meta, *(self.root / part for part in PARTS)):
+            if not path.exists():
+                raise RefStarError(f'{path}: is missing; a collection has gt/, ref/, mask/ and meta.csv')
+            self._require_inside(path)
+        _refuse_journal(self.root)
+        self._read()  # a wrong table is named before anything is written
         with ExitStack() as stack:
-            stack.enter_context(review_lock(self.collection.root))
-            self.collection = TripletCollection(root)  # as it is now that nobody else changes it
+            stack.enter_context(review_lock(self.root))
+            left_out = self._read()  # as it is now that nobody else changes it
             self._history.mkdir(exist_ok=True)
-            self.collection.require_inside(self._history)
+            self._require_inside(self._history)
             changed = self._reopen_changed()
             self._held = stack.pop_all()
-        notes = {'files missing or links out of the folder, left out': self.collection.left_out}
+        notes = {'files missing or links out of the folder, left out': left_out}
         notes['masks that are not those decided on, to do again'] = changed
         self.notes = [f'{what}: {", ".join(names)}' for what, names in notes.items() if names]
+
+    def _read(self) -> list[str]:
+        """Read the triplets whose files are there; return the files of others."""
+        self.rows: dict[str, dict] = {}
+        self._files: dict[str, dict[str, Path]] = {}
+        left_out = []
+        for where, row, files in read_triplets(self.root):
+            row |= {'confidence': _confidence(row.get('confidence', ''), where), 'reviewed': row.get('reviewed', '')}
+            row['provenance'] = row.get('provenance') or UNKNOWN
+            gone = [f'{part}/{row["id"]}' for part in PARTS if not self._is_usable(files[part], part)]
+            left_out += gone
+            if not gone:
+                self.rows[row['id']], self._files[row['id']] = row, files
+        if not self.rows:
+            raise RefStarError(f'{self._meta}: lists no triplet whose three files are there')
+        return left_out
+
+    def _is_usable(self, path: Path | None, part: str) -> bool:
+        if path is None or (part == 'mask' and path.suffix.lower() != '.png'):
+            return False
+        return not path.is_symlink() or path.resolve().is_relative_to(self.root)
+
+    def _require_inside(self, path: Path) -> None:
+        if not path.resolve().is_relative_to(self.root):
+            raise RefStarError(f'{path}: is a link that leads out of {self.root}; put the file itself there')
 
     def close(self) -> None:
         """Let another process review."""
@@ -75,20 +105,39 @@ class MaskReview:
 
     def counts(self) -> Counter:
         """Count the decisions that stand, by provenance."""
-        return Counter(triplet.provenance for triplet in self.collection.triplets.values() if triplet.reviewed)
+        return Counter(row['provenance'] for row in self.rows.values() if row['reviewed'])
 
-    def look(self, name: str) -> Seen:
-        """Return a triplet to decide on.
+    def read(self, name: str, part: str) -> bytes:
+        """Return the content of a file of a triplet: of its part `gt`, `ref` or `mask`.
 
         Raises:
-            RefStarError: there is no such triplet, or its mask file cannot be read.
+            RefStarError: there is no such triplet, or the file cannot be read.
         """
-        data, mask, problem = self.collection.read(name, 'mask'), None, ''
+        if name not in self.rows:
+            raise RefStarError(f'there is no triplet {name!r}')
         try:
-            mask = self.collection.read_mask(name)
+            return self._files[name][part].read_bytes()
+        except OSError as error:
+            raise RefStarError(f'{self._files[name][part]}: cannot be read ({error.strerror})') from None
+
+    def look(self, name: str) -> Seen:
+        """Return a triplet to decide on; errors as of `read`."""
+        data = self.read(name, 'mask')
+        try:
+            return Seen(name, dict(self.rows[name]), data, self._decode(name, data), '')
         except RefStarError as error:
-            problem = str(error)
-        return Seen(self.collection.triplets[name], data, mask, problem)
+            return Seen(name, dict(self.rows[name]), data, None, str(error))
+
+    def _decode(self, name: str, data: bytes) -> np.ndarray:
+        """Return the mask (H, W) uint8; it must be an 8-bit grey PNG of the size of the reference."""
+        source = f'mask/{name}.png'
+        with open_image(self._files[name]['ref']) as reference, open_image(data, source) as file:
+            if (file.format, file.mode) != ('PNG', 'L'):
+                raise RefStarError(f'{source}: must be an 8-bit grey PNG, is {file.format} of kind {file.mode}')
+            if file.size != reference.size:
+                sizes = ('x'.join(map(str, one.size)) for one in (file, reference))
+                raise RefStarError(f'{source}: is {", the reference is ".join(sizes)}')
+            return np.array(file)
 
     def accept(self, seen: Seen, painted: np.ndarray | None = None) -> Seen:
         """Accept a mask, (H, W) uint8 if a person painted it; on disk when this returns the triplet as it is now.
@@ -100,11 +149,13 @@ class MaskReview:
         if seen.mask is None:
             raise RefStarError(f'{seen.problem}; this pair can only be rejected')
         if painted is None or np.array_equal(painted, seen.mask):
-            provenance = 'edited' if seen.triplet.provenance == 'edited' else 'accepted'
+            provenance = 'edited' if seen.row['provenance'] == 'edited' else 'accepted'
             return self._write(seen, provenance, seen.data)
         if painted.shape != seen.mask.shape:
             raise RefStarError(f'{seen.name}: the painted mask must have the size of the reference')
-        return self._write(seen, 'edited', encode_mask(painted))
+        file = io.BytesIO()
+        Image.fromarray(painted).save(file, 'PNG', optimize=True)
+        return self._write(seen, 'edited', file.getvalue())
 
     def reject(self, seen: Seen) -> Seen:
         """Reject a pair; on disk when this returns. Arguments, result and errors as of :meth:`accept`."""
@@ -112,34 +163,39 @@ class MaskReview:
 
     def undo(self, before: Seen, after: Seen) -> Seen:
         """Take back the decision between the two, mask included. On disk, result and errors as of :meth:`accept`."""
-        return self._write(after, before.triplet.provenance, before.data, before.triplet.reviewed)
+        return self._write(after, before.row['provenance'], before.data, before.row['reviewed'])
 
     def _write(self, seen: Seen, provenance: str, data: bytes, reviewed: str | None = None) -> Seen:
         name = seen.name
         reviewed = fingerprint(data) if reviewed is None else reviewed
         with self._lock:
-            if seen.data != self.collection.read(name, 'mask') or seen.triplet != self.collection.triplets[name]:
+            if seen.data != self.read(name, 'mask') or seen.row != self.rows[name]:
                 raise StaleDecision(f'{name} was decided or changed elsewhere since it was shown; nothing was saved')
             try:
                 if data != seen.data:
                     write_atomically(self._history / f'{name}.{fingerprint(seen.data)}.png', seen.data)
-                    write_atomically(seen.triplet.files['mask'], data)
+                    write_atomically(self._files[name]['mask'], data)
                 self._update({name: {'provenance': provenance, 'reviewed': reviewed}})
             except OSError as error:
                 raise RefStarError(f'{name}: the decision could not be written: {error}') from error
         return self.look(name)
 
-    def _update(self, columns: dict[str, dict[str, str]]) -> None:
-        self.collection.update(columns)
-        for name, row in columns.items():
-            self.collection.triplets[name] = replace(self.collection.triplets[name], **row)
+    def _update(self, columns: Mapping[str, Mapping[str, str]]) -> None:
+        """Write columns of some ids, in `meta.csv` as it is now, whole or not at all."""
+        rows = [row for _, row in read_csv(str(self._meta), ['id'])]
+        for row in rows:
+            row |= columns.get(row['id'], {})
+        if columns:
+            write_csv(self._meta, rows, dict.fromkeys(key for row in rows for key in row))
+        for name, new in columns.items():
+            self.rows[name] |= new
 
     def _reopen_changed(self) -> list[str]:
         """Make triplets whose mask is not the one decided on to do again; return their ids."""
         columns = {}
-        for name, triplet in self.collection.triplets.items():
-            if triplet.reviewed and triplet.reviewed != fingerprint(self.collection.read(name, 'mask')):
-                provenance = UNKNOWN if triplet.provenance in DECIDED else triplet.provenance
+        for name, row in self.rows.items():
+            if row['reviewed'] and row['reviewed'] != fingerprint(self.read(name, 'mask')):
+                provenance = UNKNOWN if row['provenance'] in DECIDED else row['provenance']
                 columns[name] = {'provenance': provenance, 'reviewed': ''}
         self._update(columns)
         return list(columns)
@@ -182,3 +238,13 @@ def fingerprint(data: bytes) -> str:
 def _refuse_journal(root: Path) -> None:
     if (journal := root / 'decisions.jsonl').exists():
         raise RefStarError(f'{journal}: made by version 0.1.0; open the folder once with 0.1.0, or delete the file')
+
+
+def _confidence(text: str, where: str) -> float | None:
+    try:
+        value = float(text) if text.strip() else None
+    except ValueError:
+        value = -1.0
+    if value is not None and not 0 <= value <= 1:
+        raise RefStarError(f'{where}: confidence {text!r} must be a number between 0 and 1')
+    return value

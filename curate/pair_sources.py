@@ -1,129 +1,116 @@
-"""Pairs of photos to make masks of: of procedural people, or of a collection of photos."""
+"""Pairs of photos to make masks of: of procedural people, or of a collection of photos.
+
+A source has `settings`, what its pairs depend on, and `pairs(folder, run)`: records of the pairs for meta.csv, and a
+function that returns the two clean faces (ground truth, reference) of such a record.
+"""
 
 import hashlib
 import os
+import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from refstar.data.collections.listing import Missing
-from refstar.data.collections.manifest import photos_by_identity
+from refstar.data.collections.manifest import evenly, photos_by_identity
+from refstar.data.face_region import EYES, eye_opening, mouth_opening, mouth_width
 from refstar.data.images import ImageStore
 from refstar.data.pairs import Face
-from refstar.data.synthetic.photo_match import Photo
+from refstar.data.synthetic.render_photo import Photo
 from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
 from refstar.utils.checkpoint import sha256
 from refstar.utils.errors import RefStarError
 
 from .collection import image_lists
-from .pair_mining import Mining, mine
-from .photo_survey import Networks, PhotoReader
+from .photo_survey import read_photo
 
+PHOTOS = 40  # of a person that are compared with one another, at most
+BLURRED = 0.3  # share of the collection's median sharpness below which a photo makes no pair
+NAME = 40  # letters of each part of an id
 PAIRS_PER_PERSON = 4  # of procedural people; painting a person costs more than a photo of it
 
 
-class Pair(NamedTuple):
-    """Two clean photos of a person (colours are multiples of 1/255), with `id`, `identity`, and columns of meta.csv."""
-
-    gt: Face
-    ref: Face
-    record: Mapping
-
-
 class SyntheticPairs:
-    """A number of pairs of procedural people, which follow from `size` (in pixels) and `seed`; a source of itself."""
+    """A number of pairs of procedural people, which follow from `size` (in pixels) and `seed`."""
 
     def __init__(self, count: int, size: int, seed: int):
-        self.count, self.size, self.seed = count, size, seed
+        self.count, self.size = count, size
+        self.settings = {'size': size, 'synthetic': count, 'seed': seed}
         people = -(-count // PAIRS_PER_PERSON)
         self.people = SyntheticFaceDataset({'gt_size': size, 'identities': people, 'seed': seed})
 
-    def settings(self) -> dict:
-        """Return what the pairs depend on."""
-        return {'size': self.size, 'synthetic': self.count, 'seed': self.seed}
+    def pairs(self, folder: Path, run: Callable) -> tuple[list[dict], Callable]:
+        """Return the pairs."""
+        return [self._record(index) for index in range(self.count)], self.faces
 
-    def pairs(self, folder: Path, run: Callable) -> 'SyntheticPairs':
-        """Return the pairs; see `PhotoSource`."""
-        return self
-
-    def __len__(self) -> int:
-        return self.count
-
-    def photos(self, index: int) -> tuple[str, Photo, Photo]:
-        """Return identity, ground truth and reference of a pair, with their exact maps."""
+    def _record(self, index: int) -> dict:
         identity, number = divmod(index, PAIRS_PER_PERSON)
-        return f'{identity:05d}', *(self.people.photo(identity, 2 * number + i) for i in (0, 1))
+        gt, ref = (f'{identity:05d}_{2 * number + i}' for i in (0, 1))
+        sources = {'gt_source': f'synthetic/{gt}', 'ref_source': f'synthetic/{ref}'}
+        return {'index': index, 'id': gt, 'identity': f'{identity:05d}', **sources}
 
-    def __getitem__(self, index: int) -> Pair:
-        identity, *photos = self.photos(index)
-        names = [f'{identity}_{2 * (index % PAIRS_PER_PERSON) + i}' for i in (0, 1)]
-        record = {'id': names[0], 'identity': identity}
-        record |= {'gt_source': f'synthetic/{names[0]}', 'ref_source': f'synthetic/{names[1]}'}
-        return Pair(*(Face(np.rint(photo.image.clip(0, 1) * 255) / np.float32(255)) for photo in photos), record)
+    def photos(self, index: int) -> tuple[Photo, Photo]:
+        """Return ground truth and reference of a pair, with their exact maps."""
+        identity, number = divmod(index, PAIRS_PER_PERSON)
+        return self.people.photo(identity, 2 * number), self.people.photo(identity, 2 * number + 1)
+
+    def faces(self, pair: Mapping) -> tuple[Face, Face]:
+        """Return the faces of a pair; colours are multiples of 1/255."""
+        gt, ref = (np.rint(photo.image.clip(0, 1) * 255) / np.float32(255) for photo in self.photos(pair['index']))
+        return Face(gt), Face(ref)
 
 
 class PhotoPairs:
-    """Pairs of aligned photos, by the records of `mine` and `PhotoReader`; photos are resized to `size` pixels."""
+    """Pairs mined from a collection of photos.
 
-    def __init__(self, pairs: Sequence[Mapping], photos: Sequence[Mapping], size: int):
-        self.pairs, self.photos = pairs, photos
-        self.store = ImageStore(size, resize=True)
+    Args:
+        photos: of `list_photos`.
+        root: what the user named.
+        networks: of `read_photo`.
+        rules: of `mine`.
+        size: side of the aligned photos in pixels.
+        gt: folder of the photos of a csv or list, if not `root`.
+    """
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> Pair:
-        record = dict(self.pairs[index])
-        return Pair(*(self._face(self.photos[record.pop(part)]) for part in ('gt', 'ref')), record)
-
-    def _face(self, photo: Mapping) -> Face:
-        points = None if photo['points'] is None else np.asarray(photo['points'], np.float32)
-        hidden = 1 - self.store.read_mask(Path(photo['face'])) if photo['face'] else None
-        return Face(self.store(Path(photo['aligned'])), points, hidden)
-
-
-@dataclass(frozen=True)
-class PhotoSource:
-    """A collection of photos, from which pairs are mined."""
-
-    photos: Sequence[tuple[int, str, Path]]  # of `list_photos`
-    root: str  # what the user named
-    networks: Networks
-    mining: Mining
-    size: int  # side of the aligned photos in pixels
-    gt: str | None = None  # folder of the photos of a csv or list, if not `root`
-
-    def settings(self) -> dict:
-        """Return what the pairs depend on."""
-        network, weights, prepare = self.networks.embedder
-        listed = '\n'.join(f'{identity}\t{path}' for _, identity, path in self.photos)
-        files = {key: getattr(self.networks, key) for key in ('detector', 'landmarks', 'parsing')}
-        return {
-            'size': self.size,
-            'root': os.path.abspath(self.root),
+    def __init__(self, photos: Sequence, root: str, networks: Mapping, rules: Mapping, size: int, gt: str | None):
+        self.photos, self.root, self.networks, self.rules, self.size, self.gt = photos, root, networks, rules, size, gt
+        listed = '\n'.join(f'{identity}\t{path}' for _, identity, path in photos)
+        files = ('detector', 'landmarks', 'parsing', 'weights')
+        self.settings = {
+            'size': size,
+            'root': os.path.abspath(root),
             'list of photos': hashlib.sha256(listed.encode()).hexdigest(),
-            'pairs': self.mining.limit,
-            'per_person': self.mining.per_person,
-            'similarity': list(self.mining.similarity),
-            'network': network,
-            'prepare': prepare,
-            **{key: sha256(file) if file else '' for key, file in {**files, 'weights': weights}.items()},
+            **rules,
+            **{key: sha256(value) if value and key in files else value for key, value in networks.items()},
         }
 
-    def pairs(self, folder: Path, run: Callable) -> PhotoPairs:
+    def pairs(self, folder: Path, run: Callable) -> tuple[list[dict], Callable]:
         """Look at all photos by `run_stage`, and choose the pairs; print which photos are left out."""
-        reader = PhotoReader(self.networks, self.size, folder / 'images', [Path(self.root), Path(self.gt or self.root)])
-        records = run(folder, self.photos, reader, title='look')
+        roots = Path(self.root), Path(self.gt or self.root)
+        records = run(folder, self.photos, partial(read_photo, self.networks, self.size, folder / 'images', roots))
         problems = [record['problem'] for record in records if record['problem']]
         if problems:
             print(f'{len(problems)} of {len(records)} photos left out: {"; ".join(problems[:3])} ...', flush=True)
-        pairs = mine(records, self.mining)
+        pairs = mine(records, **self.rules)
         if not pairs:
             raise RefStarError(f'{self.root}: no two of the {len(records)} photos make a pair; see --similarity')
-        return PhotoPairs(pairs, records, self.size)
+        return pairs, partial(photo_faces, self.size)
+
+
+def photo_faces(size: int, pair: Mapping) -> tuple[Face, Face]:
+    """Return the faces of a pair of `mine`, resized to `size` pixels."""
+    store = ImageStore(size, resize=True)
+
+    def read(photo: Mapping) -> Face:
+        points = None if photo['points'] is None else np.asarray(photo['points'], np.float32)
+        hidden = 1 - store.read_mask(Path(photo['face'])) if photo['face'] else None
+        return Face(store(Path(photo['aligned'])), points, hidden)
+
+    return read(pair['gt']), read(pair['ref'])
 
 
 def list_photos(
@@ -153,3 +140,74 @@ def list_photos(
     if not listed:
         raise RefStarError(f'{root}: nobody has two photos')
     return [(number, identity, photo.absolute()) for number, (identity, photo) in enumerate(listed)]
+
+
+def state(points: np.ndarray) -> np.ndarray:
+    """Return pose (yaw, pitch) and expression (mouth open, wide, both eyes) by 68 landmarks; (6,), about 0 to 1."""
+    eyes = [points[eye].mean(0) for eye in EYES]
+    across = np.linalg.norm(eyes[1] - eyes[0])
+    nose = (points[30] - (eyes[0] + eyes[1]) / 2) / max(across, 1e-6)
+    opening = [2 * eye_opening(points[eye]) for eye in EYES]
+    return np.array([*(2 * nose), mouth_opening(points), mouth_width(points), *opening])
+
+
+def mine(
+    photos: Sequence[Mapping], per_person: int = 4, similarity: tuple = (0.3, 0.98), limit: int | None = None
+) -> list[dict]:
+    """Choose pairs of photos.
+
+    Args:
+        photos: records of `read_photo`.
+        per_person: pairs of a person, at most.
+        similarity: cosine of a pair: below it is another person, above the same photo twice.
+        limit: pairs in all, at most, evenly taken.
+
+    Returns:
+        Records with `id`, `identity`, `gt` and `ref` (records of photos; the sharper one is the reference), and for
+        meta.csv `gt_source`, `ref_source`, `similarity`, `spread`, `sharpness` of the blurrier photo.
+    """
+    usable = [photo for photo in photos if not photo['problem']]
+    median = np.median([photo['sharpness'] for photo in usable]) if usable else 0.0
+    people = defaultdict(list)
+    for photo in usable:
+        if photo['sharpness'] >= BLURRED * median:
+            people[photo['identity']].append(photo)
+    found = [pair for own in people.values() for pair in _of_person(evenly(own, PHOTOS), per_person, similarity)]
+    found = evenly(found, limit)
+    taken = set()
+    for pair in found:
+        pair['id'] = _name(pair, taken)
+    return found
+
+
+def _of_person(own: Sequence[Mapping], count: int, similarity: tuple[float, float]) -> list[dict]:
+    """Return pairs of one person, from the least to the greatest difference of pose and expression."""
+    vectors = [np.float32(photo['embedding']) for photo in own]
+    states = [state(np.asarray(p['points'])) if len(p['points'] or ()) == 68 else None for p in own]
+    found = []
+    for a, b in combinations(range(len(own)), 2):
+        alike = spread = None
+        if len(vectors[a]) and len(vectors[b]):
+            alike = min(1.0, float(vectors[a] @ vectors[b]))
+            if not similarity[0] <= alike <= similarity[1]:
+                continue
+        if states[a] is not None and states[b] is not None:
+            spread = float(np.linalg.norm(states[a] - states[b]))
+        gt, ref = (own[i] for i in sorted((a, b), key=lambda i: (own[i]['sharpness'], i)))
+        pair = {'gt': gt, 'ref': ref, 'identity': gt['identity'], 'gt_source': gt['image'], 'ref_source': ref['image']}
+        measured = {'similarity': alike, 'spread': spread, 'sharpness': gt['sharpness']}
+        found.append(pair | {key: None if value is None else round(value, 3) for key, value in measured.items()})
+    found.sort(key=lambda pair: -1.0 if pair['spread'] is None else pair['spread'])
+    return evenly(found, count)
+
+
+def _name(pair: Mapping, taken: set[str]) -> str:
+    """Make an id that is a plain file name, from person and photos."""
+    parts = [pair['identity'], pair['gt']['stem'], pair['ref']['stem']]
+    plain = '-'.join(re.sub(r'[^\w.]+', '_', part).strip('._')[-NAME:] or '_' for part in parts)
+    name, number = plain, 1
+    while name.lower() in taken:  # some disks know no capitals
+        number += 1
+        name = f'{plain}-{number}'
+    taken.add(name.lower())
+    return name

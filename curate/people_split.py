@@ -2,14 +2,13 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from refstar.data.collections.listing import Missing, Tree
 from refstar.data.collections.reference_csv import Row, read_reference_csv, write_reference_csv
@@ -19,6 +18,7 @@ from refstar.identity_arch import IdentityEncoder
 from refstar.utils.device import choose_device
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import to_tensor
+from refstar.utils.parallel import parallel
 from refstar.utils.text_files import write_text
 
 from .collection import ImageList, image_lists
@@ -30,27 +30,22 @@ BATCH = 32
 Rows = Callable[[str, str], list[Row]]  # (split, person or group) -> rows for the csv of that split
 
 
-@dataclass(frozen=True)
-class UnknownPeople:
-    """How photos of unknown people are grouped and paired; distances are 1 - cosine of embeddings."""
-
-    network: str | None = None  # this and the next two: as `IdentityEncoder` takes them
-    weights: str | None = None
-    prepare: str | None = None
-    distance: float = 0.4  # below it two photos are of one person; FFHQ-Ref's, for the ArcFace used there
-    split_distance: float | None = None  # people nearer than this share a split; None: `distance`
-    max_refs: int = 9  # of a photo
-    min_refs: int = 1  # a photo with fewer gets no row
-    test_distance: float = 0.1  # references nearer than this are left out of the test csv, as FFHQ-Ref did
-
-
 def split_people(
-    root: str, out: Path, fractions: Sequence[float], seed: int, overwrite: bool, unknown: UnknownPeople, jobs: int
+    root: str, out: Path, fractions: Sequence[float], seed: int, overwrite: bool, unknown: Mapping, jobs: int
 ) -> None:
     """Write `{train,val,test}.txt`, csv of references where there are any, and `split.json`; print counts.
 
-    `root` is a folder (or lmdb) of people's folders, a csv of FFHQ-Ref, or a folder of photos of unknown people;
-    `fractions` and `seed` are those of `divide`.
+    Args:
+        root: a folder (or lmdb) of people's folders, a csv of FFHQ-Ref, or a folder of photos of unknown people.
+        out: folder of the lists.
+        fractions, seed: of `divide`.
+        overwrite: replace lists that are there.
+        unknown: how photos of unknown people are grouped and paired. `network`, `weights`, `prepare`: as
+            `IdentityEncoder` takes them. `distance`: photos whose embeddings are nearer (1 - cosine) are of one person.
+            `split_distance`: people nearer than this share a split; None: `distance`. `max_refs`, `min_refs`: of a
+            photo; with fewer it gets no row. `test_distance`: references nearer to the photo are left out of the test
+            csv, as FFHQ-Ref did.
+        jobs: processes.
 
     Raises:
         RefStarError: `root` cannot be split, or `out` holds lists already.
@@ -117,7 +112,7 @@ def reference_rows(
     return rows
 
 
-def _people(root: str, unknown: UnknownPeople, jobs: int) -> tuple[dict[str, list[str]], Rows, dict]:
+def _people(root: str, unknown: Mapping, jobs: int) -> tuple[dict[str, list[str]], Rows, dict]:
     """Return person (or group of people who are alike) -> lines of a list, the rows, and how people were found."""
     if Path(root).suffix == '.csv':
         rows = defaultdict(list)
@@ -134,16 +129,17 @@ def _people(root: str, unknown: UnknownPeople, jobs: int) -> tuple[dict[str, lis
     raise RefStarError(f'{root}: give a folder with folders of photos, a folder of photos, or a csv')
 
 
-def _unknown_people(photos: ImageList, how: UnknownPeople, jobs: int) -> tuple[dict[str, list[str]], Rows, dict]:
+def _unknown_people(photos: ImageList, how: Mapping, jobs: int) -> tuple[dict[str, list[str]], Rows, dict]:
     """Group photos by embedding: people by `distance`, and people who are much alike by `split_distance`."""
-    if not how.network or not how.weights:
+    if not how['network'] or not how['weights']:
         raise RefStarError(
             f'{photos.name}: holds photos of unknown people; give --network and --weights of a face-recognition network'
         )
-    apart = how.distance if how.split_distance is None else how.split_distance
-    if not 0 < how.distance <= apart < 2:
-        raise RefStarError(f'0 < --distance <= --split_distance < 2 must hold, got {how.distance} and {apart}')
-    encoder = IdentityEncoder(how.network, how.weights, how.prepare)
+    near = how['distance']
+    apart = near if how['split_distance'] is None else how['split_distance']
+    if not 0 < near <= apart < 2:
+        raise RefStarError(f'0 < --distance <= --split_distance < 2 must hold, got {near} and {apart}')
+    encoder = IdentityEncoder(how['network'], how['weights'], how['prepare'])
     root, missing = Path(photos.name).expanduser(), Missing('drop')
     found = [entry.gt for entry in photos.read(missing)]
     missing.settle(photos.name)
@@ -153,39 +149,23 @@ def _unknown_people(photos: ImageList, how: UnknownPeople, jobs: int) -> tuple[d
     if unread:
         print(f'{len(unread)} photos were left out; refstar data check {photos.name} lists them')
     names = [photo.relative_to(root).as_posix() for photo in found]
-    people = same_person(embeddings, how.distance)
+    people = same_person(embeddings, near)
     groups = {f'{i:06d}': own for i, own in enumerate(same_person(embeddings, apart))}
     alone = sum(len(own) == 1 for own in people)
     print(f'{len(names)} photos of {len(people)} people, {alone} of them with one photo only; {len(groups)} groups')
 
     def rows(split: str, group: str) -> list[Row]:
-        nearest = how.test_distance if split == 'test' else 0
+        nearest = how['test_distance'] if split == 'test' else 0
         found = []
-        for own in same_person(embeddings[groups[group]], how.distance):
+        for own in same_person(embeddings[groups[group]], near):
             own = groups[group][own]
-            found += reference_rows([names[i] for i in own], embeddings[own], how.max_refs, how.min_refs, nearest)
+            found += reference_rows([names[i] for i in own], embeddings[own], how['max_refs'], how['min_refs'], nearest)
         return found
 
     lines = {group: [names[i] for i in own] for group, own in groups.items()}
-    settings = {key: value for key, value in asdict(how).items() if key != 'weights'}
+    settings = {key: value for key, value in how.items() if key != 'weights'}
     method = {'people': 'connected components of embeddings', 'sha256': encoder.sha256, 'left_out': len(unread)}
     return lines, rows, {**method, **settings}
-
-
-class _Photos(Dataset):
-    """The photos to embed: (image (3, SIZE, SIZE) RGB in [-1, 1], error), the error is '' where it could be read."""
-
-    def __init__(self, photos: Sequence[Path]) -> None:
-        self.photos, self.store = photos, ImageStore(SIZE, resize=True)
-
-    def __len__(self) -> int:
-        return len(self.photos)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, str]:
-        try:
-            return to_tensor(self.store(self.photos[index])), ''
-        except RefStarError as error:
-            return torch.zeros(3, SIZE, SIZE), str(error)
 
 
 def embed(photos: Sequence[Path], encoder: IdentityEncoder, jobs: int) -> tuple[list[Path], np.ndarray, list[str]]:
@@ -196,17 +176,23 @@ def embed(photos: Sequence[Path], encoder: IdentityEncoder, jobs: int) -> tuple[
     """
     device = choose_device()
     encoder = encoder.to(device).eval()
-    loader = DataLoader(_Photos(photos), BATCH, num_workers=jobs if jobs > 1 else 0)
-    rows, errors = [], []
-    with torch.inference_mode(), tqdm(total=len(photos), desc='embed', unit='image', disable=None) as bar:
-        for images, problems in loader:
-            errors += problems
-            good = torch.tensor([not problem for problem in problems])
-            if good.any():
-                rows.append(encoder(images[good].to(device)).cpu().numpy())
-            bar.update(len(problems))
-    errors = dict(zip(photos, errors, strict=True))
+    kept, rows, errors = [], [], []
+    found = zip(photos, parallel(partial(_open, ImageStore(SIZE, resize=True)), photos, jobs, 'embed'), strict=True)
+    while batch := list(islice(found, BATCH)):
+        errors += [img for _, img in batch if isinstance(img, str)]
+        good = [(photo, to_tensor(img)) for photo, img in batch if not isinstance(img, str)]
+        if good:
+            kept += [photo for photo, _ in good]
+            with torch.inference_mode():
+                rows.append(encoder(torch.stack([img for _, img in good]).to(device)).cpu().numpy())
     if not rows:
-        raise RefStarError(f'no photo could be read: {next(iter(errors.values()), "there is none")}')
-    kept = [photo for photo in photos if not errors[photo]]
-    return kept, np.concatenate(rows).astype(np.float32), [error for error in errors.values() if error]
+        raise RefStarError(f'no photo could be read: {errors[0] if errors else "there is none"}')
+    return kept, np.concatenate(rows).astype(np.float32), errors
+
+
+def _open(store: ImageStore, photo: Path) -> np.ndarray | str:
+    """Return an image (SIZE, SIZE, 3) RGB uint8, or why it cannot be read."""
+    try:
+        return store.read(photo)
+    except RefStarError as error:
+        return str(error)

@@ -1,13 +1,17 @@
-"""Where the face is in an aligned photo, and whether mouth and eyes are in the same state in two photos.
+"""Landmarks of aligned photos: where the face is, and whether mouth and eyes are in the same state in two photos.
 
 Points are (K, 2), (x, y) as shares of the image side (0 at the outer edge, 1 at the other). Areas of single parts need
 the usual 68 points: 0-16 jaw, 17-26 brows, 27-35 nose, 36-47 eyes, 48-59 outer and 60-67 inner lips.
 """
 
+import csv
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
+
+from refstar.utils.errors import RefStarError
 
 EYES = (slice(36, 42), slice(42, 48))
 MOUTH = slice(48, 68)
@@ -75,3 +79,48 @@ def eye_opening(eye: np.ndarray) -> float:
     """Return the height over width of one eye, from its six points."""
     height = np.linalg.norm(eye[[1, 2]] - eye[[5, 4]], axis=1).mean()
     return float(height / max(np.linalg.norm(eye[0] - eye[3]), 1e-6))
+
+
+class Landmarks:
+    """Points per photo, found by the file's path.
+
+    Args:
+        path: `.npz` with `names` (n,) and `points` (n, K, 2), or a csv with the columns `name, x0, y0, x1, y1, ...`.
+            Names are paths relative to one of `roots`; points are shares of the image side, 5 to 68 a photo.
+        roots: folders of the photos.
+
+    Raises:
+        RefStarError: the file cannot be read or has another form.
+    """
+
+    def __init__(self, path: str | Path, roots: list[Path]):
+        self.roots = [root.expanduser().absolute() for root in roots]
+        names, points = _read(Path(path).expanduser())
+        if points.ndim != 3 or points.shape[2] != 2 or not 5 <= points.shape[1] <= 68 or len(names) != len(points):
+            raise RefStarError(f'{path}: expected n names and points of shape (n, 5 to 68, 2), got {points.shape}')
+        if not np.isfinite(points).all() or np.abs(points - 0.5).max(initial=0) > 1:
+            raise RefStarError(f'{path}: points must be shares of the image side, 0 to 1')
+        self._points = dict(zip(names, points.astype(np.float32), strict=True))
+
+    def __call__(self, photo: Path) -> np.ndarray | None:
+        """Return the points of a photo, (K, 2), or None where the file has none for it."""
+        photo = photo.expanduser().absolute()
+        for root in self.roots:
+            if photo.is_relative_to(root) and photo.relative_to(root).as_posix() in self._points:
+                return self._points[photo.relative_to(root).as_posix()]
+        return None
+
+
+def _read(path: Path) -> tuple[list[str], np.ndarray]:
+    """Read names (n,) and points (n, K, 2)."""
+    try:
+        if path.suffix == '.npz':
+            with np.load(path, allow_pickle=False) as file:
+                return [str(name) for name in file['names']], np.asarray(file['points'], np.float32)
+        with open(path, encoding='utf-8-sig', newline='') as file:
+            header, *rows = [row for row in csv.reader(file) if row]
+        points = np.array([[float(v) for v in row[1:]] for row in rows], np.float32)
+        return [row[0] for row in rows], points.reshape(len(rows), (len(header) - 1) // 2, 2)
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        form = 'npz with names and points, or csv with name, x0, y0, x1, y1, ...'
+        raise RefStarError(f'{path}: no readable {form} ({error})') from None

@@ -8,6 +8,12 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from scipy.interpolate import RBFInterpolator
+
+# Points on the frame that stay where they are, so that the flow fades out towards the border.
+FRAME = np.array([(x, y) for x in (0, 0.5, 1) for y in (0, 0.5, 1) if (x, y) != (0.5, 0.5)], np.float64)
+GRID = 24  # cells of the coarse grid on which the spline is evaluated; it is smooth
+STIFFNESS = 5e-4  # of the thin plate: detectors err by a few per cent of the eye distance
 
 
 @lru_cache(maxsize=8)
@@ -94,6 +100,25 @@ def enlarge(field: np.ndarray, size: int) -> np.ndarray:
     """
     cell = max(1, size // field.shape[0])
     return cv2.blur(cv2.resize(field, (size, size), interpolation=cv2.INTER_LINEAR), (cell, cell))
+
+
+def fit_positions(gt: np.ndarray, ref: np.ndarray, size: int, stiffness: float = STIFFNESS) -> np.ndarray:
+    """Return for every pixel of the GT its position in the reference, by a thin-plate spline through the landmarks.
+
+    Args:
+        gt, ref: the same K landmarks in both photos, (K, 2), shares of the side.
+        size: side of the images in pixels.
+        stiffness: 0 goes through every point; more smooths their errors out.
+
+    Returns:
+        A position map, (size, size, 2), float32, in pixels.
+    """
+    start, shift = np.concatenate([gt, FRAME]), np.concatenate([ref - gt, np.zeros_like(FRAME)])
+    axis = (np.arange(GRID) + 0.5) / GRID
+    nodes = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    spline = RBFInterpolator(start, shift, smoothing=stiffness, kernel='thin_plate_spline')
+    field = spline(nodes).astype(np.float32).reshape(GRID, GRID, 2)
+    return pixel_grid(size) + enlarge(field * np.float32(size), size)
 
 
 def smooth_warp(size: int, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:

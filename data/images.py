@@ -1,15 +1,26 @@
-"""Read square images of one size, from files or from an lmdb; keep them in memory if wanted."""
+"""Read images: from files, from BasicSR's lmdb, and square ones of one size; and BasicSR's `meta_info` lists of images.
 
+An lmdb is a folder `<name>.lmdb` with `data.mdb` and `meta_info.txt`. An image in it is addressed like a file,
+`faces.lmdb/ann/1.png`; its key is the name without suffix, `ann/1`.
+"""
+
+import os
+import re
 from collections.abc import Iterable
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import cv2
+import lmdb
 import numpy as np
 
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import decode_image
+from refstar.utils.text_files import numbered_lines, shorten
 
-from .collections.lmdb_images import database_of, read_bytes
+ADDRESS = re.compile(r'(?P<database>.+\.lmdb)(?:[/\\](?P<name>.*))?')
+META_LINE = re.compile(r'(?P<name>.+?\.\w+)(?:\s+\((?P<shape>\d+(?:,\s*\d+){1,2})\))?(?:\s+\d+)?')
 
 
 def decode(path: Path, mode: str) -> np.ndarray:
@@ -61,3 +72,106 @@ class ImageStore:
             raise RefStarError(f'{path}: is {width}x{height}, expected {self.size}x{self.size}; set resize: true')
         shrink = height > self.size
         return cv2.resize(img, (self.size, self.size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC)
+
+
+def read_meta_info(path: str | Path) -> list[str]:
+    """Read the image names of a `meta_info` file, in its order.
+
+    Each line is `ann/1.png (512,512,3) 1`: a name with suffix, and optionally `(height,width,channels)` and a
+    compression level, as BasicSR's scripts write them.
+
+    Raises:
+        RefStarError: the file cannot be read, or a line is malformed or names an image for the second time.
+    """
+    names: dict[str, str] = {}
+    for where, line in numbered_lines(path):
+        match = META_LINE.fullmatch(line)
+        if match is None:
+            raise RefStarError(f'{where}: expected a line such as 00001.png (512,512,3), got {shorten(line)}')
+        name = str(PurePosixPath(match['name'].replace('\\', '/')))
+        if name in names:
+            raise RefStarError(f'{where}: {shorten(name)} is listed already at {names[name]}')
+        names[name] = where
+    return list(names)
+
+
+def is_meta_info(line: str) -> bool:
+    """Return whether a line holds an image's shape, which only `meta_info` files have."""
+    match = META_LINE.fullmatch(line)
+    return match is not None and match['shape'] is not None
+
+
+def database_of(path: str | Path) -> Path | None:
+    """Return the lmdb that a path is or leads into, None for an ordinary path."""
+    match = ADDRESS.fullmatch(str(path))
+    return match and Path(match['database'])
+
+
+def names_in(database: Path) -> list[str]:
+    """Return the image names of an lmdb, as its `meta_info.txt` lists them: `ann/1.png`.
+
+    Raises:
+        RefStarError: it is no lmdb in BasicSR's form, or is truncated.
+    """
+    return _open(os.path.abspath(database)).names
+
+
+def contains(path: str | Path) -> bool:
+    """Return whether the lmdb that the path leads into lists this image, as `names_in`; the suffix does not count."""
+    database, key = _address(path)
+    return key in _open(database).keys
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read the encoded image at a path into an lmdb; errors as of `names_in`, or there is none."""
+    database, key = _address(path)
+    try:
+        with _open(database).environment.begin() as transaction:
+            data = transaction.get(key.encode())
+    except lmdb.Error as error:
+        raise _broken(database, error) from None
+    if data is None:
+        raise RefStarError(f'{path}: {database} has no such key')
+    return data
+
+
+def _address(path: str | Path) -> tuple[str, str]:
+    """Return the absolute path of the lmdb that a path leads into, and the key of the image."""
+    match = ADDRESS.fullmatch(str(path))
+    return os.path.abspath(match['database']), os.path.splitext(match['name'] or '')[0]
+
+
+def _broken(database: str, reason: object) -> RefStarError:
+    return RefStarError(f'{database}: is no whole lmdb in the form of BasicSR ({reason}); make it again')
+
+
+class _Database(NamedTuple):
+    """An open lmdb, the names of its images, and their keys."""
+
+    environment: lmdb.Environment
+    names: list[str]
+    keys: frozenset[str]
+
+
+@cache  # LMDB allows one environment per file and process; forked workers share it
+def _open(path: str) -> _Database:
+    """Open an lmdb. Where data is missing LMDB itself would end the process by SIGBUS, so that is looked for here."""
+    for file in ('data.mdb', 'meta_info.txt'):
+        if not os.path.isfile(f'{path}/{file}'):
+            raise _broken(path, f'{file} is missing')
+    names = read_meta_info(f'{path}/meta_info.txt')
+    try:
+        environment = lmdb.open(path, readonly=True, lock=False, readahead=False, create=False)
+    except lmdb.Error as error:
+        raise _broken(path, error) from None
+    held, size = environment.stat(), os.path.getsize(f'{path}/data.mdb')
+    needed = (environment.info()['last_pgno'] + 1) * held['psize']
+    reason = ''
+    if size < needed:
+        reason = f'data.mdb has {size} of {needed} bytes: it is truncated'
+    elif held['entries'] < len(names):
+        reason = f'meta_info.txt lists {len(names)} images, data.mdb holds {held["entries"]}'
+    if reason:
+        environment.close()
+        raise _broken(path, reason)
+    return _Database(environment, names, frozenset(os.path.splitext(name)[0] for name in names))

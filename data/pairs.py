@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 
 from .face_region import conflicts, face_area, fill_hull
-from .geometry import area_ratio, invert, returns, smooth_warp, to_flow, to_positions, warp
-from .landmarks import fit_positions
+from .geometry import area_ratio, fit_positions, invert, returns, smooth_warp, to_flow, to_positions, warp
 from .photometric import occlude, relight, soften
 
 TURNED_AWAY = 0.4  # a region that shrinks below this share of its area between the photos is seen too flatly

@@ -16,8 +16,8 @@ from refstar.utils.image_files import to_tensor
 from refstar.utils.option_block import Count, DatasetOptions, Expected, FilePath, Natural, OptionBlock, Share
 
 from .degradation import Degradation
+from .face_region import Landmarks
 from .images import ImageStore
-from .landmarks import Landmarks
 from .pairs import Face, PairedReference, self_pair
 from .photometric import occlude, relight
 

@@ -1,6 +1,6 @@
 """Training RefSel on triplets (GT, reference, mask) in the form of RefSel-HQ."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,24 +61,20 @@ class RefSelDataset(TrainingPhotoDataset):
 
     def _read(self, opt: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Path]]]:
         """(id, person, files) of every triplet to use."""
-        meta = self.root / 'meta.csv'
         wanted = set(read_lines(opt['split_file'])) if opt.get('split_file') else None
-        allowed = opt.get('provenance')
-        missing = Missing(opt.get('missing', 'error'))
-        files = {part: {p.stem: p for p in images_in(folder({part: self.root / part}, part))} for part in PARTS}
-        triplets = []
-        for where, row in read_csv(str(meta), ['id', 'provenance'] if allowed else ['id']):
-            name = inside(self.root, row['id'], where).name
+        allowed, missing, triplets = opt.get('provenance'), Missing(opt.get('missing', 'error')), []
+        for _, row, files in read_triplets(self.root, ['provenance'] if allowed else []):
+            name = row['id']
             if (wanted is not None and name not in wanted) or (allowed and row['provenance'] not in allowed):
                 continue
-            gone = [f'{part}/{name}.*' for part in PARTS if name not in files[part]]
+            gone = [f'{part}/{name}.*' for part in PARTS if files[part] is None]
             for what in gone:
                 missing.note(what)
             if not gone:
-                triplets.append((name, row.get('identity') or name, {part: files[part][name] for part in PARTS}))
-        missing.settle(str(meta))
+                triplets.append((name, row.get('identity') or name, files))
+        missing.settle(f'{self.root}/meta.csv')
         if not triplets:
-            raise RefStarError(f'{meta}: no triplet is left to use')
+            raise RefStarError(f'{self.root}/meta.csv: no triplet is left to use')
         return triplets
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -112,3 +108,21 @@ class RefSelDataset(TrainingPhotoDataset):
         mask = self.store.read_mask(files['mask'])
         pair = selected_pair(gt, ref, np.ascontiguousarray(mask[:, ::-1]) if mirror else mask)
         return [replace(pair, ref=relight(pair.ref, rng, o.ref_jitter)) if o.ref_jitter else pair]
+
+
+def read_triplets(root: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, str], dict[str, Path]]]:
+    """Read `meta.csv` of a collection: for every row its `file:line`, its columns, and its file (or None) by part.
+
+    Raises:
+        RefStarError: `meta.csv` lacks `id` or one of the `columns`, or an id is no plain file name or is there twice.
+    """
+    files = {part: {p.stem: p for p in images_in(root / part)} for part in PARTS}
+    seen = set()
+    for where, row in read_csv(str(root / 'meta.csv'), ['id', *columns]):
+        name = row['id']
+        if inside(root, name, where).parent != root or not name.isprintable():
+            raise RefStarError(f'{where}: id {name!r} must be a plain file name')
+        if name in seen:
+            raise RefStarError(f'{where}: id {name!r} appears twice; remove one of the rows')
+        seen.add(name)
+        yield where, row, {part: files[part].get(name) for part in PARTS}

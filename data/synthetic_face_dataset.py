@@ -16,8 +16,7 @@ from .degradation import Degradation
 from .pairs import PairedReference
 from .photo_dataset import PRESET_OR_RANGES, DegradationOption, pack_images, pack_references
 from .synthetic.identity import person
-from .synthetic.photo_match import Photo, correspond
-from .synthetic.render_photo import draw_shot, take_photo
+from .synthetic.render_photo import Photo, correspond, draw_shot, take_photo
 
 
 @DATASET_REGISTRY.register()

@@ -29,6 +29,11 @@ class FoundFace:
     score: float  # confidence of the detector, 0 to 1
 
     @property
+    def width(self) -> float:
+        """Width of the box in pixels."""
+        return float(self.box[2] - self.box[0])
+
+    @property
     def area(self) -> float:
         """Area of the box in square pixels."""
         return float(np.prod(self.box[2:] - self.box[:2]))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from refstar.data.people_clusters import farthest_first
 from refstar.reference_bank import ReferenceBank
 from refstar.utils.checkpoint import load_tensors, save_tensors
 from refstar.utils.errors import RefStarError
@@ -24,6 +25,19 @@ from .input_files import printable, unique
 
 FORMAT = 'refstar.refbank.1'
 MAX_REFERENCES = 64  # in a bank: each takes some megabytes
+
+
+def most_diverse(person: Person, count: int) -> Person:
+    """Keep at most `count` references: the most different ones by embedding, without embeddings the sharpest."""
+    refs = person.references
+    if len(refs) <= count:
+        return person
+    if any(ref.embedding is None for ref in refs):
+        kept = set(sorted(range(len(refs)), key=lambda i: -refs[i].attributes.sharpness)[:count])
+    else:
+        kept = set(farthest_first(np.stack([ref.embedding for ref in refs]), count))
+    left = {ref.name: f'{count} others show more' for i, ref in enumerate(refs) if i not in kept}
+    return Person(person.name, [refs[i] for i in sorted(kept)], person.dropped | left)
 
 
 def write_bank(path: Path, person: Person, net: nn.Module, device: torch.device) -> None:

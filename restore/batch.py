@@ -12,6 +12,7 @@ from tqdm import tqdm
 from refstar.utils.errors import RefStarError
 from refstar.utils.html_report import write_report
 from refstar.utils.image_files import FORMATS, Picture, read_picture, write_picture
+from refstar.utils.stopwatch import SPENT, timed
 from refstar.utils.text_files import write_text
 
 from .faces import AlignedFace, Person, RestoreSettings
@@ -20,6 +21,8 @@ from .photo import PhotoSettings, put_back
 from .restore_report import face_record, read_masks, record_text, report_entry, write_masks
 from .restorer import Restorer
 from .video import VideoRestorer, restore_video
+
+NO_FACE = 'No face was found, so nothing was changed.'
 
 
 @dataclass
@@ -44,6 +47,7 @@ class BatchRestorer:
     save_mask: bool = False
     save_faces: bool = False
     report: bool = False
+    timing: bool = False  # print where the time went
     network: Path | str = ''  # file of the network, for the record
 
     def __post_init__(self) -> None:
@@ -63,6 +67,7 @@ class BatchRestorer:
         self.errors: list[str] = []
         self.entries: list[dict[str, Any]] = []  # of the report
         self.counts: Counter[str] = Counter()
+        self.noted: Counter[str] = Counter()  # photos by note
 
     def _output_names(self) -> dict[Path, Path]:
         """Return where each input is written.
@@ -96,7 +101,7 @@ class BatchRestorer:
         """Restore all inputs; return the errors of those that failed."""
         for person in self.people:
             count = len(person.references)
-            print(f"person '{person.name}': {count} photo{'s' * (count > 1)}")
+            print(f'{person.name}: {count} good photo{"s" * (count > 1)}')
             for name, why in person.dropped.items():
                 print(f'  left out: {name}: {why}')
         size = self.photo_settings.batch_size if self.photo_settings.aligned else 1
@@ -107,9 +112,14 @@ class BatchRestorer:
                 for path in filter(is_video, paths):
                     self.attempt(path, self.restore_video)
                 bar.update(len(paths))
-        faces, done, blank = (self.counts[key] for key in ('faces', 'done', 'without a face'))
-        blank = f', {blank} without a face' if blank else ''
-        print(f'{self.output}: {done} restored ({faces} faces{blank}), {len(self.inputs) - done} failed')
+        for note, photos in self.noted.items():
+            if photos > 1:
+                print(f'{photos} photos: {note}')
+        faces, done, left, blank = (self.counts[key] for key in ('faces', 'done', 'left', 'blank'))
+        more = f', {left} left as they were' * (left > 0) + f', {blank} without a face' * (blank > 0)
+        print(f'{self.output}: {done} restored ({faces} faces{more}), {len(self.inputs) - done} failed')
+        if self.timing:
+            print('seconds: ' + ', '.join(f'{stage} {seconds:.2f}' for stage, seconds in SPENT.most_common()))
         if self.report:
             content = {'title': 'Restored photos', 'errors': self.errors, 'photos': self.entries}
             write_report(self.output / 'report.html', 'restore.html', **content)
@@ -153,7 +163,8 @@ class BatchRestorer:
 
     def prepare_photo(self, path: Path) -> tuple[Picture, list[AlignedFace]]:
         """Read a photo, find its faces, and choose references for each."""
-        picture = read_picture(path, self.restorer.max_pixels)
+        with timed('read'):
+            picture = read_picture(path, self.restorer.max_pixels)
         people = self.people_of(path)
         faces = self.restorer.prepare_photo(picture, people, self.settings, self.photo_settings, str(path))
         if (root := self.ref_mask_dir) is not None:
@@ -171,6 +182,7 @@ class BatchRestorer:
             tqdm.write(f'{len(faces)} faces at a time failed ({why}); now one by one', file=sys.stderr)
         return [restored for face in faces for restored in self.restore_faces([face])]
 
+    @timed('write')
     def write_photo(self, path: Path, picture: Picture, faces: Sequence[AlignedFace]) -> None:
         """Paste restored faces into their photo, and write it with its record, masks and faces."""
         write_picture(self.outputs[path], put_back(picture, faces, self.photo_settings).picture)
@@ -178,7 +190,7 @@ class BatchRestorer:
             name = self.face_name(path, number)
             if self.save_mask and face.chosen:
                 write_masks(self.output / 'masks' / name, face)
-            if self.save_faces:
+            if self.save_faces and not face.leave:
                 for kind, img in (('before', face.crop), ('restored', face.image)):
                     write_picture(self.output / 'faces' / f'{name}_{kind}.png', Picture(img))
         if self.report:
@@ -205,7 +217,18 @@ class BatchRestorer:
         done = {'output': output.name, 'strength': self.settings.strength, **done}
         text = record_text(str(path), str(self.network), self.restorer.identity_checker, **done)
         write_text(output.with_suffix('.json'), text)
-        notes = [note for face in faces for note in face['notes']] if faces else ['no face found; written as it was']
-        for note in notes:
-            tqdm.write(f'{path.name}: {note}')
-        self.counts.update({'done': 1, 'faces': len(faces), 'without a face': int(not faces)})
+        self.note(path, faces)
+        restored = sum(face['restored'] for face in faces)
+        self.counts.update(done=1, faces=restored, left=len(faces) - restored, blank=int(not faces))
+
+    def note(self, path: Path, faces: Sequence[dict[str, Any]]) -> None:
+        """Print the notes of a photo's faces, each text at its first photo; its later photos are counted."""
+        found = {NO_FACE: path.name} if not faces else {}
+        for number, face in enumerate(faces, 1):
+            left, top, right, bottom = face.get('box', [0] * 4)
+            which = f', face {number} (at {(left + right) / 2:.0f}, {(top + bottom) / 2:.0f})' * (len(faces) > 1)
+            found |= {note: f'{path.name}{which}' for note in face['notes'] if note not in found}
+        for note, where in found.items():
+            if not self.noted[note]:
+                tqdm.write(f'{where}: {note}')
+            self.noted[note] += 1

@@ -20,6 +20,7 @@ from refstar.multi_reference import image_of
 from refstar.reference_bank import ReferenceBank
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import to_tensor
+from refstar.utils.stopwatch import timed
 
 from .face_masks import allowed_area, fit_mask
 from .faces import AlignedFace, Reference, RestoreSettings
@@ -86,6 +87,7 @@ class TorchEngine:
                 out, aux = self.net(lq, **kwargs), None
             return self.net.normalise(image_of(out)).float(), aux
 
+    @timed('encode')
     def _encode(self, ref: Reference) -> ReferenceBank:
         """Encode one reference; the last `MAX_ENCODED` are kept, those of bank files always are."""
         if ref.encoded is None:

@@ -14,10 +14,11 @@ from refstar.utils.errors import RefStarError
 from .alignment import FoundFace
 from .face_masks import check_regions
 
-IDENTITY_POLICIES = ('warn', 'drop', 'refuse')
+POLICIES = {'on_wrong_identity': ('warn', 'drop', 'refuse'), 'unmatched': ('leave', 'restore')}
 SIDE = 256  # pixels: larger faces are measured at this size
 LIGHT_SIDE = 8  # side of the light map
 SHARP = 0.6  # sharpness that most sharp photos reach, see `measure_sharpness`
+ONE_TINT = 9.0  # 8-bit steps off its tint that hardly a pixel of a sepia JPEG has, and many of any colour photo have
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,24 @@ def measure_sharpness(grey: np.ndarray) -> float:
     return fine / max(coarse, 1e-3)
 
 
+def measure_tint(rgb: np.ndarray) -> np.ndarray | None:
+    """Return the colour of every level (mean of R, G, B) of a photo in one tint, grey or sepia: float32 (256, 3).
+
+    None for a photo, uint8 (H, W, 3), of other colours: one level has several.
+    """
+    shrink = min(1, SIDE / 2 / max(rgb.shape[:2]))
+    size = [max(1, round(side * shrink)) for side in rgb.shape[1::-1]]
+    pixels = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.float32)
+    level = np.rint(pixels.mean(1)).astype(int)
+    columns = [np.ones(len(pixels)), *(pixels - level[:, None]).T]
+    sums = np.stack([np.bincount(level, column, 256) for column in columns], 1)
+    sums = cv2.GaussianBlur(sums, (1, 17), 0, sigmaY=2, borderType=cv2.BORDER_CONSTANT)
+    known = np.flatnonzero(sums[:, 0] > 1e-6)
+    offset = np.stack([np.interp(range(256), known, sums[known, i] / sums[known, 0]) for i in (1, 2, 3)], 1)
+    off = np.abs(pixels - level[:, None] - offset[level]).max(1)
+    return None if np.percentile(off, 98) > ONE_TINT else (np.arange(256)[:, None] + offset).astype(np.float32)
+
+
 @dataclass
 class Reference:
     """A clean face of a person."""
@@ -114,6 +133,7 @@ class RestoreSettings:
     num_refs: int = 4  # most references of a face
     colour: bool = True  # keep the colours of the photo under references of other light
     on_wrong_identity: str = 'warn'  # `warn` (use them), `drop` or `refuse` references that show another person
+    unmatched: str = 'leave'  # of several faces those like nobody of the references: `leave` or `restore` without any
     use: Sequence[str] = ()  # regions that references may change (`face_masks.REGIONS`); none: all
     keep: Sequence[str] = ()  # regions that references may not change: there the face is the backbone's
     mask_threshold: float | None = None  # the selection is 1 from here up, else 0; None: as the network gives it
@@ -125,9 +145,9 @@ class RestoreSettings:
                 raise RefStarError(f'{key} must be 0 to 1, got {value}')
         if self.num_refs < 1:
             raise RefStarError(f'num_refs must be at least 1, got {self.num_refs}')
-        if self.on_wrong_identity not in IDENTITY_POLICIES:
-            known = ', '.join(IDENTITY_POLICIES)
-            raise RefStarError(f'on_wrong_identity is {self.on_wrong_identity!r}; known are {known}')
+        for key, known in POLICIES.items():
+            if getattr(self, key) not in known:
+                raise RefStarError(f'{key} is {getattr(self, key)!r}; known are {", ".join(known)}')
         check_regions(self.use, 'use')
         check_regions(self.keep, 'keep')
 
@@ -175,10 +195,13 @@ class AlignedFace:
     embedding: np.ndarray | None = None  # unit vector of the identity network, None without one
     found: FoundFace | None = None  # the face in its photo, None for a face that came aligned
     matrix: np.ndarray | None = None  # from the photo to the crop (alignment.py), None likewise
+    side: float = 0  # of the crop in pixels of the photo
+    tint: np.ndarray | None = None  # of its photo, as of `measure_tint`
     # Once it is prepared.
     chosen: list[ReferenceChoice] = field(default_factory=list)  # n of them, the most useful first
     identity: IdentityVerdict = IdentityVerdict()
     dropped: dict[str, str] = field(default_factory=dict)  # names of references that are not used -> reasons
+    leave: bool = False  # stays as it was
     notes: list[str] = field(default_factory=list)  # messages for the user
     # Once it is restored.
     image: np.ndarray | None = None  # uint8 (S, S, 3), RGB
@@ -189,6 +212,12 @@ class AlignedFace:
     def references(self) -> list[Reference]:
         """The chosen references, the most useful first."""
         return [choice.reference for choice in self.chosen]
+
+    def coloured(self, image: np.ndarray) -> np.ndarray:
+        """Return a picture of the face, uint8 (S, S, 3), in the tint of its photo, if that has one."""
+        if self.tint is None:
+            return image
+        return np.rint(self.tint[np.rint(image.mean(2)).astype(int)]).clip(0, 255).astype(np.uint8)
 
     def with_masks(self, masks: Mapping[str, np.ndarray]) -> 'AlignedFace':
         """Return the same with selections painted by the user: name of a reference -> (S, S) in [0, 1]."""

@@ -32,6 +32,8 @@ class PhotoSettings:
     upscale: float = 1  # factor of the sides
     background: Callable[[np.ndarray, float], np.ndarray] | None = None  # enlarges by a factor; None: Lanczos
     only_center_face: bool = False  # restore the most central face alone
+    min_face: float = 0  # pixels: narrower faces stay as they are
+    grey: bool = False  # the result shows no colour, not even a tint that the photo has
     paste: str = 'face'  # what is pasted, `face` or `square`, see `alignment.feather`
     batch_size: int = 1  # faces restored at a time
 
@@ -40,8 +42,6 @@ class PhotoSettings:
             raise RefStarError(f'--batch_size must be at least 1, got {self.batch_size}')
         if not 0.1 <= self.upscale <= 16:
             raise RefStarError(f'--upscale must be 0.1 to 16, got {self.upscale}')
-        if self.aligned and self.upscale != 1:
-            raise RefStarError("--upscale: not with --aligned, whose faces have the network's size")
         if self.paste not in AREAS:
             raise RefStarError(f'--paste {self.paste}: unknown; there are {", ".join(AREAS)}')
 
@@ -59,14 +59,14 @@ def put_back(
     picture: Picture, faces: Sequence[AlignedFace], photo_settings: PhotoSettings = PhotoSettings()
 ) -> RestoredPhoto:
     """Paste restored faces into their photo, enlarged; an aligned face takes the place of its photo."""
-    if any(face.matrix is None for face in faces):
-        (only,) = faces
-        area = np.ones(only.image.shape[:2], np.float32)
-        return RestoredPhoto(replace(picture, alpha=None).with_rgb(only.image), [only], area)
+    picture = replace(picture, grey=picture.grey or photo_settings.grey)
     photo = enlarge(picture.rgb, photo_settings)
     area = np.zeros(photo.shape[:2], np.float32)
     factor = np.array([photo.shape[1] / picture.rgb.shape[1], photo.shape[0] / picture.rgb.shape[0]])
-    for face in faces:
+    for face in (face for face in faces if not face.leave):
+        if face.matrix is None:
+            photo, area[:] = resize(face.image, photo.shape[1::-1]), 1
+            continue
         matrix = face.matrix.copy()  # pixels of the enlarged photo -> of the photo -> of the crop
         matrix[:, 2] += matrix[:, :2] @ (0.5 / factor - 0.5)
         matrix[:, :2] /= factor

@@ -9,14 +9,24 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from refstar.data.face_region import face_oval
-from refstar.data.people_clusters import farthest_first, same_person
+from refstar.data.people_clusters import same_person
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import MAX_PIXELS, Picture, picture_of
+from refstar.utils.stopwatch import timed
 
-from .alignment import FaceDetector, FoundFace, cut, most_central
-from .faces import AlignedFace, FaceAttributes, IdentityVerdict, Person, Reference, ReferenceChoice, RestoreSettings
+from .alignment import FaceDetector, FoundFace, cut, most_central, side_in_photo
+from .faces import (
+    AlignedFace,
+    FaceAttributes,
+    IdentityVerdict,
+    Person,
+    Reference,
+    ReferenceChoice,
+    RestoreSettings,
+    measure_tint,
+)
 from .identity_check import IdentityChecker
-from .input_files import unique
+from .input_files import LOOSE, unique
 
 BLURRED = 0.25  # least sharpness of a useful reference: less is a blur of 1.5 pixels of 256 and more
 DUPLICATE = 0.98  # least correlation of two pictures of one photo
@@ -66,7 +76,8 @@ class FaceReader:
         """
         picture = picture_of(picture, self.max_pixels)
         if aligned or (aligned is None and self.detector is None):
-            return [self.face(fit(picture, self.size, label), degraded=degraded)]
+            face = self.face(fit(picture, self.size, label), degraded=degraded)
+            return [replace(face, side=len(picture.rgb), tint=measure_tint(picture.rgb))]
         return self.cut_faces(picture.rgb, self.detect(picture.rgb, only_center), degraded)
 
     def detect(self, rgb: np.ndarray, only_center: bool = False) -> list[FoundFace]:
@@ -77,20 +88,26 @@ class FaceReader:
         """
         if self.detector is None:
             raise RefStarError('a whole photo needs a face detector: give its file (--detector), or aligned faces')
-        found = self.detector(rgb)
+        with timed('detect'):
+            found = self.detector(rgb)
         return most_central(found, rgb.shape) if only_center else found
 
     def cut_faces(self, rgb: np.ndarray, found: Sequence[FoundFace], degraded: bool = True) -> list[AlignedFace]:
         """Cut faces out of a photo and measure them."""
-        faces = []
+        faces, whole = [], measure_tint(rgb) if found else None
         for one in found:
             crop, matrix, points = cut(rgb, one.points, self.size)
-            faces.append(replace(self.face(crop, points, degraded), found=one, matrix=matrix))
+            face, side = self.face(crop, points, degraded), side_in_photo(matrix, self.size)
+            own = None if whole is None else measure_tint(crop)  # a mount of another tint does not count
+            faces.append(replace(face, found=one, matrix=matrix, side=side, tint=whole if own is None else own))
         return faces
 
     def face(self, crop: np.ndarray, points: np.ndarray | None = None, degraded: bool = True) -> AlignedFace:
         """Measure an aligned face, uint8 (S, S, 3), RGB, with five points in its pixels if they are known."""
-        embedding = self.identity_checker.embed([crop], degraded)[0] if self.identity_checker else None
+        embedding = None
+        if self.identity_checker:
+            with timed('identity'):
+                embedding = self.identity_checker.embed([crop], degraded)[0]
         return AlignedFace(crop, FaceAttributes.measure(crop, points), points, embedding)
 
     # ----------------------------------------------------------------- references
@@ -205,19 +222,6 @@ def preview(crop: np.ndarray) -> np.ndarray:
     return values / max(float(np.linalg.norm(values)), 1e-6)
 
 
-def most_diverse(person: Person, count: int) -> Person:
-    """Keep at most `count` references: the most different ones by embedding, without embeddings the sharpest."""
-    refs = person.references
-    if len(refs) <= count:
-        return person
-    if any(ref.embedding is None for ref in refs):
-        kept = set(sorted(range(len(refs)), key=lambda i: -refs[i].attributes.sharpness)[:count])
-    else:
-        kept = set(farthest_first(np.stack([ref.embedding for ref in refs]), count))
-    left = {ref.name: f'{count} others show more' for i, ref in enumerate(refs) if i not in kept}
-    return Person(person.name, [refs[i] for i in sorted(kept)], person.dropped | left)
-
-
 def mean_embedding(person: Person) -> np.ndarray:
     """Return the mean direction of a person's embeddings, (d,), of length 1."""
     mean = np.sum([ref.embedding for ref in person.references], axis=0)
@@ -275,16 +279,15 @@ def choose_references(
     """
     ranked, dropped, notes = rank(face, person), dict(person.dropped), []
     if identity.same is False:
-        text = f'the references of {person.name} are likely of another person'
+        whose = '' if person.name == LOOSE else f' of {person.name}'
+        text = f'The good photos{whose} seem to show somebody else than this face'
         text += f' (similarity {identity.similarity:.2f}, the same person has {identity.threshold:.2f} or more)'
         if settings.on_wrong_identity == 'refuse':
-            raise RefStarError(f'{text}; refused')
+            raise RefStarError(f'{text}: refused')
         if settings.on_wrong_identity == 'drop':
-            dropped |= {choice.reference.name: 'likely another person' for choice in ranked}
-            ranked, identity, text = [], replace(identity, person=None), f'{text}; not used'
-        else:
-            text += '; used all the same'
-        notes = [text]
+            dropped |= {choice.reference.name: 'seems to show somebody else' for choice in ranked}
+            ranked, identity = [], replace(identity, person=None)
+        notes = [f'{text}: {"not used" if settings.on_wrong_identity == "drop" else "used all the same"}.']
     for choice in ranked[settings.num_refs :]:
         dropped[choice.reference.name] = f'less useful than {settings.num_refs} others'
     return replace(face, chosen=ranked[: settings.num_refs], identity=identity, dropped=dropped, notes=notes)

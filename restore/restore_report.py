@@ -62,7 +62,7 @@ def read_masks(face: AlignedFace, folders: list[Path]) -> AlignedFace:
 def face_record(face: AlignedFace) -> dict[str, Any]:
     """Describe one face: whose references it got, which and why, and how much of it came from each."""
     found, identity, oval = face.found, face.identity, face_oval(len(face.image)) > 0
-    record: dict[str, Any] = {}
+    record: dict[str, Any] = {'restored': not face.leave, 'side': round(face.side, 1), 'drawn_side': len(face.image)}
     if found is not None:
         record['box'] = [round(float(v), 1) for v in found.box]
         record['points'] = [[round(float(v), 1) for v in point] for point in found.points]

@@ -13,6 +13,7 @@ from refstar.layers import resize_refs
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import MAX_PIXELS, Picture, picture_of, refuse_large, to_image
 from refstar.utils.network_file import load_network
+from refstar.utils.stopwatch import timed
 
 from .alignment import FaceDetector
 from .bank_file import read_bank
@@ -24,6 +25,14 @@ from .onnx_network import OnnxNetwork
 from .photo import PhotoSettings, RestoredPhoto, put_back
 from .references import FaceReader, choose_references, match_people
 
+LARGER = 1.25  # than the network's pixels: a face of more is named
+# Notes for people with an old photo.
+UNMATCHED = {
+    'leave': 'This face looks like nobody on the good photos: it was left as it was (see --unmatched).',
+    'restore': 'This face looks like nobody on the good photos: it was restored without them.',
+}
+UNCHECKED = 'Nothing here can tell whether the good photos show the same person (--identity_weights).'
+SOFT = 'This face is larger than the {0} x {0} pixels that this network draws: it may look soft (-n: a larger network).'
 NO_IDENTITY_NETWORK = 'there is no network that compares people; give --identity_weights (in Python: identity)'
 
 
@@ -179,39 +188,50 @@ class Restorer(FaceReader):
         self.check(settings)
         threshold = self.identity_checker.threshold if self.identity_checker else None
         matches = match_people(faces, people, threshold, len(faces) == 1 if alone is None else alone)
-        why = 'an ONNX file holds no person check' if self.engine.net is None else 'no identity network is given'
-        unchecked = f'whether the references show the same person was not checked: {why} (--identity_weights)'
         prepared = []
         for face, (person, similarity) in zip(faces, matches, strict=True):
             if person is None:
-                notes = ['nobody of the references is like this face'] if people else []
-                face = replace(face, chosen=[], identity=IdentityVerdict(), dropped={}, notes=notes)
+                face = replace(face, chosen=[], identity=IdentityVerdict(), dropped={}, notes=[])
+                if people:
+                    face = replace(face, leave=settings.unmatched == 'leave', notes=[UNMATCHED[settings.unmatched]])
             else:
                 face = choose_references(face, person, IdentityVerdict(person.name, similarity, threshold), settings)
-                face.notes.extend([unchecked] if similarity is None else [])
+                face.notes.extend([UNCHECKED] if similarity is None else [])
+            if face.side > LARGER * self.size and not face.leave:
+                face.notes.append(SOFT.format(self.size))
             prepared.append(face)
         return prepared
 
     # ----------------------------------------------------------------- restoring
+    @timed('restore')
     def restore(self, faces: Sequence[AlignedFace], settings: RestoreSettings) -> list[AlignedFace]:
-        """Restore prepared faces as one batch."""
+        """Restore prepared faces as one batch; those to `leave` come back as they were."""
+        restored = iter(self._run([face for face in faces if not face.leave], settings))
+        none = np.zeros((0, self.size, self.size), np.float32)
+        return [
+            replace(face, image=face.crop, mask=none, attribution=none) if face.leave else next(restored)
+            for face in faces
+        ]
+
+    @torch.inference_mode()
+    def _run(self, faces: Sequence[AlignedFace], settings: RestoreSettings) -> list[AlignedFace]:
         if not faces:
             return []
-        with torch.inference_mode():
-            out, aux = self.engine.run(faces, settings)
-            if aux is not None and settings.colour:
-                lq = stack_faces(faces, out.device)
-                out = keep_colour(out, lq, settings.strength * aux['alpha'].float())
-            restored = []
-            for i, face in enumerate(faces):
-                count = len(face.chosen)
-                mask = attribution = np.zeros((count, self.size, self.size), np.float32)
-                if aux is not None and count:
-                    mask = aux['mask'][i, :count, 0].float().cpu().numpy()
-                    carried = aux['carried'][i : i + 1].float()
-                    weight = resize_refs(aux['weight'][i : i + 1].float(), carried.shape[-2:])
-                    attribution = (settings.strength * weight * carried)[0, :count, 0].cpu().numpy()
-                restored.append(replace(face, image=to_image(out[i]), mask=mask, attribution=attribution))
+        out, aux = self.engine.run(faces, settings)
+        if aux is not None and settings.colour:
+            lq = stack_faces(faces, out.device)
+            out = keep_colour(out, lq, settings.strength * aux['alpha'].float())
+        restored = []
+        for i, face in enumerate(faces):
+            count = len(face.chosen)
+            mask = attribution = np.zeros((count, self.size, self.size), np.float32)
+            if aux is not None and count:
+                mask = aux['mask'][i, :count, 0].float().cpu().numpy()
+                carried = aux['carried'][i : i + 1].float()
+                weight = resize_refs(aux['weight'][i : i + 1].float(), carried.shape[-2:])
+                attribution = (settings.strength * weight * carried)[0, :count, 0].cpu().numpy()
+            image = face.coloured(to_image(out[i]))
+            restored.append(replace(face, image=image, mask=mask, attribution=attribution))
         return restored
 
     def __call__(self, lq: object, refs: object = None, strength: float = 1.0, **settings: object) -> AlignedFace:
@@ -234,7 +254,9 @@ class Restorer(FaceReader):
         photo_settings: PhotoSettings,
         label: str = 'the photo',
     ) -> list[AlignedFace]:
-        """Find the faces of a photo and choose references for each; `label` is its name in errors.
+        """Find the faces of a photo and choose references for each, but for too small ones, which come last.
+
+        `label` is its name in errors.
 
         Raises:
             RefStarError: enlarged, it is too large; there is no detector; or the references are refused.
@@ -242,7 +264,13 @@ class Restorer(FaceReader):
         width, height = (round(side * photo_settings.upscale) for side in picture.rgb.shape[1::-1])
         refuse_large(width, height, self.max_pixels, f'{label}, enlarged')
         faces = self.find_faces(picture, photo_settings.only_center_face, photo_settings.aligned, label)
-        return self.prepare(faces, people, settings)
+        note = f'This face is narrower than {photo_settings.min_face:g} pixels: it was left as it was (--min_face).'
+
+        def narrow(face: AlignedFace) -> bool:
+            return face.found is not None and face.found.width < photo_settings.min_face
+
+        left = [replace(face, leave=True, notes=[note]) for face in faces if narrow(face)]
+        return self.prepare([face for face in faces if not narrow(face)], people, settings) + left
 
     def restore_photo(
         self, picture: object, refs: object = None, strength: float = 1.0, **settings: object

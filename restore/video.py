@@ -52,14 +52,18 @@ class VideoRestorer:
         width, height = (round(side * self.photo_settings.upscale) for side in rgb.shape[1::-1])
         refuse_large(width, height, self.restorer.max_pixels, 'a frame, enlarged')
         found = self.restorer.detect(rgb, self.photo_settings.only_center_face)
+        found = [face for face in found if face.width >= self.photo_settings.min_face]
         tracks = [self.tracker.place(face) for face in found]
         faces = self.restorer.cut_faces(rgb, [track.found for track in tracks])
         tracks = [self.tracker.update(*both) for both in zip(tracks, faces, strict=True)]
         self._choose_references([track for track in tracks if not track.face.chosen])
+        left = [track for track in tracks if track.face.leave]
+        tracks = [track for track in tracks if not track.face.leave]
         faces = self._restore(tracks)
         if self.carry:
             faces = [smooth(track, face) for track, face in zip(tracks, faces, strict=True)]
-        for track, face in zip(tracks, faces, strict=True):
+        unchanged = self.restorer.restore([track.face for track in left], self.settings)
+        for track, face in zip(tracks + left, faces + unchanged, strict=True):
             track.record = face_record(face)
         self.tracker.next_frame()
         return put_back(Picture(rgb), faces, self.photo_settings).picture.rgb

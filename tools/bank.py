@@ -27,9 +27,8 @@ def run(args: Namespace) -> None:
     Raises:
         RefStarError: wrong input, no usable reference, or photos of several people.
     """
-    from refstar.restore.bank_file import MAX_REFERENCES, write_bank
+    from refstar.restore.bank_file import MAX_REFERENCES, most_diverse, write_bank
     from refstar.restore.input_files import BANK_SUFFIX, open_sources
-    from refstar.restore.references import most_diverse
 
     if args.output.suffix != BANK_SUFFIX:
         raise RefStarError(f'{args.output}: the name of a reference bank ends with {BANK_SUFFIX}')

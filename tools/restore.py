@@ -8,14 +8,18 @@ Exit code: 0 everything was restored; 1 some photos failed, the others are done;
 
 import argparse
 import sys
+import warnings
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from refstar.utils.errors import CommandParser
+from refstar.utils.errors import CommandParser, RefStarError
 from refstar.utils.released_weights import ABOUT_SHIPPED, SHIPPED
+from refstar.utils.stopwatch import timed
 
-from .cli_common import command, shared
+from .cli_common import at_least, command, shared
+
+OTHERS = ('GFPGAN', 'CodeFormer', 'RestoreFormer', 'RealESRGAN')  # projects whose networks people try
 
 
 def add_arguments(p: CommandParser) -> None:
@@ -31,6 +35,8 @@ def add_arguments(p: CommandParser) -> None:
     how.add_argument('--fidelity', type=float, metavar='W', help="CodeFormer's w, 0 (quality) to 1 (fidelity)")
     how.add_argument('--num_refs', type=int, default=4, metavar='N', help='most references of a face (default: 4)')
     how.add_argument('--on_wrong_identity', choices=('warn', 'drop', 'refuse'), default='warn')
+    unmatched = 'of several faces those like nobody on the good photos: left as they are, or restored without any'
+    how.add_argument('--unmatched', choices=('leave', 'restore'), default='leave', help=f'{unmatched} (default: leave)')
     how.add_argument('--batch_size', type=int, default=1, metavar='N', help='faces at a time (default: 1)')
     how.add_argument('--use', type=names, default=(), metavar='A,B', help='parts to take from references: eyes,skin')
     how.add_argument('--keep', type=names, default=(), metavar='A,B', help='parts to take from none: mouth,glasses')
@@ -41,6 +47,8 @@ def add_arguments(p: CommandParser) -> None:
     photo = p.add_argument_group('whole photos and videos')
     photo.add_argument('--aligned', action='store_true', help='inputs are FFHQ-aligned faces: nothing is detected')
     photo.add_argument('--only_center_face', action='store_true', help='restore the most central face alone')
+    photo.add_argument('--min_face', type=at_least(0, float), default=0, metavar='N', help='leave faces below N pixels')
+    photo.add_argument('--grey', action='store_true', help='no colour (default: as the photo, e.g. sepia)')
     photo.add_argument('-s', '--upscale', type=float, default=1, help='factor of the sides (default: 1)')
     photo.add_argument('--paste', choices=('face', 'square'), default='face', help='what is put back (default: face)')
     photo.add_argument('--bg_upsampler', choices=('none', 'realesrgan'), default='none')
@@ -54,6 +62,7 @@ def add_arguments(p: CommandParser) -> None:
     out.add_argument('--ext', default='auto', help='png, jpg, webp ...; auto: as the input (default)')
     out.add_argument('--save_mask', action='store_true', help='selections, overlays and attribution maps in masks/')
     out.add_argument('--save_faces', action='store_true', help='aligned faces, before and after, in faces/')
+    out.add_argument('--timing', action='store_true', help='print where the time went')
     out.add_argument('--report', action='store_true', help='report.html: every face, its references, and why')
 
 
@@ -79,6 +88,26 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(',') if part.strip())
 
 
+def check_paths(args: argparse.Namespace) -> None:
+    """Raise RefStarError where a path is wrong, before anything is imported that takes seconds."""
+    for what, paths in (('', getattr(args, 'input', [])), ('references: ', getattr(args, 'refs', []))):
+        for path in paths:
+            if not Path(path).expanduser().exists():
+                raise RefStarError(f'{what}{path}: no such file or folder')
+    if not Path(args.network).is_file():
+        raise RefStarError(about_other(args.network) or f'{args.network}: no such file (-n)')
+
+
+def about_other(network: str) -> str | None:
+    """Return what to tell a user who takes the network of another project for a RefSTAR; None for other names."""
+    name = Path(network).name.lower().replace('-', '').replace('_', '')
+    other = next((other for other in OTHERS if name.startswith(other.lower())), None)
+    if other == 'RealESRGAN':
+        return f'-n {network}: {other} enlarges backgrounds: --bg_upsampler realesrgan --bg_weights FILE'
+    hint = f'leave -n out for the network that ships, or train one on the weights of {other} (docs/training.md)'
+    return other and f'-n {network}: {other} takes no references: {hint}'
+
+
 def settings_from(kind: type, args: argparse.Namespace, **given: Any) -> Any:
     """Return a dataclass whose fields are arguments of the same name, or are given."""
     return kind(**{f.name: getattr(args, f.name) for f in fields(kind) if hasattr(args, f.name)} | given)
@@ -90,7 +119,9 @@ def open_restorer(args: argparse.Namespace) -> Any:
     Raises:
         RefStarError: a file is missing or does not fit.
     """
-    from refstar.restore.restorer import Restorer
+    check_paths(args)
+    with timed('open'):
+        from refstar.restore.restorer import Restorer
     from refstar.utils.device import choose_device
     from refstar.utils.image_files import MAX_PIXELS
     from refstar.utils.released_weights import resolve
@@ -99,17 +130,22 @@ def open_restorer(args: argparse.Namespace) -> Any:
     identity = resolve(args.identity_weights)
     if args.network is SHIPPED:
         print(f'no -n given: using {ABOUT_SHIPPED}', file=sys.stderr, flush=True)
-    return Restorer.from_pretrained(
-        args.network,
-        options=args.options,
-        device=device,
-        precision=args.precision,
-        identity=(args.identity_network, identity) if identity else None,
-        identity_threshold=args.identity_threshold,
-        detector=resolve(args.detector),
-        max_pixels=getattr(args, 'max_pixels', None) or MAX_PIXELS,
-        backend=args.backend,
-    )
+    try:
+        return Restorer.from_pretrained(
+            args.network,
+            options=args.options,
+            device=device,
+            precision=args.precision,
+            identity=(args.identity_network, identity) if identity else None,
+            identity_threshold=args.identity_threshold,
+            detector=resolve(args.detector),
+            max_pixels=getattr(args, 'max_pixels', None) or MAX_PIXELS,
+            backend=args.backend,
+        )
+    except RefStarError as error:
+        if str(args.network) in str(error) and (hint := about_other(args.network)):
+            raise RefStarError(f'{hint}; of the file: {error}') from error
+        raise
 
 
 def restore(args: argparse.Namespace) -> list[str]:
@@ -118,7 +154,11 @@ def restore(args: argparse.Namespace) -> list[str]:
     Raises:
         RefStarError: wrong input; nothing was written.
     """
-    from refstar.restore.batch import BatchRestorer
+    if not sys.warnoptions:
+        warnings.simplefilter('ignore')  # of libraries about each other
+    check_paths(args)
+    with timed('open'):
+        from refstar.restore.batch import BatchRestorer
     from refstar.restore.faces import RestoreSettings
     from refstar.restore.input_files import inputs_of, open_sources, references_by_name
     from refstar.restore.photo import PhotoSettings, RealESRGAN

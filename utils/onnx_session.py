@@ -31,7 +31,9 @@ def open_session(path: str | Path, what: str, device: str | torch.device = 'cpu'
     if not Path(path).is_file():
         raise RefStarError(f'{what}: {path}: no such file')
     try:
-        return onnxruntime.InferenceSession(str(path), providers=[provider])
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors: its warnings are about its own work
+        return onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:
         reason = what_instead(path) or f'cannot be read: {str(error).splitlines()[0]}'
         raise RefStarError(f'{what}: {path} {reason}') from error

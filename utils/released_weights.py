@@ -21,7 +21,7 @@ RETRIES = 2  # after a failed download
 
 PRETRAINED = Path(str(files('refstar') / 'pretrained'))  # files that ship with the package
 SHIPPED = PRETRAINED / 'refstar_small_128.safetensors'  # made by `make small`
-ABOUT_SHIPPED = 'the small demo network (result 128x128; trained on synthetic faces, to try things out, not for photos)'
+ABOUT_SHIPPED = 'the small demo network (draws 128x128 pixels; trained on synthetic faces, to try things out)'
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from refstar.utils.errors import RefStarError
 from refstar.utils.photo_files import folders_in, is_photo, is_tool_folder, natural
 from refstar.utils.text_files import shorten
 
-from .lmdb_images import contains, database_of, names_in, read_meta_info
+from ..images import contains, database_of, names_in, read_meta_info
 
 MAX_NAME = 255  # bytes of one part of a path: what file systems allow
 NO_NAME = re.compile(r'^[A-Za-z]:|[\x00-\x1f\x7f]')
@@ -21,7 +21,7 @@ NO_NAME = re.compile(r'^[A-Za-z]:|[\x00-\x1f\x7f]')
 class Entry:
     """One image and its references, in any form of list.
 
-    A file in an lmdb has the path `<name>.lmdb/<image name>` (`lmdb_images`).
+    A file in an lmdb has the path `<name>.lmdb/<image name>`.
     """
 
     name: str  # unique and fit to be a file name; no suffix
@@ -102,8 +102,7 @@ def distinct(entries: Iterable[Entry], missing: Missing) -> list[Entry]:
 class Tree:
     """Images directly below a root, and in its folders: on disk, in an lmdb, or as a `meta_info` file lists them.
 
-    With a `meta_info` file only the images that it lists are used. `in_order`: the images have an order already, that
-    of the list; else it is 2 before 10.
+    Images on disk and in an lmdb are in natural order, 2 before 10; those of a `meta_info` file in that of the list.
 
     Raises:
         RefStarError: the lmdb or the `meta_info` file is broken, or a name leads out of the root.
@@ -111,9 +110,9 @@ class Tree:
 
     def __init__(self, root: Path, meta_info: str | None = None):
         self.root = root
-        self.in_order = bool(meta_info or database_of(root))
-        self._listed: dict[str, list[str]] | None = {} if self.in_order else None
-        if self.in_order:
+        self._listed: dict[str, list[str]] | None = None
+        if meta_info or database_of(root):
+            self._listed = {}
             names = read_meta_info(meta_info) if meta_info else sorted(names_in(root), key=natural)
             for name in names:
                 image = inside(root, name, meta_info or f'{root}/meta_info.txt').relative_to(root)
@@ -127,23 +126,19 @@ class Tree:
         return [path.name for path in folders_in(self.root)]
 
     def names(self, folder: str = '') -> list[str]:
-        """Return the names of the images in one folder, in any order on disk; none where there is no such folder."""
+        """Return the names of the images in one folder, or directly below the root; none where there is no folder."""
         if self._listed is not None:
             return self._listed.get(folder, [])
         try:
-            return list(filter(is_photo, os.listdir(os.path.join(self.root, folder))))
+            return sorted(filter(is_photo, os.listdir(os.path.join(self.root, folder))), key=natural)
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise RefStarError(f'{self.root / folder}: cannot be read ({error})') from None
 
-    def ordered(self, names: Iterable[str]) -> list[str]:
-        """Return names of images in their order."""
-        return list(names) if self.in_order else sorted(names, key=natural)
-
     def images(self, folder: str = '') -> list[Path]:
-        """Return the images in one folder, or directly below the root, in their order."""
-        return [self.root / folder / name for name in self.ordered(self.names(folder))]
+        """Return the paths of `names`."""
+        return [self.root / folder / name for name in self.names(folder)]
 
     def all_images(self) -> list[Path]:
         """Return every image, at any depth."""

