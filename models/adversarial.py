@@ -7,15 +7,15 @@ from basicsr.losses.gan_loss import r1_penalty
 from pydantic import Field
 from torch import Tensor, nn
 
-from refstar.trainer.run_options import Loss, Optimizer
+from refstar.trainer.run_options import Built
 from refstar.utils.option_block import Iterations, IterationsFrom0, Number, OptionBlock
 
 
 class AdversarialOptions(OptionBlock):
     """Keys of the block `train`."""
 
-    gan_opt: Loss | None = Field(None, description='adversarial loss; needs network_d and train.optim_d')
-    optim_d: Optimizer | None = Field(None, description='optimizer of network_d')
+    gan_opt: Built | None = Field(None, description='adversarial loss; needs network_d and train.optim_d')
+    optim_d: Built | None = Field(None, description='optimizer of network_d')
     gan_adaptive: Number = Field(
         0,
         description='factor on the adversarial loss, times the ratio of gradients at the output, image losses over '

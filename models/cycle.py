@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from refstar.trainer.run_options import Loss
+from refstar.trainer.run_options import Built
 from refstar.utils.option_block import Iterations, IterationsFrom0, Numbers, OptionBlock
 
 
 class CycleOptions(OptionBlock):
     """Keys of the block `train`."""
 
-    cycle_opt: Loss | None = Field(None, description='loss of the cycle pass')
+    cycle_opt: Built | None = Field(None, description='loss of the cycle pass')
     cycle_every: Iterations = Field(1, description='the cycle pass runs every so many iterations')
     cycle_start: IterationsFrom0 = Field(0, description='first iteration with the cycle pass')
     cycle_down: Numbers = Field([4, 8], description='range of the down-sampling factor that degrades the reference')

@@ -14,11 +14,12 @@ import torch
 from basicsr.losses import build_loss
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils.dist_util import get_dist_info
 from basicsr.utils.registry import METRIC_REGISTRY
 from pydantic import Field
 from torch import Tensor, nn
 
-from refstar.trainer.run_options import Loss
+from refstar.trainer.run_options import Built
 from refstar.trainer.training_step import step_of
 from refstar.trainer.validation import in_order
 from refstar.utils.errors import RefStarError
@@ -44,9 +45,9 @@ class ReferenceModel(SRModel):
         class Train(load_and_freeze.PartOptions.Train):
             """Losses of both models."""
 
-            selection_opt: Loss | None = Field(None, description='loss of the selection masks')
-            correspondence_opt: Loss | None = Field(None, description='loss of the correspondence')
-            person_opt: Loss | None = Field(
+            selection_opt: Built | None = Field(None, description='loss of the selection masks')
+            correspondence_opt: Built | None = Field(None, description='loss of the correspondence')
+            person_opt: Built | None = Field(
                 None, description='loss of the person check; needs a person block in RefSel'
             )
 
@@ -200,7 +201,7 @@ class ReferenceModel(SRModel):
             for name, value in self.metric_results.items():
                 self._update_best_metric_result(dataset, name, value, current_iter)
         self._log_validation_metric_values(current_iter, dataset, tb_logger)
-        if self.opt['rank'] != 0:
+        if get_dist_info()[0] != 0:
             return
         stem = osp.join(self.opt['path']['log'], f'metrics_{dataset}')
         count = len({r['image'] for r in rows})

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from refstar.data.face_region import face_oval
 from refstar.input_checks import check_settings
 from refstar.layers import resize
-from refstar.trainer.run_options import Loss, Network
+from refstar.trainer.run_options import Built
 from refstar.trainer.training_step import step_of
 from refstar.utils.errors import RefStarError
 from refstar.utils.option_block import Block, IterationsFrom0
@@ -45,20 +45,20 @@ class RefSTARModel(ReferenceModel):
     class Options(ReferenceModel.Options, StrengthOptions):
         """Keys of option files, see :mod:`refstar.trainer.option_check`."""
 
-        network_d: Network | None = Field(None, description='its discriminator: `type` and its arguments')
-        network_vqgan: Network | None = Field(
+        network_d: Built | None = Field(None, description='its discriminator: `type` and its arguments')
+        network_vqgan: Built | None = Field(
             None, description='the VQGAN whose codes are to be predicted, never trained: `type` and its arguments'
         )
 
         class Train(ReferenceModel.Options.Train, StrengthOptions.Train, adversarial.AdversarialOptions, CycleOptions):
             """Losses and when they run."""
 
-            pixel_opt: Loss | None = Field(None, description='loss between output and GT')
-            pyramid_opt: Loss | None = Field(None, description="the same on the backbone's pyramid (GFPGAN)")
-            perceptual_opt: Loss | None = Field(None, description="BasicSR's perceptual loss")
-            lpips_opt: Loss | None = Field(None, description='LPIPS between output and GT')
-            identity_opt: Loss | None = Field(None, description='identity loss')
-            code_opt: Loss | None = Field(
+            pixel_opt: Built | None = Field(None, description='loss between output and GT')
+            pyramid_opt: Built | None = Field(None, description="the same on the backbone's pyramid (GFPGAN)")
+            perceptual_opt: Built | None = Field(None, description="BasicSR's perceptual loss")
+            lpips_opt: Built | None = Field(None, description='LPIPS between output and GT')
+            identity_opt: Built | None = Field(None, description='identity loss')
+            code_opt: Built | None = Field(
                 None, description='loss of the predicted codes (CodeFormer); needs network_vqgan'
             )
             backbone_kwargs: Block | None = Field(

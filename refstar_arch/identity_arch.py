@@ -26,6 +26,7 @@ from refstar.utils.onnx_session import open_session
 from refstar.utils.released_weights import PRETRAINED
 
 from .dlib_face_arch import DlibFaceNet
+from .layers import warp
 from .mobilefacenet_arch import MobileFaceNet
 
 # Five points (left and right eye, nose, left and right corner of the mouth; x, y) in the crop of 512 pixels that FFHQ
@@ -52,7 +53,7 @@ def arcface_crop(x: Tensor) -> Tensor:
     column, row = pixel[None, :], pixel[:, None]
     source = torch.stack([a * column + b * row + c for a, b, c in matrix.tolist()], -1)
     grid = ((source + 0.5) * (2 / x.shape[-1]) - 1).to(x.dtype)
-    out = F.grid_sample(x, grid.expand(x.shape[0], -1, -1, -1), padding_mode='border', align_corners=False)
+    out = warp(x, grid.permute(2, 0, 1)[None].expand(x.shape[0], -1, -1, -1))
     return F.avg_pool2d(out, over) if over > 1 else out
 
 

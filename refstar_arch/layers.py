@@ -40,8 +40,16 @@ def identity_grid(h: int, w: int, like: Tensor) -> Tensor:
 
 
 def warp(x: Tensor, flow: Tensor, padding: str = 'border') -> Tensor:
-    """Sample (b, c, h, w) at positions (b, 2, h', w'), (x, y) in [-1, 1]: (b, c, h', w')."""
-    return F.grid_sample(x, flow.permute(0, 2, 3, 1), padding_mode=padding, align_corners=False)
+    """Sample (b, c, h, w) at positions (b, 2, h', w'), (x, y) in [-1, 1]: (b, c, h', w').
+
+    With gradients on a CPU, where the backward pass of ``grid_sample`` writes outside of its memory at positions that
+    are not finite (a training that diverges), the samples at these are NaN.
+    """
+    if flow.device.type != 'cpu' or not torch.is_grad_enabled() or not (x.requires_grad or flow.requires_grad):
+        return F.grid_sample(x, flow.permute(0, 2, 3, 1), padding_mode=padding, align_corners=False)
+    known = flow.isfinite().all(1, keepdim=True)
+    out = F.grid_sample(x, flow.where(known, 0).permute(0, 2, 3, 1), padding_mode=padding, align_corners=False)
+    return out.where(known, torch.nan)
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,12 +1,9 @@
 """Shared by the commands: their one form, user errors in one line, common arguments, the run of an option file."""
 
 import math
-import os
-import shutil
 import sys
 from argparse import ArgumentTypeError, Namespace, _ActionsContainer
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from urllib.error import URLError
@@ -14,7 +11,6 @@ from urllib.error import URLError
 from refstar.utils.errors import USER_ERROR, CommandParser, RefStarError
 
 USER_ERRORS = (RefStarError, FileNotFoundError, URLError)
-RUN_FOLDERS = ('experiments', 'results', 'tb_logger')
 MODULES = 'import your own modules first (this folder is searched): archs, losses, models that register themselves'
 SHARED = {  # arguments of several commands
     '--device': {'help': 'cpu, cuda, cuda:1 ... or mps (default: cuda where there is one)'},
@@ -107,27 +103,6 @@ def import_modules(names: list[str]) -> None:
 
 
 # ----------------------------------------------------------------- runs of option files
-@contextmanager
-def keep_old_run(root: Path, name: str) -> Iterator[None]:
-    """Put an archived run back if the new run of that name fails by a user error before it has made anything."""
-
-    def archived(run: Path) -> set[Path]:
-        return set(run.parent.glob(f'{name}_archived_*'))
-
-    before = {run: archived(run) if run.is_dir() else None for run in (root / part / name for part in RUN_FOLDERS)}
-    try:
-        yield
-    except USER_ERRORS:
-        for run, old in before.items() if int(os.environ.get('RANK', 0)) == 0 else ():
-            new = archived(run) - (old or set())
-            is_empty = not any(path.suffix in ('.pth', '.state', '.png') for path in run.rglob('*'))
-            if run.is_dir() and is_empty and (old is None or new):
-                shutil.rmtree(run)
-                for path in new if old is not None else ():
-                    path.rename(run)
-        raise
-
-
 def run_pipeline(is_train: bool, argv: list[str] | None = None) -> int:
     """Check an option file and run BasicSR's trainer or tester in the current folder; return the exit code."""
 
@@ -139,18 +114,13 @@ def run_pipeline(is_train: bool, argv: list[str] | None = None) -> int:
         sys.argv = [name, *(sys.argv[1:] if argv is None else argv)]  # BasicSR parses it again
         args = argument_parser(name).parse_args()
         import_modules(args.modules)
-        opt = load_options(args.opt, args.force_yml)
-        check_options(opt, is_train, args.auto_resume)
+        check_options(load_options(args.opt, args.force_yml), is_train, args.auto_resume)
         from basicsr.test import test_pipeline
         from basicsr.train import train_pipeline
         from torch import distributed
 
-        name = opt['name']
-        if args.debug and not name.startswith('debug'):
-            name = f'debug_{name}'
         try:
-            with keep_old_run(Path.cwd(), name):
-                (train_pipeline if is_train else test_pipeline)(str(Path.cwd()))
+            (train_pipeline if is_train else test_pipeline)(str(Path.cwd()))
         finally:
             if distributed.is_available() and distributed.is_initialized():
                 distributed.destroy_process_group()

@@ -1,13 +1,10 @@
 """`refstar options`: prints all keys of option files as a Markdown page, or writes it to a file."""
 
-import inspect
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
-
-from pydantic.fields import FieldInfo
 
 from refstar.utils.errors import CommandParser
 from refstar.utils.option_block import DatasetOptions, OptionBlock, expected_of
@@ -19,8 +16,8 @@ HEAD = """# Option keys
 For those who write an option file. `refstar options --write docs/options.md` makes this page from the schema that
 option files are checked with. An unknown key is an error that names the nearest known one.
 
-The keys of networks, losses and metrics are the arguments of their classes; their docstrings explain them. Those of
-BasicSR and GFPGAN are not listed, nor are their datasets (`trainer/stock_keys.py`).
+The keys of networks, losses and metrics are the arguments of their classes; their docstrings explain them. What BasicSR
+and GFPGAN bring is checked too (`trainer/stock_keys.py`), but not listed; `Ref<Name>` models take the keys of `<Name>`.
 """
 
 
@@ -29,12 +26,18 @@ def page() -> str:
     import basicsr  # noqa: F401, fills the registries
     from basicsr.utils import registry
 
-    from refstar.trainer import run_options
-    from refstar.trainer.option_check import BLOCKS, dataset_block
+    from refstar.trainer import run_options, signatures
+    from refstar.trainer.option_check import BLOCKS, block_of
+
+    def of_dataset(kind: type) -> list[str]:
+        return rows(block_of(kind, every=DatasetOptions), besides=DatasetOptions.model_fields)
+
+    def of_call(target: Any) -> list[str]:
+        return rows(signatures.call_block(target), besides=('type', *signatures.GIVEN))
 
     parts = [HEAD]
     for block, schema in BLOCKS.items():
-        parts.append(section(f'`{block}`: every model' if block else 'Top level', texts(schema, block)))
+        parts.append(section(f'`{block}`: every model' if block else 'Top level', rows(schema, block)))
     for title, schema in (
         ('`datasets`: every dataset', DatasetOptions),
         ('`train.optim_*`', run_options.Optimizer),
@@ -42,79 +45,61 @@ def page() -> str:
         ('`logger.wandb`', run_options.Wandb),
         ('`dist_params`', run_options.Dist),
     ):
-        parts.append(section(title, texts(schema)))
-
-    def of_dataset(kind: type) -> dict[str, str]:
-        return {name: text for name, text in texts(dataset_block(kind)).items() if name not in texts(DatasetOptions)}
-
-    for title, table, keys_of, packages in (
-        ('Models', registry.MODEL_REGISTRY, of_model, ('refstar', 'basicsr', 'gfpgan')),
-        ('Datasets', registry.DATASET_REGISTRY, of_dataset, ('refstar',)),
-        ('Networks', registry.ARCH_REGISTRY, arguments, ('refstar',)),
-        ('Losses', registry.LOSS_REGISTRY, arguments, ('refstar',)),
-        ('Metrics', registry.METRIC_REGISTRY, arguments, ('refstar',)),
+        parts.append(section(title, rows(schema)))
+    for title, table, rows_of in (
+        ('Models', registry.MODEL_REGISTRY, of_model),
+        ('Datasets', registry.DATASET_REGISTRY, of_dataset),
+        ('Networks', registry.ARCH_REGISTRY, of_call),
+        ('Losses', registry.LOSS_REGISTRY, of_call),
+        ('Metrics', registry.METRIC_REGISTRY, of_call),
     ):
-        parts += [f'## {title}\n', *sections(table, keys_of, packages)]
+        parts += [f'## {title}\n', *sections(table, rows_of)]
     return '\n'.join(parts)
 
 
-def texts(schema: type[OptionBlock], block: str = '') -> dict[str, str]:
-    """Returns the keys of a block with their descriptions, values and defaults."""
-    return {f'{block}.{name}'.lstrip('.'): describe(field) for name, field in schema.model_fields.items()}
+def rows(schema: type[OptionBlock], block: str = '', besides: Iterable[str] = ()) -> list[str]:
+    """Returns a line for each key of a block: description, default, values."""
+    from refstar.trainer.stock_keys import TYPES
+
+    found = []
+    for name, field in schema.model_fields.items():
+        path = f'{block}.{name}'.lstrip('.')
+        text = field.description or ('as in BasicSR or GFPGAN' if path in TYPES else '')
+        if field.is_required():
+            text += ' (needed)'
+        elif field.default is not None and '(default' not in text:
+            text += f' (default {field.default!r})'
+        expected = expected_of(field.annotation, field.metadata)
+        if name not in besides:
+            texts = (text.strip(), f'*{expected}*' if expected else '')
+            found.append(f'- `{path}`: {". ".join(filter(None, texts))}')
+    return found
 
 
-def describe(field: FieldInfo) -> str:
-    """Returns the text of one key."""
-    if field.description is None:
-        return ''
-    expected = expected_of(field.annotation, field.metadata)
-    shown = field.default is not None and not field.is_required() and '(default' not in field.description
-    default = f' (default {field.default!r})' if shown else ''
-    needed = ' (needed)' if field.is_required() else ''
-    return f'{field.description}{default}{needed}' + (f'. *{expected}*' if expected else '')
-
-
-def of_model(model: type) -> dict[str, str]:
+def of_model(model: type) -> list[str]:
     """Returns what a model takes beyond the keys of every model, without those of `path` that follow from networks."""
     from refstar.trainer.option_check import BLOCKS, block_of
-    from refstar.trainer.stock_keys import STOCK_KEYS
 
-    keys = {}
+    found = []
     for block, every in BLOCKS.items():
-        for name, text in texts(block_of(model, block), block).items():
-            if name.rpartition('.')[2] not in every.model_fields:
-                keys[name] = text or STOCK_KEYS.get(name, ('', ''))[1]
-    return {name: text for name, text in keys.items() if text}
+        schema = block_of(model, block)
+        derived = [name for name, field in schema.model_fields.items() if block == 'path' and not field.description]
+        found += rows(schema, block, besides=(*every.model_fields, *derived))
+    return found
 
 
-def sections(table: Any, keys_of: Callable[[Any], dict[str, str]], packages: tuple[str, ...]) -> list[str]:
-    """Returns a section for each registered class or function of some packages; those of the same keys share one."""
+def sections(table: Any, rows_of: Callable[[Any], list[str]]) -> list[str]:
+    """Returns a section for each registered class or function of this project; those of the same keys share one."""
     found: dict[tuple, list[str]] = {}
     for name, thing in sorted(table):
-        if thing.__module__.split('.')[0] in packages:
-            found.setdefault(tuple(keys_of(thing).items()), []).append(f'`{name.removesuffix("_basicsr")}`')
-    return [section(', '.join(names), dict(keys), 3) for keys, names in found.items()]
+        if thing.__module__.startswith('refstar.'):
+            found.setdefault(tuple(rows_of(thing)), []).append(f'`{name.removesuffix("_basicsr")}`')
+    return [section(', '.join(names), list(keys), 3) for keys, names in found.items()]
 
 
-def arguments(target: Any) -> dict[str, str]:
-    """Returns the arguments of a network or loss, or those of a metric that have a default."""
-    kinds = target.__mro__ if inspect.isclass(target) else [target]
-    found = {}
-    for kind in kinds:
-        if kind.__module__.startswith('refstar.') and (target is kind or '__init__' in vars(kind)):
-            found = {**dict(inspect.signature(kind).parameters), **found}
-    is_metric, empty = not inspect.isclass(target), inspect.Parameter.empty
-    return {
-        name: 'needed' if p.default is empty else f'default {p.default!r}'
-        for name, p in found.items()
-        if p.kind is not p.VAR_KEYWORD and not (is_metric and p.default is empty)
-    }
-
-
-def section(title: str, keys: dict[str, str], level: int = 2) -> str:
+def section(title: str, keys: list[str], level: int = 2) -> str:
     """Returns a heading and a list of keys."""
-    rows = [f'- `{name}`: {text}' for name, text in keys.items()] or ['No keys.']
-    return '\n'.join([f'{"#" * level} {title}', '', *rows, ''])
+    return '\n'.join([f'{"#" * level} {title}', '', *(keys or ['No keys.']), ''])
 
 
 def add_arguments(p: CommandParser) -> None:

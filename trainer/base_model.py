@@ -4,6 +4,7 @@ Each says what is wrong with the original, or missing in it, after the line of t
 in place.
 """
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
@@ -105,17 +106,24 @@ def _plain_values(results: Any) -> Any:
 
 
 def resume_training(self: BaseModel, resume_state: dict[str, Any]) -> None:
-    """Line 340. Knows optimizers and schedulers only, and a file of another recipe ends in an assertion."""
-    for name in ('optimizers', 'schedulers'):
-        own, saved = getattr(self, name), resume_state[name]
-        if len(own) != len(saved):
-            raise RefStarError(f'the state to resume from has {len(saved)} {name}, this recipe has {len(own)}')
-    for optimizer, state in zip(self.optimizers, resume_state['optimizers'], strict=True):
-        for group, own in zip(state['param_groups'], optimizer.param_groups, strict=False):
-            group.update({key: own[key] for key in ('fused', 'foreach') if key in own})
-        optimizer.load_state_dict(state)
-    for scheduler, state in zip(self.schedulers, resume_state['schedulers'], strict=True):
-        scheduler.load_state_dict(state)
+    """Line 340. Knows optimizers and schedulers only; a file of another recipe ends in an assertion, or overwrites what
+    the option file says about the learning rate."""
+    try:
+        for name in ('optimizers', 'schedulers'):
+            saved, own = len(resume_state[name]), len(getattr(self, name))
+            if saved != own:
+                raise ValueError(f'{saved} {name} instead of {own}')
+        for optimizer, state in zip(self.optimizers, resume_state['optimizers'], strict=True):
+            for group, own in zip(state['param_groups'], optimizer.param_groups, strict=False):
+                group.update({key: own[key] for key in ('fused', 'foreach') if key in own})
+            optimizer.load_state_dict(state)
+        for scheduler, state in zip(self.schedulers, resume_state['schedulers'], strict=True):
+            own = {*inspect.signature(type(scheduler)).parameters, 'cumulative_period'} - {'last_epoch'}
+            scheduler.load_state_dict({key: value for key, value in state.items() if key not in own})
+    except (ValueError, KeyError, TypeError) as error:
+        raise RefStarError(
+            f'path:resume_state: optimizers or schedulers are not those of this option file ({error}); {resume.SAME}'
+        ) from error
     step_of(self).load_state_dict(resume_state.get('step', {}))
     if resume_state.get('best_metric_results'):
         self.best_metric_results = resume_state['best_metric_results']
@@ -125,9 +133,15 @@ def resume_training(self: BaseModel, resume_state: dict[str, Any]) -> None:
 def load_network(
     self: BaseModel, net: nn.Module, load_path: str, strict: bool = True, param_key: str = 'params'
 ) -> None:
-    """Line 277. Ends in a page of keys and a traceback when the file belongs to another network."""
+    """Line 277. Ends in a page of keys and a traceback when the file belongs to another network.
+
+    A key that an option gives also counts for those networks for which BasicSR reads no such option (EMA, GFPGAN's).
+    """
     net = self.get_bare_model(net)
-    state = state_dict_of(load_path, param_key)
+    paths = self.opt.get('path') or {}
+    names = (name.removeprefix('pretrain_network_') for name, file in paths.items() if file == load_path)
+    option = f'param_key_{next(names, "g")}'
+    state = state_dict_of(load_path, param_key, paths.get(option, param_key), f'path:{option}')
     get_root_logger().info(f'Loading {type(net).__name__} from {load_path}, with param key: [{param_key}].')
     if strict is not False:  # GFPGAN's option files write `strict_load_g: ~` for the default
         require_fit(net, state, load_path)
@@ -159,8 +173,8 @@ def reduce_loss_dict(self: BaseModel, loss_dict: dict[str, torch.Tensor]) -> Ord
     losses = torch.stack([value.detach().float().mean() for value in loss_dict.values()])
     if self.opt['dist']:
         torch.distributed.reduce(losses, dst=0)
-        if self.opt['rank'] == 0:
-            losses /= self.opt['world_size']
+        rank, world_size = get_dist_info()
+        losses = losses / world_size if rank == 0 else losses
     return OrderedDict(zip(loss_dict, losses.unbind(), strict=True))
 
 
@@ -172,8 +186,12 @@ def get_current_log(self: BaseModel) -> OrderedDict:
 def validation(
     self: BaseModel, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False
 ) -> None:
-    """Line 36. Draws from the random states of the training, so that it depends on when it is validated."""
+    """Line 36. Draws from the random states of the training, so that it depends on when it is validated.
+
+    A set without GT would be compared with the last photo of the training, which a model of BasicSR keeps.
+    """
     states, self.is_validating = resume.random_states(), True
+    vars(self).pop('gt', None)
     dataloader = seeded(dataloader, self.opt.get('manual_seed') or 0)
     validate = self.dist_validation if self.opt['dist'] else self.nondist_validation
     validate(dataloader, current_iter, tb_logger, save_img)

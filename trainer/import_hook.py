@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 FUNCTIONAL_TENSOR = 'torchvision.transforms.functional_tensor'
@@ -37,21 +37,13 @@ class _FunctionalTensor(ModuleType):
         return getattr(import_module('torchvision.transforms.functional'), name)
 
 
-class _NumpyWithFloat:
-    """The numpy module with the alias `float`, which numpy 1.24 removed."""
-
-    float = float
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(import_module('numpy'), name)
-
-
 def _patch_basicsr(module: ModuleType) -> None:
     import_module('refstar.trainer.patches')
 
 
 def _patch_awing(module: ModuleType) -> None:
-    module.np = _NumpyWithFloat()  # facexlib/alignment/awing_arch.py:15 uses np.float
+    """facexlib/alignment/awing_arch.py:15: uses `np.float`, which numpy 1.24 removed."""
+    module.np = SimpleNamespace(**{**vars(module.np), 'float': float})
 
 
 AFTER_IMPORT: dict[str, Callable[[ModuleType], None]] = {

@@ -7,9 +7,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from pickle import UnpicklingError
 from traceback import walk_tb
 from typing import Any
+from urllib.error import URLError
 
 import torch
 from torch import distributed
@@ -22,6 +24,13 @@ from .validation import cpu_group
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Functions of BasicSR -> their variable with the name of what they build.
+PARTS = {
+    'build_network': 'network_type',
+    'build_loss': 'loss_type',
+    'setup_schedulers': 'scheduler_type',
+    'calculate_metric': 'metric_type',
+}
 NO_MEMORY = ("can't allocate memory", 'not enough memory', 'out of memory')  # torch's words on the CPU
 
 _received = 0  # number of the signal that asked this process to stop
@@ -61,9 +70,9 @@ def stop_requested() -> int:
     return int(flag)
 
 
-def how_to_resume(opt: dict[str, Any]) -> str:
+def how_to_resume(run: Any) -> str:
     """Returns a sentence: what is saved and what to type."""
-    saved = saved_states(opt) if opt else {}
+    saved = saved_states(run.opt) if run else {}
     if not saved:
         return 'Nothing was saved yet.'
     command = ' '.join(sys.argv) + ('' if '--auto_resume' in sys.argv else ' --auto_resume')
@@ -71,7 +80,7 @@ def how_to_resume(opt: dict[str, Any]) -> str:
 
 
 def explanation(error: BaseException) -> str | None:
-    """Returns what a full disk or full memory means for a user; None for other errors."""
+    """Returns what an error means for a user: a full disk, full memory, a pickle with code; None for other errors."""
     if isinstance(error, WriteError) or (isinstance(error, OSError) and error.errno in FULL):
         return f'{error}. Is the disk full?'
     on_gpu = isinstance(error, torch.OutOfMemoryError)
@@ -81,43 +90,67 @@ def explanation(error: BaseException) -> str | None:
             f'out of {"GPU memory" if on_gpu else "memory"}. Lower datasets:train:batch_size_per_gpu (train:accumulate '
             'makes up for it), or set train:amp: bf16.'
         )
+    if isinstance(error, UnpicklingError):  # BasicSR, GFPGAN and facexlib call torch.load themselves
+        file = next((names['f'] for name, names, _ in _frames(error) if name == 'load' and 'f' in names), 'a file')
+        return (
+            f'{getattr(file, "name", file)}: holds Python objects besides tensors and plain values, or is broken; '
+            'nothing of it was run'
+        )
     return None
 
 
+def _frames(error: BaseException) -> list[tuple[str, dict[str, Any], str]]:
+    """Returns name, variables and place of the functions that an error went through, the innermost first."""
+    frames = [(frame.f_code, frame.f_locals, line) for frame, line in walk_tb(error.__traceback__)]
+    return [(code.co_name, names, f'{Path(code.co_filename).name}:{line}') for code, names, line in reversed(frames)]
+
+
+def wrong_option(error: BaseException) -> str:
+    """Words an error that came before the first step was done, e.g. from the constructor of a network, in one line."""
+    frames, text = _frames(error), str(error)
+    found = ((PARTS[name], names.get(PARTS[name])) for name, names, _ in frames if name in PARTS)
+    part = next((f'{name.removesuffix("_type")} {kind}: ' for name, kind in found if kind), '')
+    if text.startswith('Caught '):  # in a loader process
+        part, text = 'datasets:train: ', text.strip().rpartition('\n')[2]
+    elif isinstance(error, KeyError):
+        text = f'the key {error} is missing'
+    else:
+        text = f'{type(error).__name__}: {" ".join(text.split())}'
+    return f'{part}{text} ({frames[0][2]}; --debug shows more)'
+
+
+class Ending:
+    """What :func:`ends_in_order` knows of a run: None before its options are read."""
+
+    run: Any = None
+
+
 @contextmanager
-def ends_in_order(opt: dict[str, Any]) -> Iterator[None]:
+def ends_in_order() -> Iterator[Ending]:
     """While open, signals wait for the end of an iteration, and errors that a user can act on become one line.
 
+    Until the folder of the run is open that is every error, but not with `--debug`: its cause is the option file.
+
     Raises:
-        RefStarError: full disk, out of memory, a pickle that would run code.
+        RefStarError: names the cause.
     """
+    ending = Ending()
     shown, logging.raiseExceptions = logging.raiseExceptions, False  # a full disk: no traceback for every line of a log
     try:
-        with signals_wait(), refused_pickles():
-            yield
-    except (OSError, MemoryError, RuntimeError, WriteError) as error:
-        message = explanation(error)
+        with signals_wait():
+            yield ending
+    except (RefStarError, FileNotFoundError, URLError) as error:
+        if not isinstance(error, WriteError):
+            raise
+        raise RefStarError(f'{explanation(error)} {how_to_resume(ending.run)}') from error
+    except Exception as error:
+        run, message = ending.run, explanation(error)
+        if message is None and run is not None and not run.is_open and 'debug' not in run.opt['name']:
+            message = wrong_option(error)
+        elif message is not None and not isinstance(error, UnpicklingError):
+            message += f' {how_to_resume(run)}'
         if message is None:
             raise
-        raise RefStarError(f'{message} {how_to_resume(opt)}') from error
+        raise RefStarError(message) from error
     finally:
         logging.raiseExceptions = shown
-
-
-@contextmanager
-def refused_pickles() -> Iterator[None]:
-    """While open, a file with more than tensors and plain values, given to `torch.load` by BasicSR, GFPGAN or facexlib,
-    is an error in one line.
-
-    Raises:
-        RefStarError: names the file.
-    """
-    try:
-        yield
-    except UnpicklingError as error:
-        frames = [frame.f_locals for frame, _ in walk_tb(error.__traceback__) if frame.f_code.co_name == 'load']
-        file = next((names['f'] for names in frames if names.get('f') is not None), 'a file')
-        raise RefStarError(
-            f'{getattr(file, "name", file)}: holds Python objects besides tensors and plain values, or is broken; '
-            'nothing of it was run'
-        ) from error

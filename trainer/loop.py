@@ -1,15 +1,16 @@
-"""The training loop.
+"""Training and testing in place of BasicSR's loops (train.py:82, test.py:11), with their calls, folders and log.
 
-It takes the place of BasicSR's (basicsr/train.py:82), with its order of calls, folders, files and log. It also resumes
-within an epoch, ends in order after a signal, and stops after too many skipped steps.
+Nothing is written, and no older run archived, before the networks, losses and data sets are built, one photo of every
+validation set has been tried, and the first step has succeeded. A training also resumes within an epoch, ends in order
+after a signal, and stops after too many skipped steps.
 """
 
 import logging
 import math
-import os
 import sys
 import time
 from datetime import timedelta
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -28,6 +29,64 @@ from . import interruption, resume
 from .option_file import parse_options
 from .progress import MessageLogger
 from .training_step import step_of
+from .validation import try_validation
+
+
+class RunFolder:
+    """The folder of a run; what is logged waits until it is made.
+
+    Attributes:
+        opt: options as of `parse_options`.
+        is_open (bool): whether the folder has been made.
+        tb_logger: BasicSR's logger for TensorBoard; None before, and without that option.
+    """
+
+    def __init__(self, root_path: str, is_train: bool) -> None:
+        self.opt, self.args = parse_options(root_path, is_train)
+        self.opt['root_path'], self.is_open, self.tb_logger = root_path, False, None
+        torch.backends.cudnn.benchmark = True
+        self.logger = get_root_logger()
+        self.waiting = MemoryHandler(capacity=2**20, flushLevel=sys.maxsize)
+        if self.opt['rank'] == 0:
+            self.logger.setLevel(logging.INFO)
+            self.logger.addHandler(self.waiting)
+        self.logger.info(get_env_info())
+        self.logger.info(dict2str(self.opt))
+
+    def open(self, is_new: bool = True) -> None:
+        """Makes the folders, archives an older run of that name, and writes the log."""
+        opt, self.is_open = self.opt, True
+        kind = 'train' if opt['is_train'] else 'test'
+        if is_new:
+            make_exp_dirs(opt)
+        if opt['is_train']:
+            wants_tb = opt['logger'].get('use_tb_logger') and 'debug' not in opt['name']
+            if is_new and wants_tb and opt['rank'] == 0:
+                mkdir_and_rename(str(Path(opt['root_path']) / 'tb_logger' / opt['name']))
+            copy_opt_file(self.args.opt, opt['path']['experiments_root'])
+            self.tb_logger = basicsr_train.init_tb_loggers(opt)
+        if opt['rank'] != 0:
+            return
+        file = logging.FileHandler(Path(opt['path']['log']) / f'{kind}_{opt["name"]}_{get_time_str()}.log', 'w')
+        file.setFormatter(logging.Formatter('%(asctime)s %(levelname)s: %(message)s'))
+        self.waiting.setTarget(file)
+        self.waiting.close()
+        self.logger.removeHandler(self.waiting)
+        self.logger.addHandler(file)
+
+
+def test_loaders(opt: dict[str, Any]) -> list[DataLoader]:
+    """Returns the loaders of the validation sets, in the order of the option file; for a test, of all sets by phase."""
+    if opt['is_train']:
+        blocks, what = [block for block in opt['datasets'].values() if block['phase'] == 'val'], 'val images/folders'
+    else:
+        blocks, what = [block for _, block in sorted(opt['datasets'].items())], 'test images'
+    loaders = []
+    for block in blocks:
+        dataset = build_dataset(block)
+        loaders.append(build_dataloader(dataset, block, opt['num_gpu'], opt['dist'], None, opt['manual_seed']))
+        get_root_logger().info(f'Number of {what} in {block["name"]}: {len(dataset)}')
+    return loaders
 
 
 def train_loader(opt: dict[str, Any], start_iter: int = 0) -> DataLoader:
@@ -54,15 +113,22 @@ def train_loader(opt: dict[str, Any], start_iter: int = 0) -> DataLoader:
     return loader
 
 
-def val_loaders(opt: dict[str, Any]) -> list[DataLoader]:
-    """Returns the loaders of the validation sets, in the order of the option file."""
-    loaders = []
-    for phase, block in opt['datasets'].items():
-        if phase.split('_')[0] == 'val':
-            dataset = build_dataset(block)
-            loaders.append(build_dataloader(dataset, block, opt['num_gpu'], opt['dist'], None, opt['manual_seed']))
-            get_root_logger().info(f'Number of val images/folders in {block["name"]}: {len(dataset)}')
-    return loaders
+def test_pipeline(root_path: str) -> None:
+    """Tests by the option file of the command line.
+
+    Raises:
+        RefStarError: wrong input, full disk, out of memory.
+    """
+    with interruption.ends_in_order() as ending:
+        ending.run = run = RunFolder(root_path, is_train=False)
+        opt = run.opt
+        loaders = test_loaders(opt)
+        model = basicsr_train.build_model(opt)
+        try_validation(model, loaders)
+        run.open()
+        for loader in loaders:
+            run.logger.info(f'Testing {loader.dataset.opt["name"]}...')
+            model.validation(loader, opt['name'], None, opt['val']['save_img'])
 
 
 def train_pipeline(root_path: str) -> None:
@@ -72,44 +138,25 @@ def train_pipeline(root_path: str) -> None:
         RefStarError: wrong input, full disk, out of memory, too many skipped steps.
         SystemExit: a signal; code 128 + its number.
     """
-    opt: dict[str, Any] = {}
-    with interruption.ends_in_order(opt):
-        found, args = parse_options(root_path, is_train=True)
-        opt.update(found, root_path=root_path)
-        torch.backends.cudnn.benchmark = True
-        state = resume.load_resume_state(opt)
-        logger = _open_run(opt, args.opt, is_new=state is None)
-        tb_logger = basicsr_train.init_tb_loggers(opt)
-        Training(opt, state, tb_logger, logger).run()
-        if tb_logger:
-            tb_logger.close()
-
-
-def _open_run(opt: dict[str, Any], opt_file: str, is_new: bool) -> logging.Logger:
-    """Makes the folders of a run; returns its logger, which may not be used before."""
-    if is_new:
-        make_exp_dirs(opt)
-        if opt['logger'].get('use_tb_logger') and 'debug' not in opt['name'] and opt['rank'] == 0:
-            mkdir_and_rename(os.path.join(opt['root_path'], 'tb_logger', opt['name']))
-    copy_opt_file(opt_file, opt['path']['experiments_root'])
-    log_file = Path(opt['path']['log']) / f'train_{opt["name"]}_{get_time_str()}.log'
-    logger = get_root_logger('basicsr', logging.INFO, str(log_file))
-    logger.info(get_env_info())
-    logger.info(dict2str(opt))
-    return logger
+    with interruption.ends_in_order() as ending:
+        ending.run = run = RunFolder(root_path, is_train=True)
+        Training(run, resume.load_resume_state(run.opt)).run_all()
+        if run.tb_logger:
+            run.tb_logger.close()
 
 
 class Training:
     """One training."""
 
-    def __init__(self, opt: dict[str, Any], state: dict[str, Any] | None, tb_logger: Any, logger: logging.Logger):
-        self.opt, self.tb_logger, self.logger = opt, tb_logger, logger
+    def __init__(self, run: RunFolder, state: dict[str, Any] | None) -> None:
+        self.run, self.opt, self.logger, self.is_new = run, run.opt, run.logger, state is None
+        opt = run.opt
         self.start_iter = state['iter'] if state else 0
         self.total_iters = int(opt['train']['total_iter'])
         self.loader = train_loader(opt, self.start_iter)
         self.sampler = self.loader.sampler
-        self.val_loaders = val_loaders(opt)
-        logger.info(
+        self.val_loaders = test_loaders(opt) if opt.get('val') is not None else []
+        self.logger.info(
             f'Training statistics:\n\tNumber of train images: {len(self.loader.dataset)}'
             f'\n\tBatch size per gpu: {opt["datasets"]["train"]["batch_size_per_gpu"]}'
             f'\n\tWorld size (gpu number): {opt["world_size"]}'
@@ -120,11 +167,12 @@ class Training:
         if state:
             self.model.resume_training(state)
             epoch = self.sampler.epoch_of(self.start_iter)
-            logger.info(f'Resuming training from epoch: {epoch}, iter: {self.start_iter}.')
-        self.messages = MessageLogger(opt, self.start_iter, tb_logger)
+            self.logger.info(f'Resuming training from epoch: {epoch}, iter: {self.start_iter}.')
+        try_validation(self.model, self.val_loaders)
+        self.messages = MessageLogger(opt, self.start_iter)
         self.data_timer, self.iter_timer = AvgTimer(), AvgTimer()
 
-    def run(self) -> None:
+    def run_all(self) -> None:
         """Trains to the last iteration, saves, validates."""
         first = self.sampler.epoch_of(self.start_iter)
         self.logger.info(f'Start training from epoch: {first}, iter: {self.start_iter}')
@@ -145,10 +193,17 @@ class Training:
                 self.iter_timer.start()
                 with self.messages.waits_for_data():
                     data = prefetcher.next()
+        self.open()
         self.logger.info(f'End of training. Time consumed: {timedelta(seconds=int(time.time() - start_time))}')
         self.logger.info('Save the latest model.')
         self.model.save(epoch=-1, current_iter=-1)
         self.validate(current_iter)
+
+    def open(self) -> None:
+        """Makes the folder of the run; to be called once the first step has succeeded."""
+        if not self.run.is_open:
+            self.run.open(self.is_new)
+            self.messages.tb_logger = self.run.tb_logger
 
     def iteration(self, epoch: int, current_iter: int, data: Any) -> None:
         """Runs one step, and what is due after it: the log, a checkpoint, a validation."""
@@ -157,6 +212,7 @@ class Training:
         model.feed_data(data)
         model.optimize_parameters(current_iter)
         self.iter_timer.record()
+        self.open()
         if current_iter == 1:
             self.messages.reset_start_time()
         if current_iter % opt['logger']['print_freq'] == 0:
@@ -179,7 +235,7 @@ class Training:
             self.model.save(epoch, current_iter)
             raise RefStarError(
                 f'{reason}. The weights from before are saved. Lower the learning rate or the weight of that loss. '
-                f'{interruption.how_to_resume(self.opt)}'
+                f'{interruption.how_to_resume(self.run)}'
             )
         times = {'time': self.iter_timer.get_avg_time(), 'data_time': self.data_timer.get_avg_time()}
         rates = self.model.get_current_learning_rate()
@@ -188,11 +244,9 @@ class Training:
 
     def validate(self, current_iter: int) -> None:
         """Validates on every set."""
-        if self.opt.get('val') is None:
-            return
         with self.messages.pauses():
             for loader in self.val_loaders:
-                self.model.validation(loader, current_iter, self.tb_logger, self.opt['val']['save_img'])
+                self.model.validation(loader, current_iter, self.run.tb_logger, self.opt['val']['save_img'])
 
     def stop_if_asked(self, done: int) -> None:
         """Between two iterations: saves and ends the process if a signal has arrived.
@@ -206,6 +260,6 @@ class Training:
         if done > self.start_iter:
             self.model.save(self.sampler.epoch_of(done), done)
         if self.opt['rank'] == 0:
-            how = interruption.how_to_resume(self.opt)
+            how = interruption.how_to_resume(self.run)
             print(f'Stopped by {Signals(number).name} after iteration {done}. {how}', file=sys.stderr, flush=True)
         raise SystemExit(128 + number)

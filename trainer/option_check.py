@@ -1,24 +1,26 @@
 """Checks every key of an option file before anything is built, so that no misspelt key is silently ignored.
 
-Known are the blocks of every run (:mod:`run_options`), the parameters of networks, losses, metrics, optimizers and
-schedulers, and for datasets and models their class `Options`, or :mod:`stock_keys`. A class of another package without
-`Options` takes a bare dict: every key is accepted.
+Known are the blocks of every run (:mod:`run_options`); for datasets and models their class `Options`, or
+:mod:`stock_keys`; for all else the parameters of its class or function (:mod:`signatures`). A class of another package
+without `Options` takes a bare dict: every key is accepted.
 """
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path as FilePath
 from typing import Any
 
-from pydantic import ConfigDict, create_model
+from pydantic import create_model
 
 from refstar.utils.errors import RefStarError, nearest
-from refstar.utils.option_block import DatasetOptions, Iterations, IterationsFrom0, OptionBlock
+from refstar.utils.option_block import AnyKey, DatasetOptions, Iterations, IterationsFrom0, OptionBlock
 
 from . import run_options
-from .run_options import Loss, Metric, Network, Optimizer
-from .stock_keys import STOCK_DATASETS, STOCK_KEYS, STOCK_MODELS
+from .run_options import Built, Metric, Named, Optimizer, Scheduler
+from .signatures import call_block
+from .stock_keys import STOCK, TYPES
 
 STOCK_PACKAGES = ('basicsr', 'gfpgan', 'realesrgan')
 BLOCKS = {
@@ -33,84 +35,63 @@ SCHEDULERS = {
     'MultiStepRestartLR': 'MultiStepRestartLR',
     'CosineAnnealingRestartLR': 'CosineAnnealingRestartLR',
 }
+PAIRS = (  # lists of one length
+    ('kernel_list', 'kernel_prob'),
+    ('kernel_list2', 'kernel_prob2'),
+    ('periods', 'restart_weights'),
+    ('restarts', 'restart_weights'),
+)
 
 
-class _Open(OptionBlock):
-    model_config = ConfigDict(extra='allow')
-
-
-def _package(kind: type) -> str:
-    return kind.__module__.partition('.')[0]
-
-
-def _keys(kinds: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Returns fields for `create_model` that may be left out; counts of iterations may not be `~`."""
-    counts = (Iterations, IterationsFrom0)
-    return {name: (kind if kind in counts or kind is Any else kind | None, None) for name, kind in kinds}
-
-
+# --------------------------------------------------------------------- schemas of models and datasets
 def own_block(kind: type, block: str) -> type[OptionBlock] | None:
-    """Returns the keys that one class among a model's bases declares for a block; None for none."""
+    """Returns the keys that one class among the bases of a model or dataset declares for a block; None for none."""
     declared = vars(kind).get('Options')
     if declared is not None:
         return getattr(declared, block.capitalize(), None) if block else declared
-    if _package(kind) not in STOCK_PACKAGES:
+    if kind.__module__.partition('.')[0] not in STOCK_PACKAGES:
         return None
-    split = [key.rpartition('.') for key in STOCK_MODELS.get(kind.__name__, '').split()]
-    found = [(name, STOCK_KEYS[f'{where}.{name}'.lstrip('.')][0]) for where, _, name in split if where == block]
-    return create_model(kind.__name__, __base__=OptionBlock, **_keys(found)) if found else None
+    keys: dict[str, Any] = {}
+    for entry in STOCK.get(kind.__name__, '').split():
+        path = entry.rstrip('!')
+        where, _, name = path.rpartition('.')
+        if where == block:
+            what, is_needed = TYPES[path], path != entry
+            may_be_none = not is_needed and what not in (Iterations, IterationsFrom0)
+            keys[name] = (what | None if may_be_none else what, ... if is_needed else None)
+    return create_model(kind.__name__, __base__=OptionBlock, **keys) if keys else None
 
 
 @cache
-def block_of(model: type, block: str = '') -> type[OptionBlock]:
-    """Returns the schema of a block for a model: the keys of every run, of the model, and of its bases."""
-    kinds = [kind for kind in model.__mro__ if kind is not object]
+def block_of(kind: type, block: str = '', every: type[OptionBlock] | None = None) -> type[OptionBlock]:
+    """Returns the schema of a block for a model or dataset: the keys of every one, of its class, and of its bases.
+
+    Args:
+        kind: class of the model or dataset.
+        block: 'train', 'val' ... of a model; '' for its top level, and for a dataset.
+        every: keys of every dataset; None for a model.
+    """
+    every = every or BLOCKS[block]
+    packages = {base.__module__.partition('.')[0] for base in kind.__mro__ if 'Options' not in vars(base)}
     bases: list[type[OptionBlock]] = []
-    for own in filter(None, (own_block(kind, block) for kind in kinds)):
-        if not any(issubclass(base, own) for base in bases):
+    for own in (own_block(base, block) for base in kind.__mro__):
+        if own is not None and not any(issubclass(base, own) for base in bases):
             bases.append(own)
-    bases.append(BLOCKS[block])
-    if any(_package(kind) not in (*STOCK_PACKAGES, 'refstar') and 'Options' not in vars(kind) for kind in kinds):
-        bases.append(_Open)
+    if not any(issubclass(base, every) for base in bases):
+        bases.append(every)
+    if packages - {*STOCK_PACKAGES, 'refstar', 'builtins', 'torch', 'typing'}:
+        bases.append(AnyKey)
     extra: dict[str, Any] = {}
     if block == 'path':
-        for name in (key for key in block_of(model).model_fields if key.startswith('network_')):
+        for name in (key for key in block_of(kind).model_fields if key.startswith('network_')):
             short = name.removeprefix('network_')
             texts = (f'pretrain_{name}', f'param_key_{short}')
             extra |= dict.fromkeys(texts, (str | None, None)) | {f'strict_load_{short}': (bool | None, None)}
         extra = {name: kind for name, kind in extra.items() if not any(name in base.model_fields for base in bases)}
-    return create_model(block or 'run', __base__=tuple(bases), **extra)
+    return create_model(block or kind.__name__, __base__=tuple(bases), **extra)
 
 
-@cache
-def dataset_block(target: type) -> type[OptionBlock]:
-    """Returns the schema of a dataset's block."""
-    declared = getattr(target, 'Options', None)
-    if declared is not None:
-        return declared
-    for kind in target.__mro__:
-        if _package(kind) in STOCK_PACKAGES and kind.__name__ in STOCK_DATASETS:
-            keys = _keys((key, Any) for key in STOCK_DATASETS[kind.__name__].split())
-            return create_model(kind.__name__, __base__=DatasetOptions, **keys)
-    return create_model(target.__name__, __base__=(DatasetOptions, _Open))
-
-
-def parameters(target: Any) -> set[str] | None:
-    """Returns the names that a class or function takes by keyword; None for a class with `**kwargs` in all its bases.
-
-    The `**kwargs` of a function do not count: BasicSR's metrics ignore what they get by them.
-    """
-    kinds = inspect.Parameter
-    names: set[str] = set()
-    functions = [vars(kind).get('__init__') for kind in target.__mro__] if inspect.isclass(target) else [target]
-    for function in filter(None, functions):
-        taken = inspect.signature(function).parameters.values()
-        names |= {p.name for p in taken if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)}
-        if not inspect.isclass(target) or not any(p.kind is kinds.VAR_KEYWORD for p in taken):
-            return names - {'self'}
-    return None
-
-
+# --------------------------------------------------------------------- checks
 def find(table: Any, name: Any, where: str, what: str) -> Any:
     """Returns a registered object.
 
@@ -124,33 +105,47 @@ def find(table: Any, name: Any, where: str, what: str) -> Any:
     return found
 
 
-def check_call(block: dict, target: Any, where: str, extra: Iterable[str] = ('type',)) -> None:
-    """Checks a block whose keys are the parameters of a class or function.
+def check_call(block: Any, table: Any, where: str, what: str, base: type[OptionBlock] = Named) -> None:
+    """Checks a block with the name of an object of a table, and its arguments."""
+    target = find(table, Built.read(block, where).type, f'{where}:type', what)
+    _check_lengths(dict(call_block(target, base).read(block, where)), where)
 
-    A class attribute `option_blocks` maps a parameter to the class, or name of a registered network, whose parameters
-    the block under that key has.
-    """
-    known = parameters(target)
-    for key in block if known is not None else ():
-        if key not in known and key not in extra:
-            raise RefStarError(f'unknown key {key!r} ({where}:{key}){nearest(key, known)}')
-    for key, inner in getattr(target, 'option_blocks', {}).items():
-        if isinstance(block.get(key), dict):
-            if isinstance(inner, str):
-                from basicsr.utils.registry import ARCH_REGISTRY
 
-                inner = find(ARCH_REGISTRY, inner, f'{where}:{key}', 'network')
-            check_call(block[key], inner, f'{where}:{key}')
+def _check_lengths(block: Mapping[str, Any], where: str) -> None:
+    for keys in PAIRS:
+        first, second = (block.get(key) for key in keys)
+        if first is not None and second is not None and len(first) != len(second):
+            raise RefStarError(
+                f'{where}:{keys[0]} has {len(first)} entries, {keys[1]} has {len(second)}; both need one each'
+            )
 
 
 def _check_network(block: Any, where: str) -> None:
     from basicsr.utils.registry import ARCH_REGISTRY
 
-    name = Network.read(block, where).type
-    check_call(block, find(ARCH_REGISTRY, name, f'{where}:type', 'network'), where)
+    check_call(block, ARCH_REGISTRY, where, 'network')
     for key, inner in block.items():
-        if isinstance(inner, dict) and 'type' in inner:
+        if isinstance(inner, dict) and ('type' in inner or key == 'backbone'):
             _check_network(inner, f'{where}:{key}')
+
+
+def _check_scale(scale: int | None, network: Any) -> None:
+    """Checks that the `scale` of the data is that of network_g; a backbone without one keeps the size."""
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    if not scale or not network:
+        return
+    where, block = 'network_g', network
+    if 'backbone' in network:
+        where, block = 'network_g:backbone', network['backbone']
+    arch = find(ARCH_REGISTRY, block['type'], where, 'network')
+    if arch.__module__.partition('.')[0] not in (*STOCK_PACKAGES, 'refstar'):
+        return  # there `scale` may mean something else
+    known, found = call_block(arch).model_fields, None if block is network else 1
+    for key in {'scale', 'upscale'} & set(known):
+        where, found = f'{where}:{key}', block.get(key, known[key].default)
+    if isinstance(found, (int, float)) and found != scale:
+        raise RefStarError(f'scale: {scale}, but {where} enlarges {found} times; both must be the same')
 
 
 def _check_existing(value: Any, where: str) -> None:
@@ -167,19 +162,25 @@ def _require(block: Any, keys: str, where: str = '') -> None:
             raise RefStarError(f'{where}{key} is missing in the option file')
 
 
-def _check_dataset(phase: str, block: Any, is_train: bool) -> None:
+def _check_datasets(blocks: dict, is_train: bool) -> None:
     from basicsr.utils.registry import DATASET_REGISTRY
 
-    where = f'datasets:{phase}'
-    if str(phase).split('_')[0] not in ('train', 'val', 'test'):
-        raise RefStarError(f'unknown phase {phase!r} ({where}){nearest(phase, ["train", "val", "test"])}')
-    _require(block, 'name type', f'{where}:')
-    dataset_block(find(DATASET_REGISTRY, block['type'], f'{where}:type', 'dataset')).read(block, where)
-    if phase == 'train' and is_train:
-        _require(block, 'batch_size_per_gpu num_worker_per_gpu', f'{where}:')
-    for key, value in block.items():
-        if key.startswith('dataroot'):
-            _check_existing(value, f'{where}:{key}')
+    names: dict[str, str] = {}
+    for phase, block in blocks.items():
+        where, kind = f'datasets:{phase}', str(phase).split('_')[0]
+        if kind not in ('train', 'val', 'test'):
+            raise RefStarError(f'unknown phase {phase!r} ({where}){nearest(phase, ["train", "val", "test"])}')
+        _require(block, 'name type', f'{where}:')
+        target = find(DATASET_REGISTRY, block['type'], f'{where}:type', 'dataset')
+        block_of(target, every=DatasetOptions).read(block, where)
+        _check_lengths(block, where)
+        if phase == 'train' and is_train:
+            _require(block, 'batch_size_per_gpu num_worker_per_gpu', f'{where}:')
+        elif names.setdefault(block['name'], where) != where:
+            raise RefStarError(f'{where}:name: {block["name"]!r} is taken by {names[block["name"]]}; write another one')
+        for key, value in block.items():
+            if key.startswith('dataroot'):
+                _check_existing(value, f'{where}:{key}')
 
 
 def _check_train(model: type, block: dict) -> None:
@@ -187,19 +188,22 @@ def _check_train(model: type, block: dict) -> None:
     from basicsr.models import lr_scheduler
     from basicsr.utils.registry import LOSS_REGISTRY
 
-    block_of(model, 'train').read(block, 'train')
+    schema = block_of(model, 'train')
+    schema.read(block, 'train')
+    losses = [key for key in schema.model_fields if key.endswith('_opt')]
+    if losses and not any(inner for key, inner in block.items() if key.endswith('_opt')):
+        raise RefStarError(f'train: no loss is given; at least one of {", ".join(losses)} is needed')
+    schedulers = {name: getattr(lr_scheduler, kind) for name, kind in SCHEDULERS.items()}
+    optimizers = {name: kind for name, kind in vars(torch.optim).items() if inspect.isclass(kind)}
+    check_call(block['scheduler'], schedulers, 'train:scheduler', 'scheduler', Scheduler)
+    periods, total = block['scheduler'].get('periods'), block['total_iter']
+    if periods and sum(periods) < total - 1:
+        raise RefStarError(f'train:scheduler:periods end after {sum(periods):g} of {total:g} iterations (total_iter)')
     for key, inner in block.items():
-        where = f'train:{key}'
-        if not isinstance(inner, dict):
-            continue
-        if key == 'scheduler':
-            name = find(SCHEDULERS, inner['type'], f'{where}:type', 'scheduler')
-            check_call(inner, getattr(lr_scheduler, name), where)
-        elif key.startswith('optim_'):
-            known = {name: kind for name, kind in vars(torch.optim).items() if inspect.isclass(kind)}
-            check_call(inner, find(known, Optimizer.read(inner, where).type, f'{where}:type', 'optimizer'), where)
-        elif key.endswith('_opt') or 'type' in inner:
-            check_call(inner, find(LOSS_REGISTRY, Loss.read(inner, where).type, f'{where}:type', 'loss'), where)
+        if key.startswith('optim_') and inner is not None:
+            check_call(inner, optimizers, f'train:{key}', 'optimizer', Optimizer)
+        elif isinstance(inner, dict) and key != 'scheduler' and (key.endswith('_opt') or 'type' in inner):
+            check_call(inner, LOSS_REGISTRY, f'train:{key}', 'loss')
 
 
 def _check_val(model: type, block: dict) -> None:
@@ -207,9 +211,19 @@ def _check_val(model: type, block: dict) -> None:
 
     block_of(model, 'val').read(block, 'val')
     for name, inner in (block.get('metrics') or {}).items():
-        where = f'val:metrics:{name}'
-        target = find(METRIC_REGISTRY, Metric.read(inner, where).type, f'{where}:type', 'metric')
-        check_call(inner, target, where, ('type', 'better'))
+        check_call(inner, METRIC_REGISTRY, f'val:metrics:{name}', 'metric', Metric)
+
+
+def _check_logger(model: type, block: dict, metrics: Iterable[str]) -> None:
+    logger = block_of(model, 'logger').read(block, 'logger')
+    best, wandb = logger.keep_best, bool(logger.wandb and logger.wandb.project)
+    if best and best not in metrics:
+        raise RefStarError(f'logger:keep_best: {best!r} is not in val:metrics{nearest(best, metrics)}')
+    if wandb and not logger.use_tb_logger:
+        raise RefStarError('logger:wandb: takes its figures from TensorBoard; set logger:use_tb_logger: true')
+    for key, is_used, package in (('wandb', wandb, 'wandb'), ('use_tb_logger', logger.use_tb_logger, 'tensorboard')):
+        if is_used and find_spec(package) is None:
+            raise RefStarError(f'logger:{key}: {package} is not installed (pip install {package})')
 
 
 def check_options(opt: dict, is_train: bool, auto_resume: bool = False) -> None:
@@ -224,6 +238,7 @@ def check_options(opt: dict, is_train: bool, auto_resume: bool = False) -> None:
         RefStarError: with the full path of the first wrong key and the nearest known one.
     """
     import basicsr  # noqa: F401, fills the registries
+    import torch
     from basicsr.utils.registry import MODEL_REGISTRY
 
     _require(opt, 'name model_type datasets')
@@ -232,8 +247,8 @@ def check_options(opt: dict, is_train: bool, auto_resume: bool = False) -> None:
     for key, block in opt.items():
         if key.startswith('network_') and block is not None:
             _check_network(block, key)
-    for phase, block in opt['datasets'].items():
-        _check_dataset(phase, block, is_train)
+    _check_scale(opt.get('scale'), opt.get('network_g'))
+    _check_datasets(opt['datasets'], is_train)
     path = opt.get('path') or {}
     block_of(model, 'path').read(path, 'path')
     resumed = is_train and (auto_resume or path.get('resume_state'))
@@ -249,9 +264,9 @@ def check_options(opt: dict, is_train: bool, auto_resume: bool = False) -> None:
     _require(opt, 'train logger')
     _require(opt['datasets'], 'train', 'datasets:')
     _check_train(model, opt['train'])
-    best = block_of(model, 'logger').read(opt['logger'], 'logger').keep_best
+    _check_logger(model, opt['logger'], (opt.get('val') or {}).get('metrics') or {})
     if opt.get('val') is not None:
         _require(opt['val'], 'val_freq save_img', 'val:')
-    metrics = (opt.get('val') or {}).get('metrics') or {}
-    if best and best not in metrics:
-        raise RefStarError(f'logger:keep_best: {best!r} is not in val:metrics{nearest(best, metrics)}')
+    on_gpu = opt.get('num_gpu', 'auto') != 0 and torch.cuda.is_available()
+    if opt['datasets']['train'].get('prefetch_mode') == 'cuda' and not on_gpu:
+        raise RefStarError('datasets:train:prefetch_mode: cuda needs a GPU, and there is none; write cpu')

@@ -82,14 +82,10 @@ def _patch_options() -> None:
 
 
 def _patch_pipelines() -> None:
-    """basicsr/train.py:82: the training loop is this project's; basicsr/test.py:11: a pickle with code is one line."""
+    """basicsr/train.py:82, test.py:11: make folders before they know whether the options fit; see :mod:`loop`."""
     train_module.train_pipeline = _ours('loop', 'train_pipeline')
-    test_pipeline, build_model = test_module.test_pipeline, models.build_model
-
-    @wraps(test_pipeline)
-    def tested(root_path: str) -> None:
-        with import_module('refstar.trainer.interruption').refused_pickles():
-            test_pipeline(root_path)
+    test_module.test_pipeline = _ours('loop', 'test_pipeline')
+    build_model = models.build_model
 
     @wraps(build_model)
     def built(opt: dict[str, Any]) -> BaseModel:
@@ -99,7 +95,6 @@ def _patch_pipelines() -> None:
             import_module('refstar.trainer.training_step').take_over(model)
         return model
 
-    test_module.test_pipeline = tested
     models.build_model = train_module.build_model = test_module.build_model = built
 
 
@@ -153,19 +148,10 @@ def add_jpg_compression(img: np.ndarray, quality: float = 90) -> np.ndarray:
 
 def _allow_numpy_scalars() -> None:
     """gfpgan/data/ffhq_degradation_dataset.py:53 reads numpy scalars by `torch.load`, which torch >= 2.6 refuses."""
-    scalar = np._core.multiarray.scalar
-    reconstruct = np._core.multiarray._reconstruct
-    torch.serialization.add_safe_globals(
-        [
-            np.dtype,
-            np.ndarray,
-            *(type(np.dtype(kind)) for kind in ('float32', 'float64', 'int32', 'int64', 'uint8')),
-            scalar,
-            (scalar, 'numpy.core.multiarray.scalar'),
-            reconstruct,
-            (reconstruct, 'numpy.core.multiarray._reconstruct'),
-        ]
-    )
+    made_by = [np._core.multiarray.scalar, np._core.multiarray._reconstruct]
+    older = [(function, f'numpy.core.multiarray.{function.__name__}') for function in made_by]
+    kinds = [type(np.dtype(kind)) for kind in ('float32', 'float64', 'int32', 'int64', 'uint8')]
+    torch.serialization.add_safe_globals([np.dtype, np.ndarray, *kinds, *made_by, *older])
 
 
 # --------------------------------------------------------------------- models

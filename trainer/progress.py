@@ -20,8 +20,8 @@ class MessageLogger(logger.MessageLogger):
     * `gpu_gib`: largest memory of the GPU so far in GiB; on CUDA only.
     """
 
-    def __init__(self, opt: dict[str, Any], start_iter: int = 0, tb_logger: Any = None) -> None:
-        super().__init__({**opt, 'logger': {'use_tb_logger': False, **opt['logger']}}, start_iter, tb_logger)
+    def __init__(self, opt: dict[str, Any], start_iter: int = 0) -> None:
+        super().__init__({**opt, 'logger': {'use_tb_logger': False, **opt['logger']}}, start_iter)
         processes = opt['world_size'] if opt['dist'] else max(opt['num_gpu'], 1)  # as BasicSR makes its loader
         accumulate = opt['train'].get('accumulate') or 1
         self.images = opt['datasets']['train']['batch_size_per_gpu'] * processes * accumulate

@@ -7,6 +7,8 @@
 * Old checkpoints are deleted only once the new one is on disk (`keep_last`, `keep_best`).
 """
 
+import atexit
+import multiprocessing
 import random
 import re
 import signal
@@ -28,6 +30,9 @@ from refstar.utils.checkpoint import load_file, save_atomically
 from refstar.utils.errors import RefStarError
 
 FROZEN_NETWORKS = ('network_vqgan',)  # never saved, so always read from their own files
+SAME = (
+    'a state is good only for its own run (same name, same option file); to begin with its weights: pretrain_network_g'
+)
 BEST = 'best'  # label of the files of the best validation, in place of the iteration
 
 
@@ -121,6 +126,14 @@ def ignore_signals(worker_id: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+@atexit.register
+def end_loader_processes() -> None:
+    """Ends loader processes that an error left behind: at exit Python would wait for them after a SIGTERM."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report them as crashed
+    for child in multiprocessing.active_children():
+        child.kill()
+
+
 class ResumableSampler(EnlargedSampler):
     """BasicSR's sampler (data_sampler.py:6), without what a resumed run has done, up to the last iteration.
 
@@ -200,7 +213,7 @@ def load_resume_state(opt: dict) -> dict[str, Any] | None:
     path = paths.get('resume_state')
     if path is None:
         return None
-    state = load_file(path)
+    state = load_file(Path(path).expanduser())
     if not (isinstance(state, dict) and {'epoch', 'iter', 'optimizers', 'schedulers'} <= set(state)):
         raise RefStarError(f'{path} is no training state (a .state file of a BasicSR experiment is expected)')
     ignored = {*(paths.get('ignore_resume_networks') or []), *FROZEN_NETWORKS}
@@ -211,6 +224,15 @@ def load_resume_state(opt: dict) -> dict[str, Any] | None:
     paths['ignore_resume_networks'] = sorted(ignored)
     check_resume(opt, state['iter'])
     opt['manual_seed'] = state.get('manual_seed', opt.get('manual_seed'))
+    theirs = Path(path).expanduser().resolve().parents[1] / 'models'
+    if theirs.is_dir() and theirs != Path(paths['models']).resolve():
+        raise RefStarError(
+            f'path:resume_state: {path} is of the run {theirs.parent.name}, this is {opt["name"]}; {SAME}'
+        )
+    for name in set(opt) - ignored:
+        file = paths.get(f'pretrain_{name}') if name.startswith('network_') else None
+        if file and not Path(file).is_file():
+            raise RefStarError(f'path:resume_state: {path} needs {file}, which is not there; {SAME}')
     paths.update(own)  # BasicSR reads every network's key 'params_ema' as 'params' from then on
     if get_dist_info()[0] == 0:
         for name in ('models', 'training_states'):

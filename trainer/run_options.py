@@ -6,9 +6,10 @@ A model class of this project adds its own keys by a class `Options` inside it, 
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from refstar.utils.option_block import (
+    AnyKey,
     Block,
     Count,
     Expected,
@@ -29,30 +30,23 @@ def _folder_name(name: str) -> str:
     return name
 
 
-class Built(OptionBlock):
-    """A block with the name of a class or function, and its arguments."""
+class Named(OptionBlock):
+    """A block with the name of a class or function; the other keys are its arguments."""
 
-    model_config = ConfigDict(extra='allow')
     type: str = Field(description='name of the class or function; the other keys are its arguments')
 
 
-class Network(Built):
-    """A network: its class and the arguments of that class."""
+class Built(Named, AnyKey):
+    """The same before it is known which arguments there are."""
 
 
-class Loss(Built):
-    """A loss: its class and the arguments of that class."""
-
-    loss_weight: Number | None = Field(None, description='factor on the loss, where the class takes it')
-
-
-class Metric(Built):
+class Metric(Named):
     """A metric: its function and the arguments of that function."""
 
     better: Literal['higher', 'lower'] = Field('higher', description='which figures are better')
 
 
-class Optimizer(Built):
+class Optimizer(Named):
     """An optimizer: its class and the arguments of that class."""
 
     type: str = Field(description='any of `torch.optim`, whose other arguments may follow')
@@ -61,7 +55,7 @@ class Optimizer(Built):
     betas: Numbers | None = Field(None, description='argument of Adam and similar ones')
 
 
-class Scheduler(Built):
+class Scheduler(Named):
     """The learning rate over the training."""
 
     type: str = Field(description='MultiStepLR or CosineAnnealingRestartLR')
@@ -85,7 +79,7 @@ class Train(OptionBlock):
     warmup_iter: Annotated[int, BeforeValidator(as_whole), Field(ge=-1), Expected('a whole number from -1')] = Field(
         -1, description='iterations over which the learning rate grows from 0; -1: none'
     )
-    scheduler: Scheduler | None = Field(None, description='learning rate: `type` and its arguments')
+    scheduler: Built = Field(description='learning rate: `type` and its arguments')
     ema_decay: Annotated[float, Field(ge=0, lt=1), Expected('a number from 0, below 1')] = Field(
         0, description='decay of the moving average of the weights, which is what is tested; 0: none'
     )

@@ -6,17 +6,23 @@ decoder, a degradation) comes from a seed per photo, so that figures depend neit
 what the training has drawn before.
 """
 
+import inspect
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from basicsr.models.base_model import BaseModel
-from basicsr.utils import set_random_seed
+from basicsr.utils import get_root_logger, set_random_seed
 from basicsr.utils.dist_util import get_dist_info
+from basicsr.utils.registry import METRIC_REGISTRY
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from refstar.utils.errors import RefStarError
 
 KNOWN = ('basicsr', 'gfpgan', 'realesrgan', 'refstar')  # packages whose validations may be given a share
 
@@ -82,7 +88,7 @@ def dist_validation(self: BaseModel, dataloader: Any, current_iter: Any, tb_logg
         if isinstance(dataloader, Share) and may_share(type(self)):
             share = Share(dataloader, dataloader.seed, *get_dist_info())
             self.nondist_validation(share, current_iter, tb_logger, save_img)
-        elif self.opt['rank'] == 0:
+        elif get_dist_info()[0] == 0:
             self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
     distributed.barrier(group=cpu_group())
 
@@ -141,3 +147,62 @@ def _figures_wait(model: BaseModel) -> Iterator[None]:
         yield
     finally:
         vars(model).update(plain)
+
+
+# --------------------------------------------------------------------- before a run
+class FirstPhoto(Dataset):
+    """The first photo of a data set, with its attributes."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    @classmethod
+    def of(cls, loader: DataLoader) -> DataLoader:
+        """Returns a loader of the first photo alone."""
+        return DataLoader(cls(loader.dataset), collate_fn=loader.collate_fn)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.dataset, name)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[index]
+
+
+def try_validation(model: BaseModel, loaders: list[DataLoader]) -> None:
+    """Validates on the first photo of every set, leaving no trace in model, log or files.
+
+    Raises:
+        RefStarError: a metric needs a GT that is not there, or gives no number.
+    """
+    before, opt, logger = dict(vars(model)), model.opt, get_root_logger()
+    logger.disabled = True
+    try:
+        with TemporaryDirectory() as folder:
+            path = {**opt['path'], 'visualization': folder, 'log': folder}
+            for loader in loaders:
+                if not hasattr(loader.dataset, 'folders'):  # BasicSR tests videos as a whole
+                    model.opt = {**opt, 'path': path, 'logger': {}, 'val': {**opt['val'], 'pbar': False}}
+                    _try_photo(model, loader)
+    finally:
+        logger.disabled = False
+        vars(model).clear()
+        vars(model).update(before)
+
+
+def _try_photo(model: BaseModel, loader: DataLoader) -> None:
+    block, metrics = loader.dataset.opt, model.opt['val'].get('metrics') or {}
+    for name, metric in metrics.items():
+        compares = 'img2' in inspect.signature(METRIC_REGISTRY.get(metric['type'])).parameters
+        if compares and not hasattr(model, 'metric_inputs') and 'gt' not in loader.dataset[0]:
+            raise RefStarError(
+                f'val:metrics:{name} compares with a GT, but {block["type"]} ({block["name"]}) gives none'
+            )
+    model.validation(FirstPhoto.of(loader), 0, None, model.opt['val']['save_img'])
+    for name, value in getattr(model, 'metric_results', {}).items():
+        if math.isnan(value):
+            raise RefStarError(
+                f'val:metrics:{name} is no number for the first photo of {block["name"]}; is it too small?'
+            )

@@ -136,26 +136,44 @@ def unwrap(content: Any, path: str | os.PathLike, levels: Sequence[str] = LEVELS
     level = next((key for key in levels if isinstance(found.get(key), dict)), None)
     if level is None and not bare:
         keys = ', '.join(map(str, list(found)[:4])) or type(content).__name__
-        hint = '; for a bare state dict set param_key: ~' if found else ''
-        raise RefStarError(f'{path}: has no {levels[0]!r} (it holds: {keys}){hint}')
+        raise RefStarError(f'{path}: has no {levels[0]!r} (it holds: {keys})')
     state = found if level is None else found[level]
     if not any(isinstance(value, Tensor) for value in state.values()):
         raise RefStarError(f'{path}: holds no state dict')
     return {str(key).removeprefix('module.'): value for key, value in state.items()}
 
 
-def state_dict_of(path: str | os.PathLike, param_key: str | None = 'params') -> dict[str, Tensor]:
+def state_dict_of(
+    path: str | os.PathLike, param_key: str | None = 'params', given: str | None = '', option: str = 'param_key'
+) -> dict[str, Tensor]:
     """Read a network's state dict in BasicSR's format.
 
     Args:
         path: a file `{'params': ..., 'params_ema': ...}`; or a bare state dict, as a .safetensors file is.
         param_key: which of them, 'params' where it is not there; None: a bare state dict.
+        given: key that a user gave for this file, where the others are not there; None: as for `param_key`.
+        option: name of the option for that key, for messages.
 
     Raises:
-        RefStarError: as `load_file`, or the file has no `param_key`.
+        RefStarError: as `load_file`, or the file has none of these; names the keys of state dicts that it has.
     """
-    bare = param_key is None or Path(path).suffix == SAFETENSORS
-    return unwrap(load_file(path), path, () if bare else (param_key, 'params'), bare)
+    content = load_file(path)
+    bare = None in (param_key, given) or Path(path).suffix == SAFETENSORS
+    levels = tuple(dict.fromkeys(key for key in (param_key, 'params', given) if key)) if param_key else ()
+    try:
+        return unwrap(content, path, levels, bare)
+    except RefStarError as error:
+        found = content if isinstance(content, dict) else {}
+        keys = [key for key, value in found.items() if isinstance(value, dict) and _is_state_dict(value)]
+        if _is_state_dict(found):
+            raise RefStarError(f'{path}: has no {levels[0]!r}, it is a bare state dict; set {option}: ~') from error
+        if keys:
+            raise RefStarError(f'{path}: its weights are under {", ".join(keys)}; set {option}: {keys[0]}') from error
+        raise
+
+
+def _is_state_dict(content: dict) -> bool:
+    return any(isinstance(value, Tensor) for value in content.values())
 
 
 def read_state_dict(path: str | Path | None, what: str) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 A dataset or model class declares its keys in a class `Options(OptionBlock)` inside it. `docs/basicsr.md` shows how.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -60,37 +60,23 @@ class OptionBlock(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             found = error.errors(include_url=False, include_context=False)
-        first = min(found, key=lambda entry: entry['type'] != 'extra_forbidden')
-        raise _error(cls, values, first, where)
+        unknown_first = min(found, key=lambda entry: entry['type'] != 'extra_forbidden')
+        raise _error(cls, values, unknown_first['loc'], where)
 
 
-def _error(cls: type[OptionBlock], values: Mapping[str, Any], found: Mapping[str, Any], where: str) -> RefStarError:
-    """Word one of pydantic's errors from its type and location."""
-    path, value, expected, required = [where] if where else [], values, '', False
-    for part in found['loc']:
-        if not (isinstance(value, Mapping) and isinstance(part, str)):
-            break
-        path.append(part)
-        if part not in cls.model_fields:
-            break
-        value, field = value.get(part), cls.model_fields[part]
-        expected, required = expected_of(field.annotation, field.metadata), field.is_required()
-        cls = next(iter(_blocks(field.annotation)), OptionBlock)
-    name = ':'.join(path)
-    if found['type'] == 'extra_forbidden':
-        return RefStarError(f'unknown key {path[-1]!r} ({name}){nearest(path[-1], cls.model_fields)}')
-    if value is None and required:
+def _error(schema: type[OptionBlock], values: Mapping[str, Any], place: tuple, where: str) -> RefStarError:
+    """Word an error of pydantic's from its place, a path of keys."""
+    key, inner = place[0], place[1:]
+    value, name = values.get(key), f'{where}:{key}'.lstrip(':')
+    if key not in schema.model_fields:
+        return RefStarError(f'unknown key {key!r} ({name}){nearest(key, schema.model_fields)}')
+    field = schema.model_fields[key]
+    if value is None and field.is_required():
         return RefStarError(f'{name} is missing in the option file')
-    return RefStarError(f'{name}: expected {expected}, got {value!r}')
-
-
-def _blocks(annotation: Any) -> Iterator[type[OptionBlock]]:
-    """Find the blocks in an annotation such as `Scheduler | None`."""
-    if isinstance(annotation, type) and issubclass(annotation, OptionBlock):
-        yield annotation
-    elif get_origin(annotation) in (Union, UnionType, Annotated):
-        for part in get_args(annotation):
-            yield from _blocks(part)
+    for kind in (field.annotation, *get_args(field.annotation)):
+        if inner and isinstance(value, Mapping) and isinstance(kind, type) and issubclass(kind, OptionBlock):
+            return _error(kind, value, inner, name)
+    return RefStarError(f'{name}: expected {expected_of(field.annotation, field.metadata)}, got {value!r}')
 
 
 def expected_of(annotation: Any, metadata: Any = ()) -> str:
@@ -107,7 +93,13 @@ def expected_of(annotation: Any, metadata: Any = ()) -> str:
     plain = {bool: 'true or false', str: 'text', int: 'a whole number', float: 'a number', Any: ''}
     if annotation in plain:
         return plain[annotation]
-    return 'a list' if annotation is list or get_origin(annotation) is list else 'a block'
+    return 'a list' if list in (annotation, get_origin(annotation)) else 'a block'
+
+
+class AnyKey(OptionBlock):
+    """Base of a schema that takes further keys, of any name."""
+
+    model_config = ConfigDict(extra='allow')
 
 
 class DatasetOptions(OptionBlock):

@@ -19,11 +19,26 @@ from .networks import BACKBONES, SIZE, TAPS, randomised
 from .shrink import replace_files, shrink
 
 OPTIONS = Path(__file__).parents[2] / 'options'
+DROP = object()
 
 
 def plain(value: Any) -> Any:
     """Returns options without OrderedDict, for the YAML writer."""
     return json.loads(json.dumps(value))
+
+
+def put(options: dict, path: str, value: object) -> dict:
+    """Returns a copy of the options with the value at `train:optim_g:lr`, say, set, or dropped (`DROP`)."""
+    options = copy.deepcopy(options)
+    *blocks, last = path.split(':')
+    where = options
+    for key in blocks:
+        where = where.setdefault(key, {})
+    if value is DROP:
+        where.pop(last, None)
+    else:
+        where[last] = value
+    return options
 
 
 def parsed(opt: dict, tmp_path: Path, monkeypatch: Any) -> dict:

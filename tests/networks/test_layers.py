@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from refstar.layers import enlarge, resize
+from refstar.layers import enlarge, identity_grid, resize, warp
 from refstar.transfer import Transfer
 
 
@@ -34,3 +34,18 @@ def test_a_mix_of_nothing_is_bit_equal(kind):
         mixed = transfer(feature, torch.randn(2, 4, 8, 8), alpha)
     assert mixed.dtype is kind
     assert torch.equal(mixed[:, :, 4:], feature[:, :, 4:]) and not torch.equal(mixed[:, :, :4], feature[:, :, :4])
+
+
+@pytest.mark.parametrize('trained', ['image', 'flow'])
+@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
+def test_samples_at_no_position_are_nan_and_have_no_gradient(bad, trained):
+    """On a CPU torch's backward pass writes outside of its memory there."""
+    x, flow = torch.randn(1, 2, 8, 8), identity_grid(8, 8, torch.empty(0)) * 0.9
+    wanted = F.grid_sample(x, flow.permute(0, 2, 3, 1), padding_mode='border', align_corners=False)
+    flow[:, 0, :2] = bad
+    {'image': x, 'flow': flow}[trained].requires_grad_()
+    found = warp(x, flow)
+    assert found[:, :, :2].isnan().all() and torch.equal(found[:, :, 2:], wanted[:, :, 2:])
+    found.sum().backward()
+    gradient = {'image': x, 'flow': flow}[trained].grad
+    assert gradient.isfinite().all() and gradient.any()

@@ -20,6 +20,6 @@ def test_every_key_of_the_page_has_a_text() -> None:
 
 
 def test_keys_of_a_model_are_those_that_not_every_model_has() -> None:
-    keys = of_model(MODEL_REGISTRY.get('RefSTARModel'))
+    keys = {row.split('`')[1]: row for row in of_model(MODEL_REGISTRY.get('RefSTARModel'))}
     assert {'network_g', 'network_vqgan', 'train.optim_g', 'train.cycle_every', 'val.strength'} <= set(keys)
     assert 'train.total_iter' not in keys and '(default 16)' in keys['train.net_d_reg_every']

@@ -1,10 +1,14 @@
 """The methods of BasicSR's BaseModel that are replaced."""
 
+from typing import Any, ClassVar
+
 import numpy as np
 import pytest
 import torch
 from basicsr.models.base_model import BaseModel
+from basicsr.models.sr_model import SRModel
 from torch import nn
+from torch.utils.data import DataLoader
 
 from refstar.utils.checkpoint import load_file, save_atomically, state_dict_of
 from refstar.utils.errors import RefStarError
@@ -72,6 +76,26 @@ def test_checkpoint_of_another_network_is_named(tmp_path) -> None:
         state_dict_of(tmp_path / 'b.pth')
 
 
+@pytest.mark.parametrize(
+    ('content', 'key', 'hint'),
+    [
+        (lambda state: state, '~', r'has no .params., it is a bare state dict; set path:param_key_g: ~'),
+        (lambda state: {'state_dict': state}, 'state_dict', 'under state_dict; set path:param_key_g: state_dict'),
+        (lambda state: {'g_ema': state, 'iter': 1}, 'g_ema', 'under g_ema; set path:param_key_g: g_ema'),
+    ],
+)
+def test_weights_under_another_key_load_as_the_error_says(tmp_path, content: Any, key: str, hint: str) -> None:
+    net, file = nn.Linear(2, 3), str(tmp_path / 'a.pth')
+    torch.save(content(nn.Linear(2, 3).state_dict()), file)
+    base = model()
+    base.opt['path'] = {'pretrain_network_g': file}
+    with pytest.raises(RefStarError, match=hint):
+        base.load_network(net, file)
+    base.opt['path']['param_key_g'] = None if key == '~' else key
+    for asked in (base.opt['path']['param_key_g'], 'params_ema'):  # of net_g, and of its EMA
+        base.load_network(net, file, True, asked)
+
+
 def test_checkpoint_with_code_or_broken_is_refused(tmp_path) -> None:
     class Anything:
         pass
@@ -110,7 +134,29 @@ def test_ddp_wrap_needs_no_cuda(tmp_path) -> None:
         torch.distributed.destroy_process_group()
 
 
-def test_a_model_built_without_a_rank_saves_its_state(tmp_path) -> None:
-    opt = {'num_gpu': 0, 'is_train': True, 'dist': False, 'path': {'training_states': str(tmp_path)}}
-    BaseModel(opt).save_training_state(0, 1)
-    assert load_file(tmp_path / '1.state')['iter'] == 1
+def test_a_stock_model_without_a_rank_trains_validates_and_saves(tmp_path) -> None:
+    """As BasicSR's own tests build it: by its class, without what the option parser adds."""
+    photos = [{'lq': torch.rand(3, 8, 8), 'gt': torch.rand(3, 8, 8), 'lq_path': 'a.png'}]
+    opt = {
+        'num_gpu': 0,
+        'is_train': True,
+        'dist': False,
+        'path': {'models': str(tmp_path), 'training_states': str(tmp_path), 'visualization': str(tmp_path)},
+        'network_g': {'type': 'RRDBNet', 'scale': 1, 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1},
+        'train': {'pixel_opt': {'type': 'L1Loss'}, 'optim_g': {'type': 'Adam', 'lr': 1e-3}, 'ema_decay': 0.9}
+        | {'scheduler': {'type': 'MultiStepLR', 'milestones': [9]}},
+        'val': {'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}},
+    }
+    stock, loader = SRModel(opt), DataLoader(Photos(photos))
+    stock.feed_data(next(iter(loader)))
+    stock.optimize_parameters(1)
+    stock.save(0, 1)
+    stock.validation(loader, 1, None, False)
+    assert stock.metric_results['psnr'] > 0 and load_file(tmp_path / '1.state')['iter'] == 1
+    assert set(load_file(tmp_path / 'net_g_1.pth')) == {'params', 'params_ema'}
+
+
+class Photos(list):
+    """A data set as BasicSR's validations want it."""
+
+    opt: ClassVar = {'name': 'photos'}

@@ -28,13 +28,13 @@ from refstar.utils.errors import RefStarError
 def test_too_little_memory_is_one_line(error: Exception, text: str) -> None:
     with (
         pytest.raises(RefStarError, match=f'{text}.*batch_size_per_gpu'),
-        interruption.ends_in_order({}),
+        interruption.ends_in_order(),
     ):
         raise error
 
 
 def test_other_errors_stay_as_they_are() -> None:
-    with pytest.raises(RuntimeError, match='another'), interruption.ends_in_order({}):
+    with pytest.raises(RuntimeError, match='another'), interruption.ends_in_order():
         raise RuntimeError('another')
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 

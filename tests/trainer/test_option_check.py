@@ -1,16 +1,16 @@
 """Option files: every key is checked, a misspelt one named with the nearest known."""
 
-import copy
-
 import pytest
 import yaml
 from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
 from helpers import runs
+from helpers.recipes import put
 from torch.utils.data import Dataset
 
-from refstar.trainer.option_check import block_of, check_options, parameters
+from refstar.trainer.option_check import block_of, check_options
 from refstar.trainer.option_file import load_options
+from refstar.trainer.signatures import call_block
 from refstar.utils.errors import RefStarError
 from refstar.utils.option_block import OptionBlock
 
@@ -52,17 +52,6 @@ def gfpgan(tmp_path, monkeypatch) -> dict:
 @pytest.fixture
 def tiny(tmp_path, monkeypatch) -> dict:
     return in_a_folder(tmp_path, monkeypatch, 'sr_tiny.yml')
-
-
-def put(options: dict, path: str, value: object) -> dict:
-    """Returns a copy of the options with one value set."""
-    options = copy.deepcopy(options)
-    *blocks, last = path.split(':')
-    where = options
-    for key in blocks:
-        where = where[key]
-    where[last] = value
-    return options
 
 
 def merge(into: dict, other: dict) -> None:
@@ -133,35 +122,20 @@ def test_missing_paths_are_named(gfpgan) -> None:
     check_options(put(gfpgan, 'path:pretrain_network_g', 'gone.pth'), is_train=True, auto_resume=True)
 
 
-@pytest.mark.parametrize(
-    'path', ['name', 'model_type', 'datasets', 'train', 'logger', 'train:total_iter', 'val:val_freq']
-)
-def test_missing_entry_is_named(gfpgan, path: str) -> None:
-    with pytest.raises(RefStarError, match=f'{path} is missing'):
-        check_options(put(gfpgan, path, None), is_train=True)
-
-
 WRONG_VALUES = [
     ('name', 2026, "expected the name of a folder (a number in quotes: '1'), got 2026"),
-    ('name', 'a/b', "got 'a/b'"),
+    ('rank', 0, "unknown key 'rank'"),  # which the trainer sets
     ('model_type', ['SRModel'], "unknown model ['SRModel']"),
     ('num_gpu', 'all', "expected auto or a whole number from 0, got 'all'"),
-    ('manual_seed', -1, 'got -1'),
     ('datasets:train:batch_size_per_gpu', 2.5, 'expected a whole number from 1, got 2.5'),
-    ('datasets:train:dataset_enlarge_ratio', 0, 'expected a number above 0, got 0'),
     ('datasets:train:prefetch_mode', 'gpu', "expected cpu or cuda, got 'gpu'"),
-    ('path:pretrain_network_d', 5, 'expected text, got 5'),
     ('path:ignore_resume_networks', 'network_d', "expected a list of names, got 'network_d'"),
-    ('train', [1], 'expected a block, got [1]'),
     ('train:total_iter', '6', "expected a whole number from 1, got '6'"),
-    ('train:warmup_iter', None, 'expected a whole number from -1, got None'),
     ('train:ema_decay', 1, 'expected a number from 0, below 1, got 1'),
     ('train:net_d_reg_every', None, 'got None'),
-    ('train:pixel_opt', 'L1Loss', "expected a block, got 'L1Loss'"),
     ('train:pixel_opt:loss_weight', 'a', "expected a number, got 'a'"),
     ('train:optim_g:lr', float('nan'), 'got nan'),
     ('train:optim_g:betas', 0.9, 'expected a list of numbers, got 0.9'),
-    ('train:scheduler:milestones', 5, 'expected a list of numbers, got 5'),
     ('val:metrics', ['psnr'], "expected a block of blocks, got ['psnr']"),
     ('logger:print_freq', True, 'expected a whole number from 1, got True'),
 ]
@@ -184,11 +158,6 @@ def test_what_upstream_writes_is_no_wrong_value(gfpgan) -> None:
         'logger:wandb': None,
     }.items():
         check_options(put(gfpgan, path, value), is_train=True)
-
-
-def test_what_the_trainer_sets_is_no_key_of_an_option_file(gfpgan) -> None:
-    with pytest.raises(RefStarError, match="unknown key 'rank'"):
-        check_options(put(gfpgan, 'rank', 0), is_train=True)
 
 
 def test_keys_of_a_model_are_its_own_and_those_of_its_bases() -> None:
@@ -236,5 +205,8 @@ def test_parameters_follow_kwargs_up_the_bases() -> None:
         def __init__(self, **kwargs):
             pass
 
-    assert parameters(Passing) == {'a', 'b', 'c'} and parameters(Base) == {'a', 'b'}
-    assert parameters(Open) is None
+    def keys(kind: type) -> set[str]:
+        return set(call_block(kind).model_fields)
+
+    assert keys(Passing) == {'type', 'a', 'b', 'c'} and keys(Base) == {'type', 'a', 'b'}
+    assert call_block(Open).read({'type': 'Open', 'anything': 1})

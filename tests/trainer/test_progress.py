@@ -22,7 +22,7 @@ def message_logger(start_iter: int = 0, processes: int = 2, gpus: int = 0, **tra
         'world_size': processes,
         'num_gpu': gpus,
     }
-    return progress.MessageLogger(opt, start_iter, None)
+    return progress.MessageLogger(opt, start_iter)
 
 
 @pytest.mark.parametrize(('processes', 'gpus', 'images'), [(1, 0, 3), (1, 1, 3), (1, 4, 12), (4, 8, 12)])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from basicsr.models.base_model import BaseModel
+from basicsr.models.lr_scheduler import CosineAnnealingRestartLR
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -89,8 +90,47 @@ def test_the_latest_state_is_found_under_the_root_path(tmp_path: Path, monkeypat
 
 def test_a_state_of_another_recipe_is_named() -> None:
     model = BaseModel({'num_gpu': 0, 'is_train': True, 'dist': False})
-    with pytest.raises(RefStarError, match='has 2 optimizers, this recipe has 0'):
+    with pytest.raises(RefStarError, match=r'\(2 optimizers instead of 0\); a state is good only'):
         model.resume_training({'optimizers': [1, 2], 'schedulers': []})
+
+
+def test_a_state_of_another_run_is_named(tmp_path: Path) -> None:
+    for run in ('old', 'new'):
+        (tmp_path / run / 'models').mkdir(parents=True)
+    state = {'epoch': 0, 'iter': 4, 'optimizers': [], 'schedulers': []}
+    (tmp_path / 'old/training_states').mkdir()
+    save_atomically(state, tmp_path / 'old/training_states/4.state')
+    save_atomically(state, tmp_path / 'moved.state')
+
+    def load(file: str, name: str) -> None:
+        folders = {key: str(tmp_path / name / key) for key in ('models', 'training_states')}
+        path = {'resume_state': str(tmp_path / file), **folders}
+        resume.load_resume_state({'name': name, 'auto_resume': False, 'path': path, 'network_g': {}})
+
+    with pytest.raises(RefStarError, match='is of the run old, this is new; a state is good only for its own run'):
+        load('old/training_states/4.state', 'new')
+    with pytest.raises(RefStarError, match=r'needs .*old/models/net_g_4\.pth, which is not there'):
+        load('moved.state', 'old')
+    (tmp_path / 'old/models/net_g_4.pth').touch()
+    load('old/training_states/4.state', 'old')
+
+
+def test_a_resumed_run_follows_the_schedule_of_its_option_file() -> None:
+    def make(periods: list[int]) -> BaseModel:
+        model = BaseModel({'num_gpu': 0, 'is_train': True, 'dist': False})
+        model.optimizers = [torch.optim.SGD([nn.Parameter(torch.ones(1))], 1.0)]
+        model.schedulers = [CosineAnnealingRestartLR(model.optimizers[0], periods, [1] * len(periods))]
+        return model
+
+    old, new = make([2]), make([2, 2])
+    for _ in range(2):
+        old.optimizers[0].step(), old.schedulers[0].step()
+    new.resume_training(
+        {'optimizers': [old.optimizers[0].state_dict()], 'schedulers': [old.schedulers[0].state_dict()]}
+    )
+    assert new.schedulers[0].last_epoch == 2 and new.schedulers[0].cumulative_period == [2, 4]
+    new.optimizers[0].step(), new.schedulers[0].step()
+    assert new.schedulers[0].get_last_lr() == [pytest.approx(0.5)]
 
 
 def test_old_checkpoints_go_after_the_new_one_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
