@@ -195,6 +195,7 @@ def test_synthesised_photos_are_those_of_the_dataset(folder):
         (['--opt', 'x.yml', '--gt', 'gt', '--lq_seed', '1'], '--gt, --lq_seed: not with --opt'),
         (['--pred', 'far', '--gt', 'gt', '--import', 'mine'], '--import: not with --pred'),
         (['--opt', 'x.yml'], 'option file not found: x.yml'),
+        (['--pred', 'far', '--gt', 'gt', '--seed', '-1'], '--seed: must be a whole number of at least 0, got -1'),
         (['--pred', 'far'], 'give --gt, or --lq'),
         (['--pred', 'gone', '--gt', 'gt'], '--pred: there is no folder gone'),
         (['--pred', 'far', '--gt', 'gone'], '--gt: there is no folder gone'),
