@@ -15,6 +15,7 @@ from urllib.error import URLError
 
 import torch
 from torch import distributed
+from torch.utils.data import Dataset
 
 from refstar.utils.checkpoint import WriteError
 from refstar.utils.errors import RefStarError
@@ -24,10 +25,10 @@ from .validation import cpu_group
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# Functions of BasicSR -> their variable with the name of what they build.
-PARTS = {
+PARTS = {  # functions of BasicSR -> their variable with the name of what they build or call
     'build_network': 'network_type',
     'build_loss': 'loss_type',
+    'get_optimizer': 'optim_type',
     'setup_schedulers': 'scheduler_type',
     'calculate_metric': 'metric_type',
 }
@@ -105,11 +106,19 @@ def _frames(error: BaseException) -> list[tuple[str, dict[str, Any], str]]:
     return [(code.co_name, names, f'{Path(code.co_filename).name}:{line}') for code, names, line in reversed(frames)]
 
 
+def _part(function: str, names: dict[str, Any]) -> str:
+    """Returns what a function builds or reads, e.g. 'network RRDBNet: '; '' for other functions."""
+    if function in PARTS and names.get(PARTS[function]):
+        return f'{PARTS[function].removesuffix("_type")} {names[PARTS[function]]}: '
+    if function in ('__init__', '__getitem__') and isinstance(names.get('self'), Dataset):
+        return f'data set {type(names["self"]).__name__}: '
+    return ''
+
+
 def wrong_option(error: BaseException) -> str:
     """Words an error that came before the first step was done, e.g. from the constructor of a network, in one line."""
     frames, text = _frames(error), str(error)
-    found = ((PARTS[name], names.get(PARTS[name])) for name, names, _ in frames if name in PARTS)
-    part = next((f'{name.removesuffix("_type")} {kind}: ' for name, kind in found if kind), '')
+    part = next(filter(None, (_part(name, names) for name, names, _ in frames)), '')
     if text.startswith('Caught '):  # in a loader process
         part, text = 'datasets:train: ', text.strip().rpartition('\n')[2]
     elif isinstance(error, KeyError):
