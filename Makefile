@@ -1,5 +1,6 @@
 # make demo         set up, then train, test and report on synthetic faces (about 13 minutes on two cores)
 # make test         set up, then run the tests (under 10 minutes on two cores)
+# make sweep       500 generated files through `refstar restore` (5 minutes on two cores)
 # make test-latest  the tests with the newest versions of everything, in an environment of its own
 # make lock         write constraints.txt anew: the newest versions of everything
 # make experiment   the demo at length (two hours), resumable
@@ -14,7 +15,7 @@ PYTHON ?= python3.11
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.refstar-$(shell cat setup.py pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo experiment small test test-latest lock kills architecture links lint format clean
+.PHONY: setup demo experiment small test sweep test-latest lock kills architecture links lint format clean
 
 setup: $(STAMP)
 
@@ -40,6 +41,9 @@ small: experiment
 
 test: setup
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+sweep: setup
+	REFSTAR_SWEEP=500 $(BIN)/python -m pytest -n auto tests/restore/test_sweep.py
 
 test-latest:
 	$(PYTHON) -m venv --clear .venv-latest

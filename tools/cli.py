@@ -58,6 +58,9 @@ def dispatch(prog: str, about: str, commands: Commands, argv: list[str]) -> int:
 
 def run(prog: str, about: str, commands: Commands, argv: list[str] | None) -> int:
     """Run a console script; end quietly where the reader of its output, e.g. `head`, has left."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')  # names of files need not be text
     try:
         try:
             return dispatch(prog, about, commands, sys.argv[1:] if argv is None else argv)

@@ -286,7 +286,8 @@ def test_existing_model_with_references_is_scored(folder):
 
 def test_model_without_references_is_refused(model_options, capsys):
     opt = load_options('x.yml')
-    opt.update(model_type='SRModel', scale=1, network_g={'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3})
+    network = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': 1}
+    opt.update(model_type='SRModel', scale=1, network_g=network)
     opt['val'] = {'save_img': False}
     Path('x.yml').write_text(json.dumps(opt))
     assert main(['--opt', 'x.yml', '--out', 'out']) == 2

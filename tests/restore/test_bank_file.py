@@ -84,10 +84,7 @@ def test_broken_banks_are_one_clear_error(checked, bank, tmp_path):
         with pytest.raises(RefStarError, match=r'broken\.refbank'):
             checked.people(other)
             pytest.fail(f'variant {number} was taken')
-
-
-def test_damaged_bytes_of_a_bank_are_one_clear_error(checked, bank, tmp_path):
-    data, other = bank[0].read_bytes(), tmp_path / 'broken.refbank'
+    data = bank[0].read_bytes()
     for cut in (0, 8, 100, len(data) - 1):
         other.write_bytes(data[:cut])
         with pytest.raises(RefStarError, match=r'broken\.refbank'):
