@@ -1,9 +1,11 @@
 # make demo         set up, then train, test and report on synthetic faces (about 13 minutes on two cores)
 # make test         set up, then run the tests (under 10 minutes on two cores)
+# make sweep       500 generated files through `refstar restore` (5 minutes on two cores)
 # make test-latest  the tests with the newest versions of everything, in an environment of its own
 # make lock         write constraints.txt anew: the newest versions of everything
 # make experiment   the demo at length (two hours), resumable
 # make small        after it: the small network that ships with the package
+# make release      the network that ships, from datasets/portraits and datasets/faces: hours, resumable (options/release)
 # make kills        kill a small training 30 times at random moments and resume it
 # make architecture renew the drawing and the counts of docs/architecture.md
 # make links        .links/refstar, for editors and tools that follow imports by folders (CONTRIBUTING.md)
@@ -14,7 +16,7 @@ PYTHON ?= python3.11
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.refstar-$(shell cat setup.py pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo experiment small test test-latest lock kills architecture links lint format clean
+.PHONY: setup demo experiment small release test sweep test-latest lock kills architecture links lint format clean
 
 setup: $(STAMP)
 
@@ -38,8 +40,27 @@ small: experiment
 	$(BIN)/refstar convert experiments/refstar_small_128/models/net_g_latest.pth --ema --fp16 \
 	  refstar_arch/pretrained/refstar_small_128.safetensors
 
+release: setup datasets/portraits_68.npz datasets/london_68.npz options/release/refsel.pth
+	$(BIN)/basicsr train -opt options/release/half.yml --auto_resume
+	$(BIN)/basicsr train -opt options/release/full.yml --auto_resume
+	$(BIN)/refstar convert experiments/release_full/models/net_g_latest.pth --ema --fp16 \
+	  refstar_arch/pretrained/refstar_512.safetensors
+
+datasets/portraits_68.npz: | setup
+	$(BIN)/python benchmarks/landmarks.py datasets/portraits/identities $@
+
+datasets/london_68.npz: | setup
+	$(BIN)/python benchmarks/landmarks.py datasets/faces/london_512 $@
+
+options/release/refsel.pth: | setup
+	$(BIN)/basicsr train -opt options/release/refsel.yml --auto_resume
+	cp experiments/release_refsel/models/net_g_latest.pth $@
+
 test: setup
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+sweep: setup
+	REFSTAR_SWEEP=500 $(BIN)/python -m pytest -n auto tests/restore/test_sweep.py
 
 test-latest:
 	$(PYTHON) -m venv --clear .venv-latest

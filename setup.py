@@ -46,7 +46,7 @@ REQUIRES = [
 
 EXTRAS = {
     'app': ['gradio>=6'],
-    'evaluate': ['torch-fidelity'],
+    'evaluate': ['timm', 'torch-fidelity'],  # EdgeFace; FID
     'heic': ['pillow-heif'],
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
     'video': ['av'],

@@ -1,9 +1,9 @@
 """Computes the landmarks of a folder of aligned faces, for the option `landmarks` of the datasets.
 
-    python benchmarks/landmarks.py FACES MODEL.onnx OUT.npz [--draw SHEET.png]
+    python benchmarks/landmarks.py FACES OUT.npz [--draw SHEET.png]
 
-MODEL takes a square face crop of 112 pixels, BGR in [0, 1], and gives 68 points as shares of the crop (PFLD and its
-kin). Faces are aligned to the FFHQ template, so the crops are fixed squares and no detector is needed. Every photo is
+By the landmark network that ships. Faces are aligned to the FFHQ template, so the crops are fixed squares and no
+detector is needed. Every photo is
 measured in several crops, mirrored and not; the mean is kept, and photos on which they disagree are left out.
 """
 
@@ -13,8 +13,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
+from safetensors.torch import load_file
 
-CROPS = ((0.555, 0.60), (0.575, 0.66), (0.595, 0.72))  # middle (down) and side, shares of an FFHQ-aligned photo's side
+import refstar
+from refstar.dlib_face_arch import LandmarkNet68
+from refstar.utils.checkpoint import load_fitting
+
+SHIPPED = Path(refstar.__file__).parent / 'pretrained/landmarks_68.safetensors'
+
+CROPS = ((0.60, 0.66), (0.61, 0.70), (0.62, 0.74))  # middle (down) and side, shares of an FFHQ-aligned photo's side
 INPUT = 112
 SUFFIXES = {'.png', '.jpg', '.jpeg', '.webp', '.bmp'}
 
@@ -27,21 +35,22 @@ for left, right in PAIRS:
     MIRRORED[[left, right]] = right, left
 
 
-def detect(net: cv2.dnn.Net, img: np.ndarray, middle: float, side: float) -> np.ndarray:
-    """68 points of one aligned face, (68, 2), shares of the side; `img` (S, S, 3), BGR, uint8."""
-    size = img.shape[0]
-    scale = INPUT / (side * size)
-    centre = np.array([0.5, middle])
+def detect(net: LandmarkNet68, img: np.ndarray, middle: float, side: float) -> np.ndarray:
+    """Find the 68 points of one aligned face, (68, 2), shares of the side; `img` (S, S, 3), RGB, uint8."""
+    scale = INPUT / (side * len(img))
     matrix = np.array([[scale, 0, 0], [0, scale, 0]])
-    matrix[:, 2] = INPUT / 2 - 0.5 - scale * (centre * size - 0.5)
-    crop = cv2.warpAffine(img, matrix, (INPUT, INPUT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    net.setInput(cv2.dnn.blobFromImage(crop, 1 / 255))
-    outputs = net.forward(net.getUnconnectedOutLayersNames())
-    points = next(out for out in outputs if out.size == 136).reshape(68, 2)
-    return (points - 0.5) * side + centre
+    matrix[:, 2] = INPUT / 2 - 0.5 - scale * (np.array([0.5, middle]) * len(img) - 0.5)
+    over = 2 if scale < 0.5 else 1
+    crop = cv2.warpAffine(
+        img, matrix * over, (INPUT * over,) * 2, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    crop = cv2.resize(crop, (INPUT, INPUT), interpolation=cv2.INTER_AREA)
+    with torch.no_grad():
+        points = net(torch.from_numpy(crop).permute(2, 0, 1)[None] / 127.5 - 1)[0].numpy()
+    return (points - 0.5) * side + [0.5, middle]
 
 
-def measure(net: cv2.dnn.Net, img: np.ndarray) -> tuple[np.ndarray, float]:
+def measure(net: LandmarkNet68, img: np.ndarray) -> tuple[np.ndarray, float]:
     """Mean points of a photo, and how far the single measurements lie from them, over the distance of the eyes."""
     single = [detect(net, img, *crop) for crop in CROPS]
     for crop in CROPS:
@@ -64,19 +73,19 @@ def main():
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('faces', type=Path, help='folder of aligned, square faces, searched to any depth')
-    parser.add_argument('model', type=Path, help='ONNX landmark network, 112 pixels in, 136 numbers out')
     parser.add_argument('out', type=Path, help='file to write: .npz with names and points')
     parser.add_argument('--disagreement', type=float, default=0.07, help='largest spread, of the eye distance')
     parser.add_argument('--draw', type=Path, help='also write a sheet of 40 photos with their points')
     args = parser.parse_args()
-    if not args.model.is_file() or not args.faces.is_dir():
-        sys.exit(f'{args.model if args.faces.is_dir() else args.faces}: not found')
-    net = cv2.dnn.readNetFromONNX(str(args.model))
+    if not args.faces.is_dir():
+        sys.exit(f'{args.faces}: not found')
+    net = load_fitting(LandmarkNet68(), load_file(SHIPPED), SHIPPED).eval()
 
     files = sorted(p for p in args.faces.rglob('*') if p.suffix.lower() in SUFFIXES)
     names, points, left_out = [], [], []
     for i, file in enumerate(files, 1):
         img = cv2.imread(str(file))
+        img = img if img is None else cv2.cvtColor(img, cv2.COLOR_BGR2RGB)
         found, error = (None, np.inf) if img is None or img.shape[0] != img.shape[1] else measure(net, img)
         name = file.relative_to(args.faces).as_posix()
         if error <= args.disagreement:

@@ -19,13 +19,13 @@ import cv2
 import numpy as np
 import torch
 
+from refstar.data.mask_proposal import propose
 from refstar.utils.atomic_files import write_atomically
 from refstar.utils.errors import RefStarError
 from refstar.utils.parallel import parallel
 from refstar.utils.text_files import read_text, shorten, write_csv, write_text
 
 from .mask_propagation import final_mask, train_network
-from .mask_proposal import propose
 from .mask_review import decided, review_lock
 from .pair_sources import PhotoPairs, SyntheticPairs
 from .photo_survey import write_image

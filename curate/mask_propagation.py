@@ -17,6 +17,7 @@ import yaml
 from basicsr.archs import build_network
 
 from refstar.data.images import ImageStore, decode
+from refstar.data.mask_proposal import LEAST, without_specks
 from refstar.trainer.option_file import load_options
 from refstar.utils.atomic_files import publish
 from refstar.utils.checkpoint import state_dict_of
@@ -25,7 +26,6 @@ from refstar.utils.image_files import to_tensor
 from refstar.utils.parallel import end_with_parent
 from refstar.utils.text_files import read_text, write_text
 
-from .mask_proposal import LEAST, without_specks
 from .photo_survey import write_image
 
 NAME = 'masks'  # of the training run

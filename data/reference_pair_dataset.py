@@ -14,6 +14,7 @@ from refstar.utils.option_block import Count, Natural
 from .collections.listing import Entry
 from .collections.manifest import ManifestOptions, photos_by_identity, read_manifest, weights, without_gt
 from .degradation import Degradation
+from .mask_proposal import proposed_pair
 from .pairs import Face, PairedReference, real_pair
 from .photo_dataset import AugmentationOptions, DegradationOption, PhotoOptions, TrainingPhotoDataset, pack_references
 
@@ -24,7 +25,8 @@ class ReferencePairDataset(TrainingPhotoDataset):
 
     Each of the drawn references is, in this order of decision: with `wrong_ref_prob` another person's photo; with
     `self_pair_prob` (or where the person has no further photo, unless it is 0) the GT itself, warped and in other
-    light; else another photo of the person, whose flow and masks are known where `landmarks` has both photos.
+    light; else another photo of the person, whose flow and masks are known where `landmarks` has both photos, or with
+    `dense_match`.
 
     A sample has images RGB in [-1, 1], S = `gt_size`, n = `num_refs`:
         lq, gt (3, S, S), lq_hard (3, S, S) with `hard_degradation`; refs (n, 3, S, S);
@@ -40,6 +42,9 @@ class ReferencePairDataset(TrainingPhotoDataset):
 
         num_refs: Count = Field(1, description='largest number of references of a sample')
         min_refs: Natural = Field(1, description='smallest number of references of a sample that is not dropped')
+        dense_match: bool = Field(
+            False, description='take flow and masks of real pairs from the optical flow between the two clean photos'
+        )
         hard_degradation: DegradationOption | None = Field(None, description='a harder degradation, for lq_hard')
 
     def __init__(self, opt: Mapping[str, Any]):
@@ -86,7 +91,7 @@ class ReferencePairDataset(TrainingPhotoDataset):
         if rng.random() < o.ref_drop_prob:
             return []
         others = [entry.refs[i] for i in rng.permutation(len(entry.refs))]
-        found = []
+        pair, found = proposed_pair if o.dense_match else real_pair, []
         for _ in range(rng.integers(o.min_refs, o.num_refs + 1)):
             wrong, own = rng.random(2) < (o.wrong_ref_prob, o.self_pair_prob)
             if wrong:
@@ -94,7 +99,7 @@ class ReferencePairDataset(TrainingPhotoDataset):
             elif own or (not others and o.self_pair_prob > 0):
                 found.append(self.self_pair(gt, rng))
             elif others:
-                found.append(real_pair(gt, self.jitter(self.face(others.pop(), mirror), rng)))
+                found.append(pair(gt, self.jitter(self.face(others.pop(), mirror), rng)))
         return found
 
     def _other_person(self, entry: Entry, mirror: bool, rng: np.random.Generator) -> Face:

@@ -126,11 +126,11 @@ def _fingerprint(options: dict, before: list[Step]) -> str:
 Command = Callable[[Step, Path], list[str]]  # step and lock file -> command line of the process
 
 
-def lock(path: Path, patience: float | None = None) -> AcquireReturnProxy:
+def lock(path: Path) -> AcquireReturnProxy:
     """Lock a file for a `with` block, or raise RefStarError where another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return FileLock(path, timeout=PATIENCE if patience is None else patience).acquire()
+        return FileLock(path, timeout=PATIENCE).acquire()
     except Timeout:
         what = 'another `refstar demo`, or a step that one left behind,'
         raise RefStarError(f'{path}: {what} is running here; wait for its end, or end it') from None

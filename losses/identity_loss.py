@@ -22,7 +22,7 @@ class HardExampleIdentityLoss(nn.Module):
 
     Args:
         network (str): identity network, see :class:`~refstar.identity_arch.IdentityEncoder`. Report with another one.
-        weights (str): path of its file.
+        weights (str | None): path of its file; None: the one that ships (dlib).
         loss_weight (float): factor on both terms. Default: 1.
         lambda_ref (float): lambda in [0, 1]; no value is claimed to be a paper's. Default: 0.5.
         focus (float): weighs the samples of a batch by ``(1 - cos(E(gt), E(out))) ** focus``, scaled to mean 1: above 0
@@ -30,7 +30,12 @@ class HardExampleIdentityLoss(nn.Module):
     """
 
     def __init__(
-        self, network: str, weights: str, loss_weight: float = 1.0, lambda_ref: float = 0.5, focus: float = 0.0
+        self,
+        network: str,
+        weights: str | None = None,
+        loss_weight: float = 1.0,
+        lambda_ref: float = 0.5,
+        focus: float = 0.0,
     ) -> None:
         super().__init__()
         if not 0 <= lambda_ref <= 1:

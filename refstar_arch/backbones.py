@@ -34,6 +34,11 @@ def _restoreformer_taps(net: nn.Module, size: int) -> list[str]:
     return [f'decoder.up.{k}.block.{net.decoder.num_res_blocks}' for k in levels]
 
 
+def _light_taps(net: nn.Module, size: int) -> list[str]:
+    """Take the first convolution, that of every level on the way up, and the first of the finest octave."""
+    return ['stem', *(f'merge.{i}' for i in range(len(net.merge))), *(['octave.stem'] if net.octave else [])]
+
+
 # Outputs that are feature maps (b, c, r, r): the transfer mixes reference features into them.
 TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
     'GFPGANv1Clean': _stylegan_taps,
@@ -41,6 +46,7 @@ TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
     'CodeFormer': _codeformer_taps,
     'RestoreFormer': _restoreformer_taps,
     'RRDBNet': lambda net, size: ['conv_body', 'conv_up1', 'conv_up2'],
+    'LightRestorer': _light_taps,
 }
 
 # Outputs of any form that the composite context conditions: style codes, or the transformer's tokens.
@@ -50,6 +56,7 @@ CONTEXT_TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
     'CodeFormer': lambda net, size: [f'ft_layers.{i}' for i in range(0, net.n_layers, 3)],
     'RestoreFormer': lambda net, size: ['encoder.conv_out'],
     'RRDBNet': lambda net, size: ['conv_first'],
+    'LightRestorer': lambda net, size: [f'encode.{len(net.encode) - 1}'],
 }
 
 

@@ -25,7 +25,7 @@ from .layers import from_range, resize_refs, split_refs
 from .multi_reference import guided
 from .reference_bank import EncodedReferences, ReferenceBank, fingerprint_of
 from .refsel_arch import RefSel
-from .transfer import ReferenceEncoder, Transfer, warp_features
+from .transfer import PixelPyramid, ReferenceEncoder, Transfer, warp_features
 
 
 @ARCH_REGISTRY.register()
@@ -35,17 +35,16 @@ class RefSTAR(nn.Module):
     Without a valid reference, at strength 0 or with an all-zero mask, the output is the backbone's, bit for bit.
 
     Args:
-        backbone (dict): option block of any registered arch (``type`` and its arguments).
+        backbone (dict): option block of any registered arch.
         size (int): image size H = W.
-        taps (list[str] | None): module paths of the backbone whose outputs receive reference features.
-            None: the table in ``backbones.py``.
+        taps (list[str] | None): outputs of the backbone that receive references. None: the table in ``backbones.py``.
         refsel (dict | None): arguments of :class:`RefSel`. None: its defaults.
         ref_channels (int): width of the reference encoder. Default: 32.
-        structure_size (int): structure grid of the transfer; choose about the number of pixels that the degradation
-            leaves across the face. Default: 32.
-        context (dict | None): arguments of :class:`CompositeContext`, which then conditions the backbone as a whole.
-            None: no context.
-        context_taps (list[str] | None): module paths that the context conditions. None: the table in ``backbones.py``.
+        structure_size (int): structure grid of the transfer, about the pixels that the degradation leaves. Default: 32.
+        pixels (int): every tap receives the references' own pixels at so many times its resolution, folded into
+            channels: texture for a backbone on folded pixels. Default: 0, encoded features.
+        context (dict | None): arguments of :class:`CompositeContext`, which then conditions the backbone. None: none.
+        context_taps (list[str] | None): outputs that the context conditions. None: that table.
         value_range (tuple | list): values of a black and of a white pixel in the photos, references and outputs.
             Default: (-1, 1), as GFPGAN and CodeFormer take them; BasicSR's own models take (0, 1).
 
@@ -75,6 +74,7 @@ class RefSTAR(nn.Module):
         refsel: dict | None = None,
         ref_channels: int = 32,
         structure_size: int = 32,
+        pixels: int = 0,
         context: dict | None = None,
         context_taps: list[str] | None = None,
         value_range: tuple[float, float] | list[float] = (-1, 1),
@@ -88,14 +88,18 @@ class RefSTAR(nn.Module):
         self.backbone = build_network(backbone)
         taps = taps or default_taps(backbone['type'], self.backbone, size)
         shapes = measure_taps(self.backbone, taps, size)
-        self.taps = {tap: resolution for tap, (_, resolution) in shapes.items()}
+        fold = max(pixels, 1)
+        self.taps = {tap: r * fold for tap, (_, r) in shapes.items()}  # resolution of its reference features
         self.refsel = RefSel(**(refsel or {}))
-        self.ref_encoder = ReferenceEncoder(size, list(self.taps.values()), ref_channels)
-        self.transfer = nn.ModuleList([Transfer(c, ref_channels, structure_size) for c, _ in shapes.values()])
+        resolutions, ref_channels = list(self.taps.values()), 3 if pixels else ref_channels
+        self.ref_encoder = PixelPyramid(resolutions) if pixels else ReferenceEncoder(size, resolutions, ref_channels)
+        self.transfer = nn.ModuleList([Transfer(c, ref_channels, structure_size, fold) for c, _ in shapes.values()])
         self.context, self.context_taps = None, []
         if context is not None:
             self.context = CompositeContext(**context)
             self.context_taps = context_taps or default_taps(backbone['type'], self.backbone, size, 'context_taps')
+            if set(taps) & set(self.context_taps):
+                raise RefStarError('RefSTAR: a module cannot be both in taps and in context_taps')
             layouts = measure_context_taps(self.backbone, self.context_taps, size)
             self.inject = nn.ModuleList([ContextAttention(c, self.context.dim, axes) for c, axes in layouts])
         self._fingerprint: str | None = None
@@ -114,8 +118,7 @@ class RefSTAR(nn.Module):
         """Identify what makes a bank; in evaluation mode cached until weights are loaded or the mode is set."""
         if self._fingerprint is None or self.training:
             encoders = [self.refsel.ref_encoder, self.ref_encoder, *([] if self.context is None else [self.context])]
-            frozen = [*encoders[2:], *([] if self.refsel.person is None else [self.refsel.person])]
-            files = [m.sha256 for part in frozen for m in part.modules() if isinstance(m, IdentityEncoder)]
+            files = [m.sha256 for m in reversed(list(self.modules())) if isinstance(m, IdentityEncoder)]
             self._fingerprint = fingerprint_of(f'{self.size} {self.refsel.size} {self.taps} {files}', encoders)
         return self._fingerprint
 
@@ -146,8 +149,8 @@ class RefSTAR(nn.Module):
         Args:
             refs (Tensor): references, shape (b, n, 3, H, W), RGB in ``value_range``.
             ref_valid (Tensor | None): bool, shape (b, n); False marks padding. None: all are valid.
-            mask (Tensor | None): selection masks to use in place of RefSel's, shape (b, n, 1, H, W), in [0, 1].
-                Where a mask is 0, the reference is blanked before anything sees it.
+            mask (Tensor | None): selection in place of RefSel's, (b, n, 1, H, W) in [0, 1]. Where it is 0, the
+                reference is blanked before anything sees it.
 
         Returns:
             ReferenceBank: for the argument ``bank`` of :meth:`forward`.
@@ -179,8 +182,8 @@ class RefSTAR(nn.Module):
             valid (Tensor), mask (Tensor | None): as in :meth:`encode`.
 
         Returns:
-            dict: that of :meth:`RefSel.select`, and ``weight`` (b, n, 1, h, w), the share of each reference; ``alpha``
-            (b, 1, H, W) in [0, 1], the selection of all references in LQ coordinates.
+            dict: that of :meth:`RefSel.select`; ``weight`` (b, n, 1, h, w), the share of each reference; ``alpha``
+            (b, 1, H, W) in [0, 1], the selection of all in LQ coordinates.
         """
         aux = self.refsel.select(lq, encoded, lq.shape[-2:], valid, mask)
         mass, carried = aux.pop('mass'), aux['carried']

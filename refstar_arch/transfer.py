@@ -61,6 +61,18 @@ class ReferenceEncoder(nn.Module):
         return out
 
 
+class PixelPyramid(nn.Module):
+    """The references' own pixels at several resolutions, in place of encoded features."""
+
+    def __init__(self, resolutions: list[int]) -> None:
+        super().__init__()
+        self.resolutions = sorted(set(resolutions), reverse=True)
+
+    def forward(self, x: Tensor) -> dict[int, Tensor]:
+        """(m, 3, H, W) -> {resolution r: (m, 3, r, r)}."""
+        return {r: resize(x, (r, r)) for r in self.resolutions}
+
+
 class Transfer(nn.Module):
     """Mix reference features into backbone features at one tap.
 
@@ -68,13 +80,16 @@ class Transfer(nn.Module):
         channels (int): channels of the backbone at this tap.
         ref_channels (int): channels of the reference features.
         structure_size (int): size of the structure grid; the structure stream keeps nothing finer.
+        fold (int): the reference features are so many times larger than the tap; fold x fold of them become channels.
+            Default: 1.
     """
 
-    def __init__(self, channels: int, ref_channels: int, structure_size: int) -> None:
+    def __init__(self, channels: int, ref_channels: int, structure_size: int, fold: int = 1) -> None:
         super().__init__()
-        self.structure_size = structure_size
-        self.content = nn.Conv2d(ref_channels, ref_channels, 3, padding=1)
-        self.project = nn.Conv2d(ref_channels, channels, 1)
+        self.structure_size, self.fold = structure_size, fold
+        width = ref_channels if fold == 1 else channels
+        self.content = nn.Conv2d(ref_channels * fold**2, width, 3, padding=1)
+        self.project = nn.Conv2d(width, channels, 1)
         self.scale = nn.Conv2d(channels, channels, 1)
         self.shift = nn.Conv2d(channels, channels, 1)
         for conv in (self.scale, self.shift):
@@ -87,16 +102,17 @@ class Transfer(nn.Module):
 
         Args:
             feature (Tensor): backbone feature, (b, c, h, w).
-            ref (Tensor): reference features in LQ coordinates, (b, c', h, w), see :func:`warp_features`.
+            ref (Tensor): reference features in LQ coordinates, (b, c', fold h, fold w), see :func:`warp_features`.
             alpha (Tensor): selection in LQ coordinates, (b, 1, ., .), in [0, 1].
 
         Returns:
             Tensor: (b, c, h, w); equal to ``feature`` bit for bit where ``alpha`` is 0.
         """
         size = feature.shape[-2:]
+        ref = act(ref) if self.fold == 1 else F.pixel_unshuffle(ref, self.fold)
         structure = resize(feature, [min(s, self.structure_size) for s in size])
         scale, shift = enlarge(1 + self.scale(structure), size), enlarge(self.shift(structure), size)
-        content = self.project(act(self.content(act(ref))))
+        content = self.project(act(self.content(ref)))
         mixed = torch.addcmul(shift, content, scale)
         return torch.lerp(feature, mixed.type_as(feature), resize(alpha, size).type_as(feature))
 

@@ -16,13 +16,13 @@ from refstar.utils.stopwatch import SPENT, timed
 from refstar.utils.text_files import write_text
 
 from .faces import AlignedFace, Person, RestoreSettings
-from .input_files import VIDEO_SUFFIXES, is_video, references_by_name
+from .input_files import VIDEO_SUFFIXES, is_video, references_by_name, unique
 from .photo import PhotoSettings, put_back
 from .restore_report import face_record, read_masks, record_text, report_entry, write_masks
 from .restorer import Restorer
 from .video import VideoRestorer, restore_video
 
-NO_FACE = 'No face was found, so nothing was changed.'
+NO_FACE = 'No face was found: nothing was restored.'
 
 
 @dataclass
@@ -65,7 +65,7 @@ class BatchRestorer:
         self.noted: Counter[str] = Counter()  # photos by note
 
     def _output_names(self) -> dict[Path, Path]:
-        """Return where each input is written.
+        """Return where each input is written; two of one name are numbered.
 
         Raises:
             RefStarError: an input or a reference would be overwritten, or the format is unknown.
@@ -75,23 +75,20 @@ class BatchRestorer:
             raise RefStarError(f'--ext {self.ext}: unknown; there are {", ".join(key[1:] for key in FORMATS)}')
         if Path(self.suffix).name != self.suffix:
             raise RefStarError(f'--suffix {self.suffix}: must not hold a path')
-        names, stems = {}, Counter(path.stem for path in self.inputs)
-        for path in self.inputs:
+        count = Counter(path.stem for path in self.inputs)
+        stems = (path.stem if count[path.stem] == 1 else path.name.replace('.', '_') for path in self.inputs)
+        names = {}
+        for path, stem in zip(self.inputs, unique(stems, form='{}_{}'), strict=True):
             own = path.suffix.lower()
             wanted = suffix or (own if own in FORMATS else '.png')
             if is_video(path):
                 wanted = '.mp4' if own in VIDEO_SUFFIXES else own  # animations keep their format
-            stem = path.stem if stems[path.stem] == 1 else path.name.replace('.', '_')  # a.jpg beside a.png
             names[path] = self.output / f'{stem}{self.suffix}{wanted}'
-        sources, written = {path.resolve() for path in (*self.inputs, *map(Path, self.refs))}, Counter(names.values())
-        for path, output in names.items():
-            places = [output.resolve(), *output.resolve().parents][
-                : 4 if self.refs_by_name else 3
-            ]  # where references lie
-            if output.exists() and not sources.isdisjoint(places):
+        sources = {path.resolve() for path in (*self.inputs, *map(Path, self.refs))}
+        depth = 4 if self.refs_by_name else 3  # a reference lies so deep below what was named
+        for output in filter(Path.exists, names.values()):
+            if not sources.isdisjoint([output.resolve(), *output.resolve().parents][:depth]):
                 raise RefStarError(f'{output}: would be overwritten; give another --output or a --suffix')
-            if written[output] > 1:
-                raise RefStarError(f'{path}: another input would be written to {output} too; rename one, or --ext auto')
         return names
 
     def run(self) -> list[str]:
@@ -213,19 +210,20 @@ class BatchRestorer:
         output, faces = self.outputs[path], done['faces']
         done = {'output': output.name, 'strength': self.settings.strength, **done}
         text = record_text(str(path), str(self.network), self.restorer.identity_checker, **done)
-        write_text(output.with_suffix('.json'), text)
+        write_text(output.with_suffix('.json'), text, errors='backslashreplace')
         self.note(path, faces)
         restored = sum(face['restored'] for face in faces)
         self.counts.update(done=1, faces=restored, left=len(faces) - restored, blank=int(not faces))
 
     def note(self, path: Path, faces: Sequence[dict[str, Any]]) -> None:
         """Print the notes of a photo's faces, each text at its first photo; its later photos are counted."""
-        found = {NO_FACE: path.name} if not faces else {}
+        found: dict[str, list[str]] = {} if faces else {NO_FACE: []}
         for number, face in enumerate(faces, 1):
             left, top, right, bottom = face.get('box', [0] * 4)
-            which = f', face {number} (at {(left + right) / 2:.0f}, {(top + bottom) / 2:.0f})' * (len(faces) > 1)
-            found |= {note: f'{path.name}{which}' for note in face['notes'] if note not in found}
+            for note in face['notes']:
+                found.setdefault(note, []).append(f'{number} (at {(left + right) / 2:.0f}, {(top + bottom) / 2:.0f})')
         for note, where in found.items():
+            which = f', face {" and ".join(where)}' if len(faces) > 1 else ''
             if not self.noted[note]:
-                tqdm.write(f'{where}: {note}')
+                tqdm.write(f'{path.name}{which}: {note}')
             self.noted[note] += 1

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from basicsr.utils import get_root_logger
 from torch import nn
 
 from refstar.layers import resize_refs
@@ -158,10 +157,10 @@ class Restorer(FaceReader):
         `aligned`: square photos are aligned faces.
 
         Raises:
-            RefStarError: there is no usable reference. One of several people without any is left out with a warning.
+            RefStarError: there is no usable reference. One of several people without any is listed as `dropped`.
         """
         sources = [] if sources is None else sources if isinstance(sources, (list, tuple)) else [sources]
-        people, errors = [source for source in sources if isinstance(source, Person)], []
+        people, errors = [source for source in sources if isinstance(source, Person)], {}
         for name, photos, one_person in open_sources([s for s in sources if not isinstance(s, Person)]):
             if isinstance(photos, Path):
                 people.append(read_bank(photos, self.net, self.identity_checker, self.device))
@@ -169,13 +168,14 @@ class Restorer(FaceReader):
             try:
                 people += self.read_references(photos, name, one_person, aligned)
             except RefStarError as error:
-                errors.append(error)
+                errors[name] = error
         if errors and not people:
-            raise errors[0]
-        for error in errors:
-            get_root_logger().warning('%s; left out', error)
+            raise next(iter(errors.values()))
         names = unique(person.name for person in people)
-        return [replace(person, name=name) for person, name in zip(people, names, strict=True)]
+        people = [replace(person, name=name) for person, name in zip(people, names, strict=True)]
+        if errors:
+            people[0].dropped = people[0].dropped | {name: str(error) for name, error in errors.items()}
+        return people
 
     def prepare(
         self,

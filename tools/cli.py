@@ -1,6 +1,5 @@
 """Console scripts `refstar` and `basicsr`: the table of all commands; a command is imported only when it is called."""
 
-import io
 import os
 import sys
 from importlib import import_module
@@ -59,8 +58,9 @@ def dispatch(prog: str, about: str, commands: Commands, argv: list[str]) -> int:
 
 def run(prog: str, about: str, commands: Commands, argv: list[str] | None) -> int:
     """Run a console script; end quietly where the reader of its output, e.g. `head`, has left."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors='backslashreplace')  # names of files need not be text
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')  # names of files need not be text
     try:
         try:
             return dispatch(prog, about, commands, sys.argv[1:] if argv is None else argv)

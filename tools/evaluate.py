@@ -49,7 +49,7 @@ def add_arguments(p: CommandParser) -> None:
     data.add_argument('--size', type=at_least(1), metavar='S', help='bring ground truth and references to S pixels')
     data.add_argument('--name', help='name of the test set')
     data.add_argument('--make_lq', metavar='PRESET', help='degrade --gt into the new folder --lq by these ranges')
-    data.add_argument('--lq_seed', type=int, default=0, metavar='N', help='of --make_lq (default: 0)')
+    data.add_argument('--lq_seed', type=at_least(0), default=0, metavar='N', help='of --make_lq (default: 0)')
     how = p.add_argument_group('measures; a file that is not given is a score that is not measured')
     how.add_argument('--id_protocol', '--id-protocol', help='refldm (default), gfpgan, vqfr, insightface ...')
     for key, text in WEIGHTS.items():
@@ -57,10 +57,11 @@ def add_arguments(p: CommandParser) -> None:
     how.add_argument('--lpips_net', choices=['vgg', 'alex', 'squeeze'], help='default: vgg')
     how.add_argument('--fid_ref', type=Path, metavar='DIR', help='photos that FID compares with (default: --gt)')
     how.add_argument('--crop_border', type=at_least(0), metavar='N', help='for PSNR, SSIM, NIQE (default: 0)')
-    how.add_argument('--down', type=float, help='strongest down-sampling factor, for detail (default: side / 16)')
+    text = 'strongest down-sampling factor, for detail (default: side / 16)'
+    how.add_argument('--down', type=at_least(1.01, float), help=text)
     shared(how, '--device')
     how.add_argument('--resamples', type=at_least(1), default=10_000, metavar='N', help='of the bootstrap (10000)')
-    how.add_argument('--seed', type=int, default=0, metavar='N', help='of the bootstrap (0)')
+    how.add_argument('--seed', type=at_least(0), default=0, metavar='N', help='of the bootstrap (0)')
     text = 'default: results/evaluate'
     p.add_argument('--out', type=Path, default=Path('results/evaluate'), metavar='DIR', help=text)
 
@@ -98,8 +99,9 @@ def score_model(args: Namespace) -> None:
     from refstar.evaluation.run_model import read_test, run_model, settings_of
 
     opt = read_test(args.opt, args.force_yml)
-    build_measures(settings(args, settings_of(opt.get('val') or {})))  # a wrong file is an error before the model runs
-    asked = {name: metric['type'] for name, metric in ((opt.get('val') or {}).get('metrics') or {}).items()}
+    val = opt.get('val') or {}
+    build_measures(settings(args, settings_of(val)))  # a wrong file is an error before the model runs
+    asked = {name: metric['type'] for name, metric in (val.get('metrics') or {}).items()}
     for testset, folders, named, out in run_model(opt, args.arms, args.out):
         score(args, testset, folders, out, named, asked)
 

@@ -33,11 +33,13 @@ def add_arguments(p: CommandParser) -> None:
     how = p.add_argument_group('how faces are restored')
     how.add_argument('-w', '--strength', type=float, default=1.0, help='of the references, 0 to 1 (default: 1)')
     how.add_argument('--fidelity', type=float, metavar='W', help="CodeFormer's w, 0 (quality) to 1 (fidelity)")
-    how.add_argument('--num_refs', type=int, default=4, metavar='N', help='most references of a face (default: 4)')
+    how.add_argument(
+        '--num_refs', type=at_least(1), default=4, metavar='N', help='most references of a face (default: 4)'
+    )
     how.add_argument('--on_wrong_identity', choices=('drop', 'warn', 'refuse'), default='drop')
     unmatched = 'of several faces those like nobody on the good photos: left as they are, or restored without any'
     how.add_argument('--unmatched', choices=('leave', 'restore'), default='leave', help=f'{unmatched} (default: leave)')
-    how.add_argument('--batch_size', type=int, default=1, metavar='N', help='faces at a time (default: 1)')
+    how.add_argument('--batch_size', type=at_least(1), default=1, metavar='N', help='faces at a time (default: 1)')
     how.add_argument('--use', type=names, default=(), metavar='A,B', help='parts to take from references: eyes,skin')
     how.add_argument('--keep', type=names, default=(), metavar='A,B', help='parts to take from none: mouth,glasses')
     how.add_argument('--mask_threshold', type=float, metavar='T', help='make the selection 0 or 1 at T')
@@ -54,7 +56,9 @@ def add_arguments(p: CommandParser) -> None:
     photo.add_argument('--bg_weights', metavar='FILE', help='of Real-ESRGAN; nothing is downloaded')
     photo.add_argument('--tile', '--bg_tile', type=int, default=400, metavar='N', help='of the background; 0: no tiles')
     photo.add_argument('--no_carry', dest='carry', action='store_false', help='videos: match every frame anew')
-    photo.add_argument('--max_pixels', type=int, metavar='N', help='larger pictures are refused (default: 100 million)')
+    photo.add_argument(
+        '--max_pixels', type=at_least(1), metavar='N', help='larger pictures are refused (default: 100 million)'
+    )
 
     out = p.add_argument_group('output')
     out.add_argument('--suffix', default='', help='put after the name of every restored photo')
@@ -90,8 +94,14 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(',') if part.strip())
 
 
-def check_paths(args: argparse.Namespace) -> None:
-    """Raise RefStarError where a path is wrong, before anything is imported that takes seconds."""
+def begin(args: argparse.Namespace) -> None:
+    """Silence what libraries say about each other; check paths before anything is imported that takes seconds.
+
+    Raises:
+        RefStarError: a path is wrong.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter('ignore')
     for what, paths in (('', getattr(args, 'input', [])), ('references: ', getattr(args, 'refs', []))):
         for path in paths:
             if not Path(path).expanduser().exists():
@@ -121,7 +131,7 @@ def open_restorer(args: argparse.Namespace) -> Any:
     Raises:
         RefStarError: a file is missing or does not fit.
     """
-    check_paths(args)
+    begin(args)
     with timed('open'):
         from refstar.restore.restorer import Restorer
     from refstar.utils.device import choose_device
@@ -157,9 +167,7 @@ def restore(args: argparse.Namespace) -> list[str]:
     Raises:
         RefStarError: wrong input; nothing was written.
     """
-    if not sys.warnoptions:
-        warnings.simplefilter('ignore')  # of libraries about each other
-    check_paths(args)
+    begin(args)
     with timed('open'):
         from refstar.restore.batch import BatchRestorer
     from refstar.restore.faces import RestoreSettings

@@ -15,8 +15,9 @@ from urllib.error import URLError
 
 import torch
 from torch import distributed
+from torch.utils.data import Dataset
 
-from refstar.utils.checkpoint import WriteError
+from refstar.utils.checkpoint import WriteError, what_instead
 from refstar.utils.errors import RefStarError
 
 from .resume import saved_states
@@ -24,10 +25,10 @@ from .validation import cpu_group
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# Functions of BasicSR -> their variable with the name of what they build.
-PARTS = {
+PARTS = {  # functions of BasicSR -> their variable with the name of what they build or call
     'build_network': 'network_type',
     'build_loss': 'loss_type',
+    'get_optimizer': 'optim_type',
     'setup_schedulers': 'scheduler_type',
     'calculate_metric': 'metric_type',
 }
@@ -92,10 +93,10 @@ def explanation(error: BaseException) -> str | None:
         )
     if isinstance(error, UnpicklingError):  # BasicSR, GFPGAN and facexlib call torch.load themselves
         file = next((names['f'] for name, names, _ in _frames(error) if name == 'load' and 'f' in names), 'a file')
-        return (
-            f'{getattr(file, "name", file)}: holds Python objects besides tensors and plain values, or is broken; '
-            'nothing of it was run'
-        )
+        path = getattr(file, 'name', file)
+        instead = what_instead(path) if Path(path).is_file() else ''
+        code = 'holds Python objects besides tensors and plain values, or is broken; nothing of it was run'
+        return f'{path}: {instead or code}'
     return None
 
 
@@ -105,17 +106,25 @@ def _frames(error: BaseException) -> list[tuple[str, dict[str, Any], str]]:
     return [(code.co_name, names, f'{Path(code.co_filename).name}:{line}') for code, names, line in reversed(frames)]
 
 
+def _part(function: str, names: dict[str, Any]) -> str:
+    """Returns what a function builds or reads, e.g. 'network RRDBNet: '; '' for other functions."""
+    if function in PARTS and names.get(PARTS[function]):
+        return f'{PARTS[function].removesuffix("_type")} {names[PARTS[function]]}: '
+    if function in ('__init__', '__getitem__') and isinstance(names.get('self'), Dataset):
+        return f'data set {type(names["self"]).__name__}: '
+    return ''
+
+
 def wrong_option(error: BaseException) -> str:
     """Words an error that came before the first step was done, e.g. from the constructor of a network, in one line."""
     frames, text = _frames(error), str(error)
-    found = ((PARTS[name], names.get(PARTS[name])) for name, names, _ in frames if name in PARTS)
-    part = next((f'{name.removesuffix("_type")} {kind}: ' for name, kind in found if kind), '')
+    part = next(filter(None, (_part(name, names) for name, names, _ in frames)), '')
     if text.startswith('Caught '):  # in a loader process
         part, text = 'datasets:train: ', text.strip().rpartition('\n')[2]
     elif isinstance(error, KeyError):
         text = f'the key {error} is missing'
     else:
-        text = f'{type(error).__name__}: {" ".join(text.split())}'
+        text = ': '.join([type(error).__name__, *text.strip().splitlines()[:1]])
     return f'{part}{text} ({frames[0][2]}; --debug shows more)'
 
 
@@ -139,16 +148,13 @@ def ends_in_order() -> Iterator[Ending]:
     try:
         with signals_wait():
             yield ending
-    except (RefStarError, FileNotFoundError, URLError) as error:
-        if not isinstance(error, WriteError):
-            raise
-        raise RefStarError(f'{explanation(error)} {how_to_resume(ending.run)}') from error
     except Exception as error:
         run, message = ending.run, explanation(error)
-        if message is None and run is not None and not run.is_open and 'debug' not in run.opt['name']:
-            message = wrong_option(error)
-        elif message is not None and not isinstance(error, UnpicklingError):
+        is_known = isinstance(error, RefStarError | FileNotFoundError | URLError)
+        if message is not None and not isinstance(error, UnpicklingError):
             message += f' {how_to_resume(run)}'
+        elif not (is_known or run is None or run.is_open or 'debug' in run.opt['name']):
+            message = message or wrong_option(error)
         if message is None:
             raise
         raise RefStarError(message) from error

@@ -181,7 +181,7 @@ class Training:
         start_time, current_iter = time.time(), self.start_iter
         for epoch in range(first, math.ceil(self.total_iters / self.sampler.batches)):
             self.sampler.set_epoch(epoch)
-            with self.messages.waits_for_data():
+            with self.messages.counts('waited'):
                 prefetcher.reset()
                 data = prefetcher.next()
             while data is not None:
@@ -191,7 +191,7 @@ class Training:
                 self.iteration(epoch, current_iter, data)
                 self.data_timer.start()
                 self.iter_timer.start()
-                with self.messages.waits_for_data():
+                with self.messages.counts('waited'):
                     data = prefetcher.next()
         self.open()
         self.logger.info(f'End of training. Time consumed: {timedelta(seconds=int(time.time() - start_time))}')
@@ -219,7 +219,7 @@ class Training:
             self.log(epoch, current_iter)
         if current_iter % opt['logger']['save_checkpoint_freq'] == 0:
             self.logger.info('Saving models and training states.')
-            with self.messages.pauses():
+            with self.messages.counts('paused'):
                 model.save(epoch, current_iter)
         if opt.get('val') is not None and current_iter % opt['val']['val_freq'] == 0:
             self.validate(current_iter)
@@ -244,7 +244,7 @@ class Training:
 
     def validate(self, current_iter: int) -> None:
         """Validates on every set."""
-        with self.messages.pauses():
+        with self.messages.counts('paused'):
             for loader in self.val_loaders:
                 self.model.validation(loader, current_iter, self.run.tb_logger, self.opt['val']['save_img'])
 

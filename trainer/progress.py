@@ -23,27 +23,16 @@ class MessageLogger(logger.MessageLogger):
     def __init__(self, opt: dict[str, Any], start_iter: int = 0) -> None:
         super().__init__({**opt, 'logger': {'use_tb_logger': False, **opt['logger']}}, start_iter)
         processes = opt['world_size'] if opt['dist'] else max(opt['num_gpu'], 1)  # as BasicSR makes its loader
-        accumulate = opt['train'].get('accumulate') or 1
-        self.images = opt['datasets']['train']['batch_size_per_gpu'] * processes * accumulate
-        self.on_gpu, self.line_iter = opt['num_gpu'] > 0, start_iter
-        self._begin_interval()
-
-    def _begin_interval(self) -> None:
-        self.line_time, self.waited, self.paused = time.perf_counter(), 0.0, 0.0
+        self.images = opt['datasets']['train']['batch_size_per_gpu'] * processes * (opt['train'].get('accumulate') or 1)
+        self.on_gpu, self.line_iter, self.line_time = opt['num_gpu'] > 0, start_iter, time.perf_counter()
+        self.waited = self.paused = 0.0  # seconds since the last line
 
     @contextmanager
-    def waits_for_data(self) -> Iterator[None]:
-        """While open, the step waits for samples."""
+    def counts(self, name: str) -> Iterator[None]:
+        """While open, time counts as `waited` for samples, or `paused` for a validation or a checkpoint."""
         start = time.perf_counter()
         yield
-        self.waited += time.perf_counter() - start
-
-    @contextmanager
-    def pauses(self) -> Iterator[None]:
-        """While open, the training stands still: a validation, a checkpoint."""
-        start = time.perf_counter()
-        yield
-        self.paused += time.perf_counter() - start
+        setattr(self, name, getattr(self, name) + time.perf_counter() - start)
 
     def reset_start_time(self) -> None:
         """Leaves out iteration 1, which is slow; to be called after it."""
@@ -59,32 +48,26 @@ class MessageLogger(logger.MessageLogger):
                 by name.
         """
         values = dict(log_vars)
-        epoch, current_iter, lrs = values.pop('epoch'), values.pop('iter'), values.pop('lrs')
-        seconds, data_seconds = values.pop('time'), values.pop('data_time')
+        epoch, current_iter, lrs, pace, data = (
+            values.pop(key) for key in ('epoch', 'iter', 'lrs', 'time', 'data_time')
+        )
+        done = current_iter - self.start_iter
+        mean = (time.time() - self.start_time) / done if done > 0 else pace
+        left = timedelta(seconds=int(mean * max(self.max_iters - current_iter, 0)))
         rates = ''.join(f'{lr:.3e},' for lr in lrs)
-        left = timedelta(seconds=int(self.seconds_left(current_iter, seconds)))
         message = f'[{self.exp_name[:5]}..][epoch:{epoch:3d}, iter:{current_iter:8,d}, lr:({rates})] '
-        message += f'[eta: {left}, time (data): {seconds:.3f} ({data_seconds:.3f})] '
+        message += f'[eta: {left}, time (data): {pace:.3f} ({data:.3f})] '
         values |= self.speed(current_iter)
         self.logger.info(message + ''.join(f'{name}: {value:.4e} ' for name, value in values.items()))
         if self.tb_logger is not None:
             for name, value in values.items():
                 self.tb_logger.add_scalar(f'losses/{name}' if name.startswith('l_') else name, value, current_iter)
 
-    def seconds_left(self, current_iter: int, pace: float) -> float:
-        """Returns the time to the last iteration at the pace so far; `pace` counts as long as none was measured."""
-        done = current_iter - self.start_iter
-        if done > 0:
-            pace = (time.time() - self.start_time) / done
-        return pace * max(self.max_iters - current_iter, 0)
-
     def speed(self, current_iter: int) -> dict[str, float]:
         """Returns what is added to the line, and begins to count anew."""
-        seconds = max(time.perf_counter() - self.line_time - self.paused, 1e-9)
+        now = time.perf_counter()
+        seconds = max(now - self.line_time - self.paused, 1e-9)
         images = self.images * (current_iter - self.line_iter)
-        speed = {'images_per_s': images / seconds, 'data_wait': self.waited / seconds}
-        if self.on_gpu:
-            speed['gpu_gib'] = torch.cuda.max_memory_allocated() / 2**30
-        self.line_iter = current_iter
-        self._begin_interval()
-        return speed
+        found = {'images_per_s': images / seconds, 'data_wait': self.waited / seconds}
+        self.line_iter, self.line_time, self.waited, self.paused = current_iter, now, 0.0, 0.0
+        return found | ({'gpu_gib': torch.cuda.max_memory_allocated() / 2**30} if self.on_gpu else {})

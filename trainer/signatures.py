@@ -48,7 +48,8 @@ def call_block(target: Any, base: type[OptionBlock] = Named) -> type[OptionBlock
             keys[name] = (call_block(blocks[name], OptionBlock) | None, None)
         elif own is None or is_needed:
             kind = plain(own.annotation) if own else type_of(parameter)
-            keys[name] = (kind, ...) if is_needed else (Any if kind is Any else kind | None, parameter.default)
+            may_be_none = not is_needed and type(parameter.default) not in (int, float) and kind is not Any
+            keys[name] = (kind | None if may_be_none else kind, ... if is_needed else parameter.default)
     return create_model(target.__name__, __base__=(base, AnyKey) if is_open else base, **keys)
 
 

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from refstar.utils.option_block import (
-    Block,
     Count,
     Expected,
+    IoBackend,
     Iterations,
     IterationsFrom0,
     Names,
@@ -44,7 +44,7 @@ _BY_TYPE: dict[Any, str] = {
     Numbers: 'kernel_prob kernel_prob2 mean std',
     Names: 'kernel_list kernel_list2',
     Sides: 'interval_list',
-    Block: 'io_backend',
+    IoBackend: 'io_backend',
     bool: 'val.center_frame_only val.flip_seq high_order_degradation gt_usm l1_gt_usm percep_gt_usm gan_gt_usm '
     'cache_data crop_components flip_sequence gt_gray random_reverse test_mode use_duf_downsampling use_hflip use_rot',
     str: 'color component_path dataroot_flow dataroot_gt dataroot_lq filename_tmpl meta_info meta_info_file padding '

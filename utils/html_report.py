@@ -62,4 +62,4 @@ def write_report(path: str | Path, template: str, **content: Any) -> None:
     Raises:
         RefStarError: the page cannot be written.
     """
-    write_text(path, environment().get_template(template).render(content))
+    write_text(path, environment().get_template(template).render(content), errors='backslashreplace')

@@ -57,7 +57,11 @@ def open_image(source: str | Path | bytes, name: object = None, max_pixels: int 
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)
             formats = _formats(source, name)
-            with Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=formats) as file:
+            # Not by its path: Pillow (12.3) maps grey TIFFs into memory, and scrambles those that are stored turned.
+            with (
+                BytesIO(source) if isinstance(source, bytes) else open(source, 'rb') as stream,
+                Image.open(stream, formats=formats) as file,
+            ):
                 if max_pixels:
                     refuse_large(*file.size, max_pixels, str(name))
                 yield file

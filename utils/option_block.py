@@ -102,6 +102,12 @@ class AnyKey(OptionBlock):
     model_config = ConfigDict(extra='allow')
 
 
+class IoBackend(AnyKey):
+    """Where BasicSR's data sets read their files."""
+
+    type: Literal['disk', 'lmdb', 'memcached'] = Field(description='how files are kept')
+
+
 class DatasetOptions(OptionBlock):
     """Keys of every dataset: what BasicSR's data loaders and this project's trainer read."""
 
@@ -109,7 +115,7 @@ class DatasetOptions(OptionBlock):
     type: str | None = Field(None, description='class of the dataset')
     phase: str | None = Field(None, description='set by BasicSR')
     scale: Any = Field(None, description='set by BasicSR')
-    io_backend: Block | None = Field(None, description='`type: disk` (default) or `lmdb`')
+    io_backend: IoBackend | None = Field(None, description='`type: disk` (default) or `lmdb`')
     num_worker_per_gpu: Natural | None = Field(None, description='loader processes of a training process')
     batch_size_per_gpu: Count | None = Field(None, description='samples per step of a training process')
     use_shuffle: Any = Field(None, description='not read: BasicSR always shuffles')

@@ -69,8 +69,10 @@ def read_csv(path: str | Path, columns: Sequence[str]) -> list[tuple[str, dict[s
     return rows
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file atomically, UTF-8; make its folder. Bytes of names that are no UTF-8 become `\\udc..`.
+def write_text(path: str | Path, text: str, errors: str = 'strict') -> None:
+    """Write a text file atomically; make its folder.
+
+    With `errors='backslashreplace'`, names of files that are no text (bytes other than UTF-8) are escaped as in JSON.
 
     Raises:
         RefStarError: it cannot be written.
@@ -78,8 +80,8 @@ def write_text(path: str | Path, text: str) -> None:
     path = Path(path).expanduser()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text.encode(errors='backslashreplace'))
-    except OSError as error:
+        write_atomically(path, text.encode(errors=errors))
+    except (OSError, UnicodeEncodeError) as error:
         raise RefStarError(f'cannot write {path}: {error}') from None
 
 

@@ -13,13 +13,13 @@ import pytest
 import yaml
 from helpers import runs
 
-from refstar.curate.head_region import hidden_side
 from refstar.curate.mask_build import SMALLEST, objection, teachers
 from refstar.curate.mask_propagation import agreement, merge
-from refstar.curate.mask_proposal import propose
 from refstar.curate.mask_review import MaskReview, review_lock
 from refstar.curate.pair_sources import BLURRED, SyntheticPairs, mine
+from refstar.data.head_region import hidden_side
 from refstar.data.images import decode
+from refstar.data.mask_proposal import propose
 from refstar.data.pairs import Face
 from refstar.data.refsel_dataset import RefSelDataset
 from refstar.data.synthetic.render_photo import correspond

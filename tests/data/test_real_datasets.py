@@ -7,9 +7,11 @@ import torch
 from helpers.samples import check_sample, same_sample
 from torch.utils.data import DataLoader, default_collate
 
+from refstar.data.mixed_dataset import MixedDataset
 from refstar.data.reference_pair_dataset import ReferencePairDataset
 from refstar.data.reference_test_dataset import ReferenceTestDataset
 from refstar.data.refsel_dataset import RefSelDataset
+from refstar.layers import identity_grid
 from refstar.utils.errors import RefStarError
 
 SIZE = 32
@@ -120,6 +122,18 @@ def test_landmarks_make_real_pairs_known(faces, tmp_path):
     assert 'gt_mask' in test[0] and 'gt_mask' not in test[3]
 
 
+def test_dense_match_finds_a_shifted_photo(tmp_path):
+    img = cv2.resize(np.random.default_rng(0).integers(0, 255, (32, 32, 3)).astype(np.uint8), (128, 128))
+    for i, shift in enumerate((0, 3)):
+        (tmp_path / 'ann').mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / f'ann/{i}.png'), np.roll(img, shift, 1))
+    sample = ReferencePairDataset({**options(tmp_path, **certain(dense_match=True)), 'gt_size': 128})[0]
+    flow, known = sample['flow'][0], sample['flow_valid'][0, 0] > 0
+    moved = (flow - identity_grid(128, 128, flow)[0])[:, known] * 64
+    assert known.float().mean() > 0.1 and sample['mask_known'].all()
+    assert abs(moved[0].median() - 3) < 0.3 and abs(moved[1].median()) < 0.3
+
+
 @pytest.mark.filterwarnings('ignore:This DataLoader')
 def test_samples_do_not_depend_on_workers(faces):
     dataset = ReferencePairDataset(options(faces, num_refs=2, draws=2, cache=True))
@@ -197,6 +211,34 @@ def test_refsel_names_missing_files(triplets, tmp_path):
             RefSelDataset(options(tmp_path))
     with pytest.raises(RefStarError, match='io_backend must have type'):
         RefSelDataset({**options(tmp_path), 'io_backend': {'type': 'lmdb'}})
+
+
+def mixed(root, *parts):
+    shared = {**options(root), 'type': 'ReferencePairDataset', 'draws': 10}
+    return MixedDataset({'parts': list(parts), 'shared': shared})
+
+
+def test_mixed_parts_come_by_their_shares(faces):
+    parts = {'draws': 100}, {'share': 3, 'draws': 100, 'degradation': {'preset': 'gfpgan', 'blur_sigma': 0}}
+    dataset = mixed(faces, *parts)
+    assert len(dataset) == 1200
+    first = ReferencePairDataset({**options(faces), 'draws': 100})
+    equal = [torch.equal(dataset[i]['lq'], first[i]['lq']) for i in range(200)]
+    assert 30 < sum(equal) < 70
+
+
+@pytest.mark.parametrize(
+    ('parts', 'message'),
+    [
+        ([], 'at least one dataset'),
+        ([{'share': 0}], 'parts: 0: share'),
+        ([{}, {'type': 'None'}], 'parts: 1: type'),
+        ([{'blur': 1}], "'blur'"),
+    ],
+)
+def test_wrong_parts_are_named(faces, parts, message):
+    with pytest.raises(RefStarError, match=message):
+        mixed(faces, *parts)
 
 
 @pytest.mark.parametrize(

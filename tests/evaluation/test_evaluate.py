@@ -195,6 +195,7 @@ def test_synthesised_photos_are_those_of_the_dataset(folder):
         (['--opt', 'x.yml', '--gt', 'gt', '--lq_seed', '1'], '--gt, --lq_seed: not with --opt'),
         (['--pred', 'far', '--gt', 'gt', '--import', 'mine'], '--import: not with --pred'),
         (['--opt', 'x.yml'], 'option file not found: x.yml'),
+        (['--pred', 'far', '--gt', 'gt', '--seed', '-1'], '--seed: must be a whole number of at least 0, got -1'),
         (['--pred', 'far'], 'give --gt, or --lq'),
         (['--pred', 'gone', '--gt', 'gt'], '--pred: there is no folder gone'),
         (['--pred', 'far', '--gt', 'gone'], '--gt: there is no folder gone'),
@@ -285,7 +286,8 @@ def test_existing_model_with_references_is_scored(folder):
 
 def test_model_without_references_is_refused(model_options, capsys):
     opt = load_options('x.yml')
-    opt.update(model_type='SRModel', scale=1, network_g={'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3})
+    network = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': 1}
+    opt.update(model_type='SRModel', scale=1, network_g=network)
     opt['val'] = {'save_img': False}
     Path('x.yml').write_text(json.dumps(opt))
     assert main(['--opt', 'x.yml', '--out', 'out']) == 2

@@ -9,6 +9,7 @@ from unittest import mock
 import torch
 
 from refstar import RefSTAR
+from refstar.light_arch import LightRestorer
 
 SIZE = 32
 GFPGAN = {'type': 'GFPGANv1Clean', 'out_size': SIZE, 'num_style_feat': 32, 'channel_multiplier': 1, 'narrow': 0.0625}
@@ -27,6 +28,8 @@ BACKBONES = {
     'CodeFormer': {'type': 'CodeFormer', 'dim_embd': 32, 'n_head': 2, 'n_layers': 2, 'connect_list': [str(SIZE)]},
     'SwinIR': SWINIR,
 }
+BACKBONES['LightRestorer'] = {'type': 'LightRestorer', 'channels': [8, 16], 'blocks': 1, 'octave': 8}
+PIXELS = {'LightRestorer': 4}  # references as folded pixels
 TAPS = {'SwinIR': ['conv_first', 'conv_after_body']}  # the others have theirs in the table
 CONTEXT_TAPS = {'SwinIR': ['patch_embed']}
 
@@ -70,6 +73,7 @@ def _made(name: str, context: bool) -> RefSTAR:
     block = {'dim': 16, 'channels': 8, 'grid': 2} if context else None
     context_taps = CONTEXT_TAPS.get(name) if context else None
     options = {'refsel': {'size': 32, 'channels': 8}, 'ref_channels': 8, 'structure_size': 8, 'taps': TAPS.get(name)}
+    options['pixels'] = PIXELS.get(name, 0)
     with narrow_codeformer():
         net = RefSTAR(BACKBONES[name], SIZE, context=block, context_taps=context_taps, **options)
     return randomised(net).eval()
@@ -113,4 +117,5 @@ def originals() -> dict[str, type]:
     from gfpgan.archs import gfpgan_bilinear_arch, gfpganv1_clean_arch, restoreformer_arch
 
     homes = (rrdbnet_arch, swinir_arch, codeformer_arch, gfpgan_bilinear_arch, gfpganv1_clean_arch, restoreformer_arch)
-    return {name: next(vars(home)[name] for home in homes if name in vars(home)) for name in BACKBONES}
+    found = {name: cls for home in homes for name, cls in vars(home).items() if name in BACKBONES}
+    return {**found, 'LightRestorer': LightRestorer}

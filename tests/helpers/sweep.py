@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, features
+from PIL import Image, ImageOps, features
 
 EXAMPLE = Path(__file__).resolve().parents[2] / 'docs' / 'example'
 FORMATS = {
@@ -80,5 +80,4 @@ def damaged(data: bytes, damage: str) -> bytes:
 def upright_size(data: bytes) -> tuple[int, int]:
     """Return width and height of a picture as a viewer shows it."""
     with Image.open(io.BytesIO(data)) as img:
-        turned = img.getexif().get(274, 1) >= 5
-        return img.size[::-1] if turned else img.size
+        return ImageOps.exif_transpose(img).size

@@ -84,10 +84,7 @@ def test_broken_banks_are_one_clear_error(checked, bank, tmp_path):
         with pytest.raises(RefStarError, match=r'broken\.refbank'):
             checked.people(other)
             pytest.fail(f'variant {number} was taken')
-
-
-def test_damaged_bytes_of_a_bank_are_one_clear_error(checked, bank, tmp_path):
-    data, other = bank[0].read_bytes(), tmp_path / 'broken.refbank'
+    data = bank[0].read_bytes()
     for cut in (0, 8, 100, len(data) - 1):
         other.write_bytes(data[:cut])
         with pytest.raises(RefStarError, match=r'broken\.refbank'):
@@ -113,7 +110,11 @@ def test_untrusted_values_in_a_bank_are_not_used(checked, bank, tmp_path):
 
 
 def test_bank_command(tmp_path, capsys):
-    flags, photos, bank = ['--aligned', '-n', str(network_file(tmp_path))], tmp_path / 'photos/alice', tmp_path / 'alice.refbank'
+    flags, photos, bank = (
+        ['--aligned', '-n', str(network_file(tmp_path))],
+        tmp_path / 'photos/alice',
+        tmp_path / 'alice.refbank',
+    )
     for i in range(5):
         save(photos / f'{i}.png', picture(i))
     save(photos / 'copy.png', picture(0))
@@ -121,7 +122,10 @@ def test_bank_command(tmp_path, capsys):
     assert main(['bank', 'build', str(photos), '-o', str(bank), '--num_refs', '4', *flags]) == 0
     said = capsys.readouterr().out
     assert '4 references of alice' in said and 'the same photo as' in said
-    assert restore('-i', tmp_path / 'lq.png', '-r', bank, '-o', tmp_path / 'out', '--on_wrong_identity', 'warn', *flags) == 0
+    assert (
+        restore('-i', tmp_path / 'lq.png', '-r', bank, '-o', tmp_path / 'out', '--on_wrong_identity', 'warn', *flags)
+        == 0
+    )
     assert (tmp_path / 'out/lq.json').read_text().count('alice.refbank/') >= 4
 
 

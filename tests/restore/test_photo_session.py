@@ -81,10 +81,6 @@ def test_reference_chosen_by_hand_is_used_with_a_warning(start):
     assert not face.identity.same and 'used all the same' in face.notes[0]
 
 
-def test_nothing_chosen_is_the_backbone_alone(session):
-    assert 'with' not in session.restore(PLAIN, []).arms
-
-
 def test_another_person_is_shown_and_not_used(session, tmp_path):
     expected = session.restore(PLAIN).best.image
     session.take_references([save(tmp_path / 'other.png', OTHER)], others=True)
@@ -93,20 +89,16 @@ def test_another_person_is_shown_and_not_used(session, tmp_path):
 
 
 def test_empty_painted_mask_is_the_result_without(session):
+    before = session.restore(PLAIN).best.image
     session.paint('a.png', NOTHING)
     arms = session.restore(PLAIN).arms
     assert np.array_equal(arms['with'].image, arms['without'].image)
-
-
-def test_painted_mask_is_taken_back(session):
-    before = session.restore(PLAIN).best.image
-    session.paint('a.png', NOTHING)
-    session.paint('a.png', None)
+    session.paint('a.png', None)  # taken back
     assert np.array_equal(session.restore(PLAIN).best.image, before)
 
 
-def test_removed_reference_is_not_used(session):
-    session.restore(PLAIN)
+def test_without_references_is_the_backbone_alone(session):
+    assert 'with' in session.restore(PLAIN).arms and 'with' not in session.restore(PLAIN, []).arms
     session.take_references([])
     assert 'with' not in session.restore(PLAIN).arms
 

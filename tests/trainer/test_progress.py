@@ -45,9 +45,9 @@ def test_the_line_is_basicsrs_and_says_more(monkeypatch: Any, caplog: pytest.Log
     now[0] += 60  # iteration 1 compiles
     show.reset_start_time()
     assert '[eta: 0:00:18, time (data): 2.000 (0.500)] l_pix: 2.5000e-01 ' in line(show, caplog, 1)
-    with show.waits_for_data():
+    with show.counts('waited'):
         now[0] += 2
-    with show.pauses():
+    with show.counts('paused'):
         now[0] += 4  # a validation
     now[0] += 6
     text = line(show, caplog, 5)

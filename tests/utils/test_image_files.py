@@ -44,6 +44,19 @@ def test_common_forms_are_read_upright_as_rgb(tmp_path):
     assert read_picture(tmp_path / 'p.gif').rgb.shape == img.shape
 
 
+@pytest.mark.parametrize('suffix', ['tif', 'png', 'jpg', 'webp'])
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_turned_pictures_are_read_upright(suffix, orientation, tmp_path):
+    """Grey TIFFs among them: Pillow maps their files into memory, and scrambled those that are stored turned."""
+    img = np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3) * 40, np.ones((16, 16), np.uint8))  # 6 grey squares
+    turns = (img, img[:, ::-1], img[::-1, ::-1], img[::-1], img.T, np.rot90(img), img[::-1, ::-1].T, np.rot90(img, -1))
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(np.ascontiguousarray(turns[orientation - 1])).save(tmp_path / f'a.{suffix}', exif=exif)
+    found = read_picture(tmp_path / f'a.{suffix}').rgb
+    assert found.shape == (32, 48, 3) and np.abs(found[8::16, 8::16, 0].astype(int) - img[8::16, 8::16]).max() < 5
+
+
 @pytest.mark.parametrize(
     ('name', 'form'), [('a.jfif', 'JPEG'), ('a.jpe', 'JPEG'), ('a.AVIF', 'AVIF'), ('a.gif', 'GIF'), ('a.heic', 'HEIF')]
 )

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from refstar.data.face_region import MOUTH, conflicts, face_area, face_oval, fill_hull
-from refstar.data.geometry import area_ratio, fit_positions, inside, pixel_grid, unit_grid
-from refstar.data.pairs import TURNED_AWAY, Face
-
+from .face_region import MOUTH, conflicts, face_area, face_oval, fill_hull
+from .geometry import area_ratio, fit_positions, inside, pixel_grid, returns, to_flow, unit_grid
 from .head_region import hidden_side, person, sigmoid
+from .pairs import TURNED_AWAY, Face, PairedReference
 
 SIDE = 256  # photos are compared at this size at most
 LIMIT, UNSURE = 4.0, 0.1  # logits: no single judgement counts more, and none of the result is less sure
@@ -35,6 +34,7 @@ TINT = 0.38  # difference of the logarithm of colours, brightness aside, from wh
 NEIGHBOURHOOD = 0.06  # standard deviation of the window that light is taken out over
 LEAST = 0.0005  # specks and holes of the selection below this area are closed
 NOISE = 6 / 255  # contrast below this is not stretched
+RETURN = 0.01  # a flow is taught where the way there and back ends this near to the start
 CONTRAST = 50  # 8-bit steps of one standard deviation, for DIS
 
 
@@ -145,6 +145,18 @@ def propose(gt: Face, ref: Face) -> Proposal:
     likeness = float(np.exp(-structure)[face_oval(size) > 0].mean())
     matched = match.points(mask) if mask.any() else (np.empty((0, 2), np.float32),) * 2
     return Proposal(_resized(sigmoid(logit), ref.size), likeness, matched)
+
+
+def proposed_pair(gt: Face, ref: Face) -> PairedReference:
+    """Pair two clean photos of one person; the truth is the proposal, and the optical flow where it selects."""
+    mask = (propose(gt, ref).probability > 0.5).astype(np.float32)
+    points = None if gt.points is None or ref.points is None else (gt.points, ref.points)
+    here, there = without_light(gt.img), without_light(ref.img)
+    to_ref = correspond(here, there, points)
+    to_gt = correspond(there, here, points and points[::-1])
+    carried = (to_ref.fetch(mask) > 0.5) & returns(to_ref.positions, to_gt.positions, RETURN * gt.size)
+    carried = carried.astype(np.float32)
+    return PairedReference(ref.img, True, mask, carried, to_flow(to_ref.positions), carried)
 
 
 def without_specks(mask: np.ndarray, least: float) -> np.ndarray:

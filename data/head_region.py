@@ -14,7 +14,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from refstar.data.geometry import pixel_grid, unit_grid
+from .geometry import pixel_grid, unit_grid
 
 LIGHTS, TINTS = 16, 32  # bins of Lab's L, and of its a and b
 EM_ROUNDS = 3

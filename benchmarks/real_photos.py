@@ -1,0 +1,177 @@
+"""The network that ships on real photos of people it never saw: every set, degradation and arm, with intervals.
+
+    python benchmarks/real_photos.py FACES PORTRAITS [--network FILE] [--photos 40] [--out results/real_photos]
+
+FACES holds `identities/`, `london_512/`, `splits/` and `weights/`; PORTRAITS holds `identities/` and `splits/`. Arms:
+the photo itself, no reference, the right reference, another person's. Identity is measured by EdgeFace-XXS, LPIPS is
+LPIPS-squeeze; neither EdgeFace nor any person of these sets was used in the training. Writes `table.md`, `scores.csv`
+and, with --sheets, pictures of all arms beside each other (not for publication, London people apart).
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from checks import check_needs
+from torch import Tensor
+
+from refstar.data.face_region import face_oval
+from refstar.data.reference_test_dataset import ReferenceTestDataset
+from refstar.evaluation.bootstrap import Interval, bootstrap
+from refstar.identity_arch import IdentityEncoder
+from refstar.layers import resize
+from refstar.lpips_network import load_lpips
+from refstar.metrics.detail_metric import SIGMA_PER_DOWN, detail
+from refstar.utils.network_file import load_network
+from refstar.utils.text_files import write_csv
+
+LONDON_TEST = Path(__file__).parents[1] / 'options/release/london_test.txt'
+SHARP = {'blur_sigma': 0, 'downsample_range': 1, 'noise_range': None, 'jpeg_range': None}
+DEGRADATIONS = {'severe': 'ffhq_ref_severe', 'moderate': 'ffhq_ref_moderate', 'none': SHARP}
+ARMS = ('photo', 'none', 'right', 'wrong')
+COLUMNS = ('psnr', 'detail', 'lpips', 'id_gt', 'id_wrong')
+DOWN = 1 / 64 / SIGMA_PER_DOWN  # of detail, in sides: its Gaussian has 1/64 of the side
+
+
+class Judge:
+    """Measures of restored faces: PSNR, detail, LPIPS-squeeze and identity by EdgeFace-XXS."""
+
+    def __init__(self, weights: Path) -> None:
+        self.lpips = load_lpips('squeeze', str(weights / 'squeezenet1_1_features.pth'))
+        self.identity = IdentityEncoder('edgeface_xxs', str(weights / 'edgeface_xxs_q.pt'))
+
+    @torch.no_grad()
+    def __call__(self, images: dict[str, Tensor], gt: Tensor, wrong: Tensor) -> dict[str, dict[str, float]]:
+        """Measure images (1, 3, S, S), RGB in [-1, 1], by name, against the truth and another person's photo."""
+        side, faces = gt.shape[-1], torch.cat([*images.values(), gt, wrong])
+        embeddings, oval = self.identity(faces), torch.from_numpy(face_oval(side))[None, None]
+        truth, stranger = embeddings[-2], embeddings[-1]
+        found = {}
+        for i, (name, image) in enumerate(images.items()):
+            error = ((image - gt) / 2).square().mean().clamp_min(1e-10)
+            found[name] = {
+                'psnr': -10 * error.log10().item(),
+                'detail': detail(image, gt, DOWN * side, oval).item(),
+                'lpips': self.lpips(image, gt).item(),
+                'id_gt': (embeddings[i] @ truth).item(),
+                'id_wrong': (embeddings[i] @ stranger).item(),
+            }
+        return found
+
+
+def test_sets(faces: Path, portraits: Path) -> dict[str, dict]:
+    """Options of the test sets by name."""
+    return {
+        'london_test': {'dataroot': faces / 'london_512', 'split_file': LONDON_TEST, 'gt_size': 512},
+        'portraits_test': {
+            'dataroot': portraits / 'identities',
+            'split_file': portraits / 'splits/portraits_test.txt',
+            'gt_size': 256,
+        },
+        'lfw_test': {
+            'dataroot': faces / 'identities',
+            'split_file': faces / 'splits/lfw_test.txt',
+            'gt_size': 128,
+        },
+    }
+
+
+@torch.no_grad()
+def restored(net: torch.nn.Module, lq: Tensor, refs: Tensor | None) -> Tensor:
+    """Restore a face of any side (1, 3, S, S) at the network's size; 8-bit levels, at its own side again."""
+    photo, size = resize(lq, (net.size, net.size)), lq.shape[-2:]
+    refs = None if refs is None else resize(refs, (net.size, net.size))[:, None]
+    out = resize(net(photo, refs), size).clamp(-1, 1)
+    return ((out + 1) * 127.5).round() / 127.5 - 1
+
+
+def run(net: torch.nn.Module, judge: Judge, options: dict, degradation: str | dict, photos: int) -> Iterator[tuple]:
+    """Yield (identity, name, images by arm, scores by arm) of every photo of a test set."""
+    values = {'degradation': degradation, 'resize': True, 'max_images': photos}
+    dataset = ReferenceTestDataset({key: str(v) if isinstance(v, Path) else v for key, v in (options | values).items()})
+    for sample in dataset:
+        lq, gt, right, wrong = (
+            sample[key].reshape(1, 3, *sample['gt'].shape[1:]) for key in ('lq', 'gt', 'refs', 'wrong_refs')
+        )
+        images = {'photo': lq, 'none': restored(net, lq, None)}
+        images |= {'right': restored(net, lq, right), 'wrong': restored(net, lq, wrong)}
+        yield (
+            sample['identity'],
+            Path(sample['lq_path']).stem,
+            images | {'gt': gt, 'ref': right, 'other': wrong},
+            judge(images, gt, wrong),
+        )
+
+
+def table(rows: list[dict]) -> list[str]:
+    """Lines of a table: the mean of every arm, and differences of arms with their 95 % intervals."""
+    values = {arm: np.array([[row['scores'][arm][c] for c in COLUMNS] for row in rows]) for arm in ARMS}
+    people = [row['identity'] for row in rows]
+    lines = [
+        f'| {len(rows)} photos, {len(set(people))} people | ' + ' | '.join(COLUMNS) + ' |',
+        '|---' * (len(COLUMNS) + 1) + '|',
+    ]
+    for arm in ARMS:
+        lines.append(
+            f'| {arm} | '
+            + ' | '.join(
+                f'{x:.2f}' if c == 'psnr' else f'{x:.3f}' for c, x in zip(COLUMNS, values[arm].mean(0), strict=True)
+            )
+            + ' |'
+        )
+    for a, b in (('right', 'photo'), ('right', 'none'), ('none', 'photo'), ('wrong', 'none')):
+        found = bootstrap(values[a] - values[b], people)
+        lines.append(f'| {a} - {b} | ' + ' | '.join(cell(c, i) for c, i in zip(COLUMNS, found, strict=True)) + ' |')
+    return lines
+
+
+def cell(column: str, found: Interval) -> str:
+    digits = 2 if column == 'psnr' else 3
+    return f'{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]'
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('faces', type=Path)
+    parser.add_argument('portraits', type=Path)
+    parser.add_argument('--network', help='default: the network that ships')
+    parser.add_argument('--photos', type=int, help='photos of each set, evenly spread; default: all')
+    parser.add_argument('--sets', nargs='+', choices=['london_test', 'portraits_test', 'lfw_test'])
+    parser.add_argument('--degradations', nargs='+', choices=list(DEGRADATIONS), default=list(DEGRADATIONS))
+    parser.add_argument('--sheets', type=int, default=0, help='so many rows of pictures for each set')
+    parser.add_argument('--out', type=Path, default=Path('results/real_photos'))
+    args = parser.parse_args()
+    weights = args.faces / 'weights'
+    files = [weights / 'squeezenet1_1_features.pth', args.faces / 'london_512', args.portraits / 'identities']
+    check_needs([{'network': 'edgeface_xxs', 'weights': str(weights / 'edgeface_xxs_q.pt')}], files)
+    net, judge = load_network(args.network), Judge(weights)
+    args.out.mkdir(parents=True, exist_ok=True)
+    text, scores = [], []
+    for name, options in test_sets(args.faces, args.portraits).items():
+        if args.sets and name not in args.sets:
+            continue
+        for degradation in args.degradations:
+            rows, pictures = [], []
+            for identity, stem, images, found in run(net, judge, options, DEGRADATIONS[degradation], args.photos):
+                rows.append({'identity': identity, 'scores': found})
+                about = {'set': name, 'degradation': degradation, 'photo': stem}
+                scores += [{**about, 'arm': arm, **found[arm]} for arm in ARMS]
+                if len(pictures) < args.sheets:
+                    pictures.append(
+                        torch.cat([images[k] for k in ('photo', 'none', 'right', 'wrong', 'gt', 'ref', 'other')], 3)
+                    )
+            text += [f'**{name}, {degradation}**', '', *table(rows), '']
+            print('\n'.join(text[-len(ARMS) - 8 :]), flush=True)
+            if pictures:
+                sheet = ((torch.cat(pictures, 2)[0] + 1) * 127.5).clamp(0, 255).byte().permute(1, 2, 0).numpy()
+                cv2.imwrite(str(args.out / f'{name}_{degradation}.png'), sheet[..., ::-1])
+    (args.out / 'table.md').write_text('\n'.join(text), encoding='utf-8')
+    write_csv(args.out / 'scores.csv', scores, scores[0])
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,104 @@
+"""A light backbone for the network that ships: a U-Net on folded pixels, which adds a correction to the photo.
+
+Axis letters: b batch, c channels, h w feature size, H W image size.
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+from .layers import ResBlock, act, enlarge
+
+FOLD = 4  # FOLD x FOLD pixels become channels
+
+
+class Unfold(nn.Sequential):
+    """Turn features (b, c, H / FOLD, W / FOLD) into an image (b, 3, H, W) in steps of two, so that no grid shows.
+
+    Untrained, the image is zero.
+    """
+
+    def __init__(self, channels: int) -> None:
+        steps = []
+        for c in (max(channels // 4, 8), max(channels // 16, 8)):
+            steps += [nn.LeakyReLU(0.2), nn.Conv2d(channels, 4 * c, 3, padding=1), nn.PixelShuffle(2)]
+            channels = c
+        super().__init__(*steps, nn.LeakyReLU(0.2), nn.Conv2d(channels, 3, 3, padding=1))
+        nn.init.zeros_(self[-1].weight)
+        nn.init.zeros_(self[-1].bias)
+
+
+class Octave(nn.Module):
+    """Correct the finest octave of a photo, given the correction of the photo at half its size.
+
+    Args:
+        channels (int): width.
+        coarse_channels (int): channels of the features of the network for half the size.
+        blocks (int): residual blocks.
+    """
+
+    def __init__(self, channels: int, coarse_channels: int, blocks: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(6 * FOLD**2 + coarse_channels, channels, 3, padding=1)
+        self.body = nn.Sequential(*(ResBlock(channels) for _ in range(blocks)))
+        self.out = Unfold(channels)
+
+    def forward(self, lq: Tensor, coarse: Tensor, features: Tensor) -> Tensor:
+        """Return the correction of ``lq`` (b, 3, H, W), given that of half the size, (b, 3, H/2, W/2), and features."""
+        coarse = enlarge(coarse, lq.shape[-2:])
+        seen = [F.pixel_unshuffle(torch.cat([lq, lq + coarse], 1), FOLD)]
+        x = self.stem(torch.cat([*seen, enlarge(features, seen[0].shape[-2:])], 1))
+        return coarse + self.out(self.body(x))
+
+
+@ARCH_REGISTRY.register()
+class LightRestorer(nn.Module):
+    """Restore a photo; untrained, return it.
+
+    The widest grid has H / 4 x W / 4 cells; each further level halves it.
+
+    Args:
+        channels (list[int]): width of every level, fine to coarse. Default: [64, 128, 192, 256].
+        blocks (int): residual blocks of every level, on the way down and on the way up. Default: 2.
+        octave (int): width of a further stage: the U-Net then works on the photo at half its size, and this stage
+            adds the finest octave. 0: none. Default: 0.
+    """
+
+    def __init__(self, channels: tuple[int, ...] | list[int] = (64, 128, 192, 256), blocks: int = 2, octave: int = 0):
+        super().__init__()
+
+        def body(c: int) -> nn.Sequential:
+            return nn.Sequential(*(ResBlock(c) for _ in range(blocks)))
+
+        self.stem = nn.Conv2d(3 * FOLD**2, channels[0], 3, padding=1)
+        self.encode = nn.ModuleList([body(c) for c in channels])
+        self.down = nn.ModuleList([nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(channels)])
+        self.merge = nn.ModuleList([nn.Conv2d(a + b, a, 3, padding=1) for a, b in pairwise(channels)])
+        self.decode = nn.ModuleList([body(a) for a in channels[:-1]])
+        self.out = Unfold(channels[0])
+        self.octave = Octave(octave, channels[0], blocks + 1) if octave else None
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Restore (b, 3, H, W), RGB in [-1, 1]; the same shape and range come back.
+
+        H and W are multiples of 4 times two to the number of levels less one; of twice that with ``octave``.
+        """
+        if self.octave is None:
+            return lq + self.correct(lq)[0]
+        return lq + self.octave(lq, *self.correct(F.avg_pool2d(lq, 2)))
+
+    def correct(self, lq: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the correction of a photo, (b, 3, H, W), and the features (b, c, H/4, W/4) that it is made of."""
+        x, skips = self.stem(F.pixel_unshuffle(lq, FOLD)), []
+        for encode, down in zip(self.encode, [*self.down, None], strict=True):
+            x = encode(x)
+            if down is not None:
+                skips.append(x)
+                x = down(act(x))
+        for merge, decode in zip(reversed(self.merge), reversed(self.decode), strict=True):
+            skip = skips.pop()
+            x = decode(merge(torch.cat([skip, enlarge(x, skip.shape[-2:])], 1)))
+        return self.out(x), x

@@ -1,0 +1,34 @@
+"""The light backbone of the network that ships."""
+
+import pytest
+import torch
+from helpers.networks import images, make, run
+
+from refstar.light_arch import LightRestorer
+
+
+@pytest.mark.parametrize(('octave', 'shape'), [(0, (16, 24)), (8, (32, 48))])
+def test_untrained_it_returns_the_photo(octave, shape):
+    photo = torch.rand(2, 3, *shape) * 2 - 1
+    assert torch.equal(LightRestorer([8, 16], 1, octave)(photo), photo)
+
+
+def test_the_octave_goes_on_from_half_the_size():
+    """A network for half the size, with an octave that adds nothing, enlarges its correction."""
+    half, net = LightRestorer([8, 16], 1), LightRestorer([8, 16], 1, octave=8)
+    torch.nn.init.normal_(half.out[-1].weight)
+    assert net.load_state_dict(half.state_dict(), strict=False).unexpected_keys == []
+    photo = images(1, size=32)[0].expand(1, -1, -1, -1)
+    small = torch.nn.functional.avg_pool2d(photo, 2)
+    with torch.no_grad():
+        correction = torch.nn.functional.avg_pool2d(net(photo) - photo, 2)
+        torch.testing.assert_close(correction.mean(), (half(small) - small).mean(), atol=1e-4, rtol=1e-3)
+
+
+def test_full_size_texture_of_the_reference_arrives():
+    """A reference that differs in single pixels alone changes the output in single pixels."""
+    net, photo, refs = make('LightRestorer'), images(1, seed=1), images(1, 1, seed=2)
+    stripes = torch.arange(32).remainder(2) * 0.4 - 0.2
+    change = run(net, photo, refs + stripes) - run(net, photo, refs)
+    fine = change[..., 1:] - change[..., :-1]
+    assert fine.abs().mean() > 0.3 * change.abs().mean() > 0
