@@ -5,6 +5,7 @@
 # make lock         write constraints.txt anew: the newest versions of everything
 # make experiment   the demo at length (two hours), resumable
 # make small        after it: the small network that ships with the package
+# make release      the network that ships, from datasets/portraits and datasets/faces: hours, resumable (options/release)
 # make kills        kill a small training 30 times at random moments and resume it
 # make architecture renew the drawing and the counts of docs/architecture.md
 # make links        .links/refstar, for editors and tools that follow imports by folders (CONTRIBUTING.md)
@@ -15,7 +16,7 @@ PYTHON ?= python3.11
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.refstar-$(shell cat setup.py pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo experiment small test sweep test-latest lock kills architecture links lint format clean
+.PHONY: setup demo experiment small release test sweep test-latest lock kills architecture links lint format clean
 
 setup: $(STAMP)
 
@@ -38,6 +39,22 @@ small: experiment
 	$(BIN)/basicsr test -opt options/test/refstar_small_128.yml
 	$(BIN)/refstar convert experiments/refstar_small_128/models/net_g_latest.pth --ema --fp16 \
 	  refstar_arch/pretrained/refstar_small_128.safetensors
+
+release: setup datasets/portraits_68.npz datasets/london_68.npz options/release/refsel.pth
+	$(BIN)/basicsr train -opt options/release/half.yml --auto_resume
+	$(BIN)/basicsr train -opt options/release/full.yml --auto_resume
+	$(BIN)/refstar convert experiments/release_full/models/net_g_latest.pth --ema --fp16 \
+	  refstar_arch/pretrained/refstar_512.safetensors
+
+datasets/portraits_68.npz: | setup
+	$(BIN)/python benchmarks/landmarks.py datasets/portraits/identities $@
+
+datasets/london_68.npz: | setup
+	$(BIN)/python benchmarks/landmarks.py datasets/faces/london_512 $@
+
+options/release/refsel.pth: | setup
+	$(BIN)/basicsr train -opt options/release/refsel.yml --auto_resume
+	cp experiments/release_refsel/models/net_g_latest.pth $@
 
 test: setup
 	$(BIN)/python -m pytest -n auto --dist loadfile

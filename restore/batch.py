@@ -220,12 +220,13 @@ class BatchRestorer:
 
     def note(self, path: Path, faces: Sequence[dict[str, Any]]) -> None:
         """Print the notes of a photo's faces, each text at its first photo; its later photos are counted."""
-        found = {NO_FACE: path.name} if not faces else {}
+        found: dict[str, list[str]] = {} if faces else {NO_FACE: []}
         for number, face in enumerate(faces, 1):
             left, top, right, bottom = face.get('box', [0] * 4)
-            which = f', face {number} (at {(left + right) / 2:.0f}, {(top + bottom) / 2:.0f})' * (len(faces) > 1)
-            found |= {note: f'{path.name}{which}' for note in face['notes'] if note not in found}
+            for note in face['notes']:
+                found.setdefault(note, []).append(f'{number} (at {(left + right) / 2:.0f}, {(top + bottom) / 2:.0f})')
         for note, where in found.items():
+            which = f', face {" and ".join(where)}' if len(faces) > 1 else ''
             if not self.noted[note]:
-                tqdm.write(f'{where}: {note}')
+                tqdm.write(f'{path.name}{which}: {note}')
             self.noted[note] += 1

@@ -23,7 +23,7 @@ from .face_tracking import FaceTracker, Track
 from .faces import AlignedFace, Person, RestoreSettings
 from .photo import PhotoSettings, put_back
 from .restore_report import face_record
-from .restorer import Restorer
+from .restorer import UNMATCHED, Restorer
 
 CARRIED = 0.6  # share of the last frame where both frames agree
 AGREE = 1.5  # cells of the matching grid: larger differences follow the new frame
@@ -75,6 +75,9 @@ class VideoRestorer:
         left = [person for person in self.people if person.name not in taken]
         faces = [track.face for track in tracks]
         prepared = self.restorer.prepare(faces, left, self.settings, alone=len(present) == 1)
+        if self.people and not left:  # all of them are in the frame already
+            leave, note = self.settings.unmatched == 'leave', UNMATCHED[self.settings.unmatched]
+            prepared = [replace(face, leave=leave, notes=[note]) for face in prepared]
         for track, face in zip(tracks, prepared, strict=True):
             track.face = face
 

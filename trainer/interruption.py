@@ -17,7 +17,7 @@ import torch
 from torch import distributed
 from torch.utils.data import Dataset
 
-from refstar.utils.checkpoint import WriteError
+from refstar.utils.checkpoint import WriteError, what_instead
 from refstar.utils.errors import RefStarError
 
 from .resume import saved_states
@@ -93,10 +93,10 @@ def explanation(error: BaseException) -> str | None:
         )
     if isinstance(error, UnpicklingError):  # BasicSR, GFPGAN and facexlib call torch.load themselves
         file = next((names['f'] for name, names, _ in _frames(error) if name == 'load' and 'f' in names), 'a file')
-        return (
-            f'{getattr(file, "name", file)}: holds Python objects besides tensors and plain values, or is broken; '
-            'nothing of it was run'
-        )
+        path = getattr(file, 'name', file)
+        instead = what_instead(path) if Path(path).is_file() else ''
+        code = 'holds Python objects besides tensors and plain values, or is broken; nothing of it was run'
+        return f'{path}: {instead or code}'
     return None
 
 
@@ -124,7 +124,7 @@ def wrong_option(error: BaseException) -> str:
     elif isinstance(error, KeyError):
         text = f'the key {error} is missing'
     else:
-        text = f'{type(error).__name__}: {" ".join(text.split())}'
+        text = ': '.join([type(error).__name__, *text.strip().splitlines()[:1]])
     return f'{part}{text} ({frames[0][2]}; --debug shows more)'
 
 
@@ -148,16 +148,13 @@ def ends_in_order() -> Iterator[Ending]:
     try:
         with signals_wait():
             yield ending
-    except (RefStarError, FileNotFoundError, URLError) as error:
-        if not isinstance(error, WriteError):
-            raise
-        raise RefStarError(f'{explanation(error)} {how_to_resume(ending.run)}') from error
     except Exception as error:
         run, message = ending.run, explanation(error)
-        if message is None and run is not None and not run.is_open and 'debug' not in run.opt['name']:
-            message = wrong_option(error)
-        elif message is not None and not isinstance(error, UnpicklingError):
+        is_known = isinstance(error, RefStarError | FileNotFoundError | URLError)
+        if message is not None and not isinstance(error, UnpicklingError):
             message += f' {how_to_resume(run)}'
+        elif not (is_known or run is None or run.is_open or 'debug' in run.opt['name']):
+            message = message or wrong_option(error)
         if message is None:
             raise
         raise RefStarError(message) from error

@@ -27,6 +27,7 @@ NETWORKS = {
     'RefSel': {'size': SIZE, 'channels': 8},
     'GFPGANv1Clean': {'out_size': SIZE, 'num_style_feat': 32, 'channel_multiplier': 1, 'narrow': 0.0625, 'num_mlp': 2},
     'StyleGAN2DiscriminatorClean': {'out_size': SIZE, 'channel_multiplier': 1, 'narrow': 0.0625},
+    'LightRestorer': {'channels': [8, 8], 'blocks': 1},
     'RRDBNet': {'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4},
     'SwinIR': {'img_size': 8, 'window_size': 8, 'embed_dim': 16, 'depths': [1], 'num_heads': [2], 'mlp_ratio': 2},
     'CodeFormer': {'dim_embd': 32, 'n_head': 2, 'n_layers': 2, 'codebook_size': 16, 'connect_list': [str(SIZE)]},
@@ -47,10 +48,16 @@ def blocks(opt: Any) -> Iterator[dict]:
         yield from blocks(value)
 
 
+def parts(opt: dict) -> Iterator[dict]:
+    """The data sets of an option file, and what a mixed one is made of."""
+    for dataset in opt['datasets'].values():
+        yield from (dataset, dataset.get('shared', {}), *dataset.get('parts', []))
+
+
 def replace_files(opt: dict, folder: Path) -> dict:
     """A copy whose photos, lists and weights exist: tiny ones under `folder`, made once."""
     opt, root = copy.deepcopy(opt), make_files(folder)
-    for dataset in opt['datasets'].values():
+    for dataset in parts(opt):
         if 'dataroot' in dataset:
             dataset['dataroot'] = str(root / ('refsel' if dataset['type'] == 'RefSelDataset' else 'people'))
         for key, part in (('dataroot_gt', 'gt'), ('dataroot_lq', 'gt'), ('dataroot_ref', 'ref')):
@@ -76,12 +83,12 @@ def shrink(opt: dict) -> dict:
     for key, block in opt.items():
         if key.startswith('network_') and block:
             shrink_network(block)
-    for phase, dataset in opt['datasets'].items():
+    for dataset in parts(opt):
         dataset.update({key: value for key, value in DATASET.items() if key in dataset})
         if 'identities' in dataset:
             photos = max(SAMPLES // 2, dataset.get('num_refs', 1) + 1)
-            dataset.update(identities=8 if phase == 'train' else 2, photos_per_identity=photos)
-        elif 'max_images' in dataset or dataset['type'] == 'ReferenceTestDataset':
+            dataset.update(identities=2 if dataset.get('first_identity') else 8, photos_per_identity=photos)
+        elif 'max_images' in dataset or dataset.get('type') == 'ReferenceTestDataset':
             dataset['max_images'] = SAMPLES
     train = opt.get('train') or {}
     train.update({key: value for key, value in TRAIN.items() if key in train})

@@ -141,6 +141,7 @@ def test_several_gpus_need_torchrun(tmp_path, monkeypatch):
 def test_resuming_leaves_frozen_networks_alone(tmp_path):
     state = {'epoch': 0, 'iter': 4, 'optimizers': [], 'schedulers': []}
     torch.save(state, tmp_path / '4.state')
+    (tmp_path / 'net_g_4.pth').touch()
     path = {
         'resume_state': str(tmp_path / '4.state'),
         'models': str(tmp_path),

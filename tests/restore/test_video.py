@@ -70,6 +70,17 @@ def test_still_video_stays_still(restorer):
     assert np.abs(again[0].astype(int) - again[2]).max() <= 1
 
 
+def test_strangers_and_small_faces_are_left(restorer):
+    restorer.detector.faces[128] = [face_at(16, 16, 32), face_at(80, 16, 28)]
+    people = restorer.people([picture(4, 40, 40, 1)])  # of the second face
+    for settings, wanted in ((PhotoSettings(), [False, True]), (PhotoSettings(min_face=30), [True])):
+        one = video.VideoRestorer(restorer, people, RestoreSettings(), settings)
+        for frame in frames(5, 2):
+            out = one(frame)
+        assert [track['restored'] for track in one.record()] == wanted
+        assert (out != frame)[:, :64].any() == (settings.min_face > 0)  # alone, it is taken for the person
+
+
 def test_masks_can_be_edited_in_videos(restorer):
     people = restorer.people([picture(4, 40, 40, 1), picture(5, 40, 40, 0)])
     one = video.VideoRestorer(restorer, people, RestoreSettings(keep=['mouth']), PhotoSettings(batch_size=2))
