@@ -19,26 +19,28 @@ from refstar.tools.restore import main as restore
 
 DOCS = Path(__file__).parents[1] / 'docs'
 PEOPLE = {'london_007': 3, 'london_003': 1}  # person -> seed of the degradation; the first one is the example
+BORDERS = 260, 180  # pixels of the studio's wall to add on the left and on the right
 SIDE, CAPTION = 256, 26  # pixels of the picture
 
 
 def degraded(photo: np.ndarray, seed: int) -> np.ndarray:
-    """Degrade a photo, uint8 (512, 512, 3), RGB; the same comes back."""
+    """Degrade a photo, uint8 (512, W, 3), RGB; the same comes back."""
     return Degradation.from_option('ffhq_ref_severe', 512)(photo.astype(np.float32) / 255, np.random.default_rng(seed))
 
 
 def write_example(faces: Path, person: str, folder: Path) -> None:
-    """Write `photo.jpg` (degraded) and `references/1.jpg` of a person."""
+    """Write `photo.jpg` (a wide photo, degraded) and `references/1.jpg` of a person."""
     photo, reference = (Image.open(faces / 'london_512' / person / name) for name in ('01.jpg', '02.jpg'))
     (folder / 'references').mkdir(parents=True, exist_ok=True)
-    Image.fromarray(degraded(np.asarray(photo.convert('RGB')), PEOPLE[person])).save(folder / 'photo.jpg', quality=95)
+    wide = cv2.copyMakeBorder(np.asarray(photo.convert('RGB')), 0, 0, *BORDERS, cv2.BORDER_REPLICATE)  # a plain wall
+    Image.fromarray(degraded(wide, PEOPLE[person])).save(folder / 'photo.jpg', quality=95)
     reference.save(folder / 'references' / '1.jpg', quality=90)
 
 
 def row(faces: Path, person: str, folder: Path) -> np.ndarray:
     """Restore the example in a folder; return photo, reference, result and truth side by side, uint8 RGB."""
     out = folder / 'out'
-    command = ['-i', str(folder / 'photo.jpg'), '-r', str(folder / 'references'), '--aligned', '-o', str(out)]
+    command = ['-i', str(folder / 'photo.jpg'), '-r', str(folder / 'references'), '-o', str(out)]
     if restore(command):
         raise SystemExit(f'refstar restore failed for {person}')
     files = (
@@ -48,6 +50,8 @@ def row(faces: Path, person: str, folder: Path) -> np.ndarray:
         faces / f'london_512/{person}/01.jpg',
     )
     pictures = [np.asarray(Image.open(file).convert('RGB')) for file in files]
+    left = BORDERS[0]
+    pictures = [p[:, left : left + 512] if p.shape[1] > p.shape[0] else p for p in pictures]
     kinds = [cv2.INTER_AREA if p.shape[0] > SIDE else cv2.INTER_CUBIC for p in pictures]
     return np.hstack([cv2.resize(p, (SIDE, SIDE), interpolation=k) for p, k in zip(pictures, kinds, strict=True)])
 
