@@ -89,7 +89,7 @@ def measure(options: dict, device: torch.device, refs: int, rounds: int, warm_up
     """
     torch.manual_seed(0)
     net = RefSTAR(**{k: v for k, v in options.items() if k != 'type'}).eval().to(device)
-    lq = torch.rand(1, 3, net.size, net.size, device=device) * 2 - 1
+    lq = torch.rand(1, 3, net.lq_size, net.lq_size, device=device) * 2 - 1
     photos = torch.rand(1, refs, 3, net.size, net.size, device=device) * 2 - 1
     bank = net.encode(photos)
     variants = {

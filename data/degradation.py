@@ -1,4 +1,4 @@
-"""Synthetic degradation of a face: blur -> down (linear) -> noise -> JPEG -> up (linear).
+"""Synthetic degradation of a face: blur -> down (linear) -> noise -> JPEG -> up (linear), to the side of the LQ.
 
 Every draw comes from the `numpy.random.Generator` handed in, so a sample depends on its seed alone. The published
 ranges hold for faces of 512 pixels. For another size, blur sigma, kernel size and down-sampling factor shrink by
@@ -64,14 +64,16 @@ class Degradation(OptionBlock):
     isotropic_prob: Share = 0.5  # of round kernels; others are ellipses at any angle
     reference_size: Count = 512  # image side in pixels for which the ranges are meant
     _size: int = PrivateAttr(512)
+    _scale: int = PrivateAttr(1)
 
     @classmethod
-    def from_option(cls, opt: str | Mapping[str, Any], size: int) -> 'Degradation':
+    def from_option(cls, opt: str | Mapping[str, Any], size: int, scale: int = 1) -> 'Degradation':
         """Build the degradation from an option value.
 
         Args:
             opt: the name of a preset, or a mapping of fields, optionally on top of `preset`.
             size: side of the images in pixels on which it acts.
+            scale: how many times smaller the degraded images are.
 
         Raises:
             RefStarError: unknown preset or key, or a value that makes no sense.
@@ -83,7 +85,7 @@ class Degradation(OptionBlock):
                 raise RefStarError(f'degradation: unknown preset {preset!r}; known: {", ".join(PRESETS)}')
             values = {**PRESETS[preset], **{key: value for key, value in values.items() if key != 'preset'}}
         result = cls.read(values, 'degradation')
-        result._size = size
+        result._size, result._scale = size, scale
         return result
 
     @property
@@ -118,7 +120,7 @@ class Degradation(OptionBlock):
             field = _normal(rng, (height, width, 3))
         if self.jpeg_range is not None:
             quality = int(rng.integers(math.ceil(self.jpeg_range[0]), int(self.jpeg_range[1]) + 1))
-        return DegradationDraw(sigma_x, sigma_y, theta, kernel, height, width, noise, field, quality)
+        return DegradationDraw(sigma_x, sigma_y, theta, kernel, height, width, noise, field, quality, self._scale)
 
     def __call__(self, img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Degrade one image: `draw`, then `DegradationDraw.apply`."""
@@ -137,10 +139,11 @@ class DegradationDraw(NamedTuple):
     noise: float  # standard deviation of the noise, of 1
     field: np.ndarray | None  # the noise before scaling, (height, width, 3); None for no noise
     quality: int  # of the JPEG; 0 for none
+    scale: int = 1  # how many times smaller the result is than the image
 
     def apply(self, img: np.ndarray) -> np.ndarray:
         """Degrade one image (H, W, 3), RGB, float32 in [0, 1]; return it as uint8, as if read from a file."""
-        size = (img.shape[1], img.shape[0])
+        size = (img.shape[1] // self.scale, img.shape[0] // self.scale)
         if self.kernel < 3:
             lq = cv2.resize(img, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
         else:
@@ -153,7 +156,9 @@ class DegradationDraw(NamedTuple):
             _, code = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, self.quality])
             lq = cv2.cvtColor(cv2.imdecode(code, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         # as float32: OpenCV's linear interpolation of 8-bit images loses 0.1 of a level
-        return cv2.convertScaleAbs(cv2.resize(lq.astype(np.float32), size, interpolation=cv2.INTER_LINEAR))
+        shrinks = self.scale > 1 and size[0] < self.width
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        return cv2.convertScaleAbs(cv2.resize(lq.astype(np.float32), size, interpolation=how))
 
 
 @lru_cache(maxsize=1)

@@ -36,7 +36,7 @@ class MixedDataset(Dataset):
         options = self.Options.read(opt, 'dataset')
         self.seed, shares, self.parts = options.seed, [], []
         for i, block in enumerate(options.parts):
-            part = {**(options.shared or {}), **block, 'phase': options.phase or 'train'}
+            part = {'scale': options.scale, **(options.shared or {}), **block, 'phase': options.phase or 'train'}
             shares.append(part.pop('share', 1))
             if isinstance(shares[-1], bool) or not isinstance(shares[-1], (int, float)) or not shares[-1] > 0:
                 raise RefStarError(f'dataset: parts: {i}: share: expected a number above 0, got {shares[-1]!r}')

@@ -63,12 +63,14 @@ class PhotoDataset(Dataset):
         super().__init__()
         self.opt = opt
         self.options = self.Options.read(opt, 'dataset')
-        self.size, self.seed = self.options.gt_size, self.options.seed
-        self.degradation = Degradation.from_option(self.options.degradation, self.size)
+        self.size, self.seed, self.scale = self.options.gt_size, self.options.seed, self.options.scale or 1
+        self.lq_size = lq_size(self.size, self.scale)
+        self.degradation = Degradation.from_option(self.options.degradation, self.size, self.scale)
 
     def open_photos(self, photos: Iterable[Path]) -> None:
         """Prepare the reading of photos; decode all of them now where `cache` is set."""
         self.store = ImageStore(self.size, self.options.resize, photos if self.options.cache else ())
+        self.lq_store = self.store if self.scale == 1 else ImageStore(self.lq_size, self.options.resize)
         roots = [Path(self.opt[key]) for key in ('dataroot', 'dataroot_gt', 'dataroot_ref') if self.opt.get(key)]
         self.landmarks = Landmarks(self.options.landmarks, roots) if self.options.landmarks else None
 
@@ -129,6 +131,13 @@ class TrainingPhotoDataset(PhotoDataset):
         """Make a reference from the GT itself."""
         o = self.options
         return self_pair(gt, rng, o.warp_strength, o.light_strength, o.occlusion_prob, o.mirror_prob)
+
+
+def lq_size(size: int, scale: int | None) -> int:
+    """Return the side of the LQ in pixels for a GT of side `size`; RefStarError if it is no whole number."""
+    if size % (scale or 1):
+        raise RefStarError(f'dataset: gt_size = {size} is no multiple of scale = {scale}, so the LQ has no whole size')
+    return size // (scale or 1)
 
 
 def sample_rng(seed: int, index: int) -> np.random.Generator:

@@ -29,7 +29,7 @@ class ReferencePairDataset(TrainingPhotoDataset):
     `dense_match`.
 
     A sample has images RGB in [-1, 1], S = `gt_size`, n = `num_refs`:
-        lq, gt (3, S, S), lq_hard (3, S, S) with `hard_degradation`; refs (n, 3, S, S);
+        gt (3, S, S); lq (3, s, s), s = S / `scale`, and lq_hard alike with `hard_degradation`; refs (n, 3, S, S);
         ref_valid (n,) bool, False on padding; ref_mask, gt_mask (n, 1, S, S) 0/1
         with mask_known (n,) bool; flow (n, 2, S, S) and flow_valid (n, 1, S, S) 0/1; lq_path, gt_path, identity.
 
@@ -52,7 +52,9 @@ class ReferencePairDataset(TrainingPhotoDataset):
         o = self.options
         if o.min_refs > o.num_refs:
             raise RefStarError(f'dataset: min_refs = {o.min_refs} is more than num_refs = {o.num_refs}')
-        self.hard = None if o.hard_degradation is None else Degradation.from_option(o.hard_degradation, self.size)
+        self.hard = None
+        if o.hard_degradation is not None:
+            self.hard = Degradation.from_option(o.hard_degradation, self.size, self.scale)
         self.entries = read_manifest(opt)
         self.photo_count = len(self.entries)
         if without_gt(self.entries):

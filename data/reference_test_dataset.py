@@ -32,7 +32,8 @@ class ReferenceTestDataset(PhotoDataset):
     are the first `num_refs` of the list, never repeated; the wrong ones are as many photos of another, fixed person.
 
     A sample has images RGB in [-1, 1], S = `gt_size`, n = `num_refs`:
-        lq (3, S, S); gt (3, S, S) where there is one; refs, wrong_refs (n, 3, S, S); ref_valid, wrong_valid (n,) bool;
+        lq (3, s, s), s = S / `scale`; gt (3, S, S) where there is one; refs, wrong_refs (n, 3, S, S) with
+        ref_valid, wrong_valid (n,) bool;
         lq_path (its stem is unique), gt_path, identity; and where `landmarks` has the GT and a reference: ref_mask,
         gt_mask, mask_known, flow, flow_valid as in training.
 
@@ -68,7 +69,7 @@ class ReferenceTestDataset(PhotoDataset):
         wrong_images = [self.face(path).img for path in wrong]
         sample['wrong_refs'], sample['wrong_valid'] = pack_images(wrong_images, count, self.size)
         if entry.lq is not None:
-            sample |= {'lq': to_tensor(self.face(entry.lq).img), 'lq_path': str(entry.lq)}
+            sample |= {'lq': to_tensor(self.lq_store(entry.lq)), 'lq_path': str(entry.lq)}
         if entry.gt is None:
             return sample
         gt = self.face(entry.gt)

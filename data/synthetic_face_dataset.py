@@ -14,7 +14,7 @@ from refstar.utils.option_block import Count, DatasetOptions, Expected, Natural,
 
 from .degradation import Degradation
 from .pairs import PairedReference
-from .photo_dataset import PRESET_OR_RANGES, DegradationOption, pack_images, pack_references
+from .photo_dataset import PRESET_OR_RANGES, DegradationOption, lq_size, pack_images, pack_references
 from .synthetic.identity import person
 from .synthetic.render_photo import Photo, correspond, draw_shot, take_photo
 
@@ -63,7 +63,8 @@ class SyntheticFaceDataset(Dataset):
             )
         if self.identities < 2 and (o.wrong_ref_prob or not self.train):
             raise RefStarError('dataset: identities = 1, but wrong references need at least 2')
-        self.degradation = Degradation.from_option(o.degradation, self.size)
+        lq_size(self.size, o.scale)
+        self.degradation = Degradation.from_option(o.degradation, self.size, o.scale or 1)
 
     def __len__(self) -> int:
         return self.identities * self.options.photos_per_identity

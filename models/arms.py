@@ -5,6 +5,7 @@ from typing import Any
 
 from basicsr.models.base_model import BaseModel
 from pydantic import Field
+from torch import nn
 
 from refstar.utils.errors import RefStarError, nearest
 from refstar.utils.option_block import IterationsFrom0, OptionBlock
@@ -27,6 +28,13 @@ class StrengthOptions(OptionBlock):
         combine: Any = Field('concat', description="how several references meet in tests: 'concat' or 'guidance'")
         guidance_scale: Any = Field(1, description='factor on the mean change in guidance')
         chunk: Any = Field(None, description='how many references are encoded at a time in tests (default: all)')
+
+
+def check_scale(opt: dict[str, Any], net: nn.Module) -> None:
+    """Raise RefStarError if the option ``scale``, by which the data are made (default: 1), is not the network's."""
+    if (opt.get('scale') or 1) != net.scale:
+        what = f'enlarges {net.scale} times' if net.scale > 1 else 'keeps the size'
+        raise RefStarError(f'scale: {opt.get("scale")}, but the backbone of network_g {what}; write scale: {net.scale}')
 
 
 def selected_arms(model: BaseModel, arms: Iterable[str], sample: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from refstar.layers import resize
 from refstar.trainer.run_options import Built
 from refstar.utils.option_block import Iterations, IterationsFrom0, Numbers, OptionBlock
 
@@ -21,8 +22,8 @@ class CycleOptions(OptionBlock):
     cycle_checkpoint: bool = Field(False, description='recompute the activations of the cycle pass to save memory')
 
 
-def degrade_reference(x: Tensor, down: tuple[float, float] | list[float], noise: float = 0.05) -> Tensor:
-    """Degrade (b, 3, H, W) in [-1, 1]: area down-sampling by a random factor, Gaussian noise, bilinear up-sampling.
+def degrade_reference(x: Tensor, down: tuple[float, float] | list[float], side: int, noise: float = 0.05) -> Tensor:
+    """Degrade (b, 3, H, W) in [-1, 1]: area down-sampling by a random factor, noise, resizing to (b, 3, side, side).
 
     It is lighter than the dataset's degradation: the cycle tests whether reference content arrived, not whether JPEG is
     undone. The factor, in the range ``down``, is drawn once per call.
@@ -30,4 +31,4 @@ def degrade_reference(x: Tensor, down: tuple[float, float] | list[float], noise:
     size = max(1, round(x.shape[-1] / random.uniform(*down)))
     small = F.interpolate(x, (size, size), mode='area')
     small = small + noise * torch.randn_like(small)
-    return F.interpolate(small, x.shape[-2:], mode='bilinear', align_corners=False).clamp(-1, 1)
+    return resize(small, (side, side)).clamp(-1, 1)

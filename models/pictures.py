@@ -15,10 +15,12 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def strip(panels: list[tuple[str, np.ndarray]]) -> np.ndarray:
-    """Put captioned panels of one size side by side."""
-    scale = max(1, -(-MIN_PANEL // panels[0][1].shape[0]))
+    """Put captioned panels of one shape side by side; smaller ones are enlarged to the largest."""
+    height = max(image.shape[0] for _, image in panels)
+    height *= max(1, -(-MIN_PANEL // height))
     columns = []
     for caption, image in panels:
+        scale = height / image.shape[0]
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
         bar = np.full((CAPTION, image.shape[1], 3), 255, np.uint8)
         cv2.putText(bar, caption, (3, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)

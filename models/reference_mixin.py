@@ -61,6 +61,7 @@ class ReferenceMixin:
             )
         super().__init__(opt)
         check_settings(**arms.test_settings(self), where='val:')
+        arms.check_scale(opt, self.networks()[0])
         for net in self.networks():
             net.register_forward_pre_hook(self.add_references, with_kwargs=True)
 

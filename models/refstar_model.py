@@ -21,7 +21,7 @@ from refstar.utils.errors import RefStarError
 from refstar.utils.option_block import Block, IterationsFrom0
 
 from . import adversarial
-from .arms import StrengthOptions, test_settings, training_strength
+from .arms import StrengthOptions, check_scale, test_settings, training_strength
 from .auxiliary_losses import reference_losses, same_person
 from .cycle import CycleOptions, degrade_reference
 from .outputs import Output, read_output
@@ -83,6 +83,7 @@ class RefSTARModel(ReferenceModel):
         check_settings(**test_settings(self), where='val:')
         if tuple(getattr(self.net_g, 'value_range', ())) != (-1, 1):
             raise RefStarError('RefSTARModel: network_g must be a RefSTAR with value_range: [-1, 1] (the default)')
+        check_scale(opt, self.net_g)
 
     def init_training_settings(self) -> None:
         self.net_d, path = None, self.opt['path']
@@ -176,7 +177,8 @@ class RefSTARModel(ReferenceModel):
         """Restore the degraded reference with our output as its reference; compare the selected regions."""
         opt = self.opt['train']
         ref, valid = self.data['refs'][:, 0], self.data['ref_valid'][:, :1]
-        degraded, kwargs = degrade_reference(ref, opt.get('cycle_down', [4, 8])), opt.get('backbone_kwargs') or {}
+        degraded = degrade_reference(ref, opt.get('cycle_down', [4, 8]), self.lq.shape[-1])
+        kwargs = opt.get('backbone_kwargs') or {}
 
         def restore(output: Tensor) -> Tensor:
             return read_output(self.net_g(degraded, output[:, None], valid, strength=strength, **kwargs)).image

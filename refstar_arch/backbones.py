@@ -7,6 +7,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,6 +40,12 @@ def _light_taps(net: nn.Module, size: int) -> list[str]:
     return ['stem', *(f'merge.{i}' for i in range(len(net.merge))), *(['octave.stem'] if net.octave else [])]
 
 
+def _swinir_taps(net: nn.Module, size: int) -> list[str]:
+    """Take the features behind the trunk, and where the network enlarges, those at larger sizes."""
+    larger = {'pixelshuffle': ['upsample'], 'nearest+conv': ['conv_up1', 'conv_up2']}
+    return ['conv_after_body', *larger.get(net.upsampler, [])]
+
+
 # Outputs that are feature maps (b, c, r, r): the transfer mixes reference features into them.
 TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
     'GFPGANv1Clean': _stylegan_taps,
@@ -46,6 +53,7 @@ TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
     'CodeFormer': _codeformer_taps,
     'RestoreFormer': _restoreformer_taps,
     'RRDBNet': lambda net, size: ['conv_body', 'conv_up1', 'conv_up2'],
+    'SwinIR': _swinir_taps,
     'LightRestorer': _light_taps,
 }
 
@@ -56,6 +64,7 @@ CONTEXT_TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
     'CodeFormer': lambda net, size: [f'ft_layers.{i}' for i in range(0, net.n_layers, 3)],
     'RestoreFormer': lambda net, size: ['encoder.conv_out'],
     'RRDBNet': lambda net, size: ['conv_first'],
+    'SwinIR': lambda net, size: ['patch_embed'],
     'LightRestorer': lambda net, size: [f'encode.{len(net.encode) - 1}'],
 }
 
@@ -72,45 +81,78 @@ def default_taps(name: str, net: nn.Module, size: int, key: str = 'taps') -> lis
     return table[name](net, size)
 
 
-def _output_shapes(net: nn.Module, taps: list[str], size: int, key: str) -> list[tuple[int, ...] | None]:
-    """Measure the output shapes of modules by one forward pass on the meta device (no memory, no arithmetic).
+def _run(net: nn.Module, size: int) -> Any:
+    """Run a network that is on the meta device (no memory, no arithmetic) on a photo of this side.
 
     Raises:
-        RefStarError: no such module, the network does not take the size, or it makes an image of another size.
+        RefStarError: it does not take this size.
     """
-    net, shapes = copy.deepcopy(net).to('meta').eval(), {}
-    modules = dict(net.named_modules())
-    for tap in taps:
-        if tap not in modules:
-            raise RefStarError(
-                f'{key}: {type(net).__name__} has no module {tap!r}; see named_modules() of the backbone'
-            )
-
-        def measure(module: nn.Module, inputs: tuple, out: Any, tap: str = tap) -> None:
-            shapes[tap] = tuple(getattr(out, 'shape', ())) or None
-
-        modules[tap].register_forward_hook(measure)
     try:
         with torch.no_grad(), torch.device('meta'):
-            out = net(torch.empty(1, 3, size, size))
+            return net(torch.empty(1, 3, size, size))
     except Exception as error:  # whatever a user's forward may raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RefStarError(
             f'RefSTAR: {type(net).__name__} does not take photos of {size}x{size} pixels (network_g.size), or its '
             f'forward asks for values, which the measuring pass has not: {reason}'
         ) from error
+
+
+def on_meta(net: nn.Module, size: int) -> tuple[nn.Module, int]:
+    """Copy a network, which makes images of the side ``size``, to the meta device; measure how much it enlarges photos.
+
+    Returns:
+        tuple: the copy, to be measured further, and how many times it enlarges.
+
+    Raises:
+        RefStarError: it makes images that are smaller, not square or larger by a fraction; or ``size`` is no multiple.
+    """
+    net = copy.deepcopy(net).to('meta').eval()
+    out = _run(net, size)
     image = out[0] if isinstance(out, (tuple, list)) and out else out
-    if isinstance(image, Tensor) and image.ndim == 4 and image.shape[-2:] != (size, size):
-        h, w = image.shape[-2:]
+    if not isinstance(image, Tensor) or image.ndim != 4:
+        return net, 1
+    h, w = image.shape[-2:]
+    if h != w or h % size:
         raise RefStarError(
             f'RefSTAR: {type(net).__name__} makes {w}x{h} pixels of a photo of {size}x{size}; a backbone must keep the '
-            'size (its upscale or scale: 1)'
+            'size, or enlarge it a whole number of times'
         )
+    scale = h // size
+    if size % scale:
+        raise RefStarError(
+            f'RefSTAR: {type(net).__name__} enlarges photos {scale} times, but network_g.size, the side of its output, '
+            f'is {size}; take a multiple of {scale}'
+        )
+    return net, scale
+
+
+def _output_shapes(net: nn.Module, taps: list[str], size: int, key: str) -> list[tuple[int, ...] | None]:
+    """Measure the output shapes of modules of a network on the meta device, for a photo of side ``size``.
+
+    Raises:
+        RefStarError: no such module, or the network does not take the size.
+    """
+    shapes, modules = {}, dict(net.named_modules())
+    for tap in taps:
+        if tap not in modules:
+            raise RefStarError(
+                f'{key}: {type(net).__name__} has no module {tap!r}; see named_modules() of the backbone'
+            )
+
+    def measure(out: Any, tap: str) -> Any:
+        shapes[tap] = tuple(getattr(out, 'shape', ())) or None
+        return out
+
+    with replaced_outputs(net, {tap: partial(measure, tap=tap) for tap in taps}):
+        _run(net, size)
     return [shapes.get(tap) for tap in taps]
 
 
 def measure_taps(net: nn.Module, taps: list[str], size: int) -> dict[str, tuple[int, int]]:
     """Measure (channels, resolution) of every tap of the transfer; its output is one feature map (1, c, r, r).
+
+    The network is on the meta device; ``size`` is the side of the photo.
 
     Raises:
         RefStarError: a path is not in the network, or its output is not one feature map.
@@ -124,7 +166,7 @@ def measure_taps(net: nn.Module, taps: list[str], size: int) -> dict[str, tuple[
 
 
 def measure_context_taps(net: nn.Module, taps: list[str], size: int) -> list[tuple[int, str]]:
-    """Measure channels and layout of every output that the composite context conditions.
+    """Measure channels and layout of every output that the composite context conditions, as :func:`measure_taps`.
 
     Outputs are style codes (1, l * c), where c is the network's ``num_style_feat`` (or all), sequences (1, l, c) or
     (l, 1, c), or maps (1, c, h, w).

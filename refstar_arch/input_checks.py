@@ -64,7 +64,7 @@ def check_references(size: int, refs: Tensor, ref_valid: Tensor | None, mask: Te
 
 
 def check_photos(size: int, lq: Tensor, refs: Tensor | None, strength: float | Tensor) -> None:
-    """Check that photos fit the references, the strength and the network's size.
+    """Check that photos fit the references, the strength and the network's ``lq_size``.
 
     Raises:
         RefStarError: as :func:`check_references`.

@@ -3,7 +3,7 @@
 The steps of a forward pass are methods: ``mask_references``, ``select_and_match``, ``gather_features``, and
 ``tap_functions``, which :func:`~refstar.backbones.replaced_outputs` injects into the backbone.
 
-Axis letters: b batch, n references, c channels, h w feature size, H W image size.
+Axis letters: b batch, n references, c channels, h w feature size, H W size of output and references.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from refstar.utils.errors import RefStarError
 
-from .backbones import default_taps, measure_context_taps, measure_taps, replaced_outputs
+from .backbones import default_taps, measure_context_taps, measure_taps, on_meta, replaced_outputs
 from .composite_context_arch import CompositeContext, ContextAttention
 from .identity_arch import IdentityEncoder
 from .input_checks import check_photos, check_references, check_settings
@@ -36,17 +36,19 @@ class RefSTAR(nn.Module):
 
     Args:
         backbone (dict): option block of any registered arch.
-        size (int): image size H = W.
+        size (int): side H = W of output, references and masks; the photo's is ``lq_size``.
         taps (list[str] | None): outputs of the backbone that receive references. None: the table in ``backbones.py``.
         refsel (dict | None): arguments of :class:`RefSel`. None: its defaults.
         ref_channels (int): width of the reference encoder. Default: 32.
         structure_size (int): structure grid of the transfer, about the pixels that the degradation leaves. Default: 32.
-        pixels (int): every tap receives the references' own pixels at so many times its resolution, folded into
-            channels: texture for a backbone on folded pixels. Default: 0, encoded features.
+        pixels (int): taps receive the references' own pixels, at so many times their resolution, folded into channels.
+            Default: 0, encoded features.
         context (dict | None): arguments of :class:`CompositeContext`, which then conditions the backbone. None: none.
         context_taps (list[str] | None): outputs that the context conditions. None: that table.
-        value_range (tuple | list): values of a black and of a white pixel in the photos, references and outputs.
-            Default: (-1, 1), as GFPGAN and CodeFormer take them; BasicSR's own models take (0, 1).
+        value_range (tuple | list): black and white of photos, references, outputs. Default: (-1, 1); BasicSR's: (0, 1)
+
+    Attributes:
+        scale, lq_size (int): how many times the backbone enlarges a photo (measured); its side, ``size // scale``.
 
     Raises:
         RefStarError: an option has no meaning, or the backbone does not fit the size or the taps.
@@ -86,9 +88,10 @@ class RefSTAR(nn.Module):
             raise RefStarError('RefSTAR: context_taps without context has no effect; add context: {}, or leave it out')
         self.size, self.value_range = size, tuple(value_range)
         self.backbone = build_network(backbone)
+        measured, self.scale = on_meta(self.backbone, size)
+        self.lq_size, fold = size // self.scale, max(pixels, 1)
         taps = taps or default_taps(backbone['type'], self.backbone, size)
-        shapes = measure_taps(self.backbone, taps, size)
-        fold = max(pixels, 1)
+        shapes = measure_taps(measured, taps, self.lq_size)
         self.taps = {tap: r * fold for tap, (_, r) in shapes.items()}  # resolution of its reference features
         self.refsel = RefSel(**(refsel or {}))
         resolutions, ref_channels = list(self.taps.values()), 3 if pixels else ref_channels
@@ -100,7 +103,7 @@ class RefSTAR(nn.Module):
             self.context_taps = context_taps or default_taps(backbone['type'], self.backbone, size, 'context_taps')
             if set(taps) & set(self.context_taps):
                 raise RefStarError('RefSTAR: a module cannot be both in taps and in context_taps')
-            layouts = measure_context_taps(self.backbone, self.context_taps, size)
+            layouts = measure_context_taps(measured, self.context_taps, self.lq_size)
             self.inject = nn.ModuleList([ContextAttention(c, self.context.dim, axes) for c, axes in layouts])
         self._fingerprint: str | None = None
         self.register_load_state_dict_post_hook(RefSTAR._forget_fingerprint)
@@ -135,8 +138,7 @@ class RefSTAR(nn.Module):
         if ref_valid is None:
             ref_valid = torch.ones(refs.shape[:2], dtype=torch.bool, device=refs.device)
         keep = ref_valid[:, :, None, None, None]
-        if mask is not None:
-            keep = keep & (mask > 0)
+        keep = keep if mask is None else keep & (mask > 0)
         return torch.where(keep, self.normalise(refs), 0.0), ref_valid
 
     def encode_taps(self, refs: Tensor) -> dict[int, Tensor]:
@@ -177,7 +179,7 @@ class RefSTAR(nn.Module):
         """Compute selection, correspondence and the share of each reference.
 
         Args:
-            lq (Tensor): degraded face, (b, 3, H, W), RGB in [-1, 1].
+            lq (Tensor): degraded face, (b, 3, lq_size, lq_size), RGB in [-1, 1].
             encoded (Iterable): results of ``refsel.encode_ref``, in one or more parts along n.
             valid (Tensor), mask (Tensor | None): as in :meth:`encode`.
 
@@ -185,7 +187,7 @@ class RefSTAR(nn.Module):
             dict: that of :meth:`RefSel.select`; ``weight`` (b, n, 1, h, w), the share of each reference; ``alpha``
             (b, 1, H, W) in [0, 1], the selection of all in LQ coordinates.
         """
-        aux = self.refsel.select(lq, encoded, lq.shape[-2:], valid, mask)
+        aux = self.refsel.select(lq, encoded, (self.size, self.size), valid, mask)
         mass, carried = aux.pop('mass'), aux['carried']
         share = mass + torch.log(resize_refs(carried.detach(), mass.shape[-2:]) + 1e-6)
         weight = share.masked_fill(~valid[:, :, None, None, None], torch.finfo(share.dtype).min).softmax(1)
@@ -228,15 +230,14 @@ class RefSTAR(nn.Module):
     def restore(
         self, lq: Tensor, references: EncodedReferences, strength: float | Tensor, **backbone_kwargs: Any
     ) -> tuple[Any, dict[str, Any]]:
-        """Restore faces (b, 3, H, W) with encoded references of b people; other arguments as of :meth:`forward`.
+        """Restore faces with encoded references of b people; other arguments as of :meth:`forward`.
 
         Returns:
             tuple: what the backbone returns, and the dict of :meth:`select_and_match`.
         """
         strength = strength[:, None, None, None] if isinstance(strength, Tensor) else strength
         aux = self.select_and_match(self.normalise(lq), references.match, references.valid, references.mask)
-        features = self.gather_features(references.taps, aux)
-        functions = self.tap_functions(features, aux, strength)
+        functions = self.tap_functions(self.gather_features(references.taps, aux), aux, strength)
         functions |= self.context_functions(references.context, aux, strength)
         with replaced_outputs(self.backbone, functions):
             return self.backbone(lq, **backbone_kwargs), aux
@@ -258,15 +259,14 @@ class RefSTAR(nn.Module):
         """Restore faces.
 
         Args:
-            lq (Tensor): degraded face, shape (b, 3, H, W), RGB in ``value_range``.
+            lq (Tensor): degraded face, shape (b, 3, lq_size, lq_size), RGB in ``value_range``.
             refs, ref_valid, mask: as in :meth:`encode`; no refs and no bank: the bare backbone.
             strength (float | Tensor): 0 (backbone) to 1; a tensor has shape (b,). Default: 1.
             bank (ReferenceBank | None): encoded references in place of ``refs``, made by a network with these weights.
             return_aux (bool): also return the dict of :meth:`select_and_match`, or None. Default: False.
-            chunk (int | None): how many references are encoded at a time, to bound the memory; None: all. No effect
-                with a bank or 'guidance'.
-            combine (str): 'concat': references meet inside the network. 'guidance': each restores alone and the mean
-                change is added, see :mod:`~refstar.multi_reference`. Default: 'concat'.
+            chunk (int | None): references that are encoded at a time; None: all. No effect with a bank or 'guidance'.
+            combine (str): 'concat' (default): references meet inside the network. 'guidance': each restores alone and
+                the mean change is added, see :mod:`~refstar.multi_reference`.
             guidance_scale (float): factor on that mean. Default: 1.
             **backbone_kwargs: passed to the backbone.
 
@@ -282,7 +282,7 @@ class RefSTAR(nn.Module):
         if refs is None and bank is None:
             out = self.backbone(lq, **backbone_kwargs)
             return (out, None) if return_aux else out
-        check_photos(self.size, lq, refs, strength)
+        check_photos(self.lq_size, lq, refs, strength)
         one_by_one = combine == 'guidance'
         if bank is None:
             check_references(self.size, refs, ref_valid, mask)
@@ -291,10 +291,10 @@ class RefSTAR(nn.Module):
             if bank.network and bank.network != self.fingerprint():
                 raise RefStarError('the reference bank was made by another network; make it again from the photos')
             references = bank.expand(lq.shape[0]).encoded(one_by_one)
+        restore = partial(self.restore, lq, strength=strength, **backbone_kwargs)
         if one_by_one:
             plain = partial(self.backbone, lq, **backbone_kwargs)
-            restore = partial(self.restore, lq, strength=strength, **backbone_kwargs)
             out, aux = guided(plain, restore, references, guidance_scale, lq.device)
         else:
-            out, aux = self.restore(lq, references, strength, **backbone_kwargs)
+            out, aux = restore(references)
         return (out, aux) if return_aux else out

@@ -23,42 +23,40 @@ class ReferenceEncoder(nn.Module):
 
     Args:
         size (int): image size H = W.
-        resolutions (list[int]): wanted feature sizes, each ``size`` divided by a power of two, any order.
+        resolutions (list[int]): wanted feature sizes, any order; each divides the largest one, which divides ``size``.
         channels (int): channels of every level.
 
     Raises:
-        RefStarError: a resolution is not the image size divided by a power of two.
+        RefStarError: a resolution does not.
     """
 
     def __init__(self, size: int, resolutions: list[int], channels: int) -> None:
         super().__init__()
         self.resolutions = sorted(set(resolutions), reverse=True)
         for r in self.resolutions:
-            if size % r or (size // r) & (size // r - 1):
+            if self.resolutions[0] % r or size % r:
                 raise RefStarError(
-                    f'RefSTAR: a tap of {r} pixels is not the image size {size} divided by a power of two'
+                    f'RefSTAR: a tap of {r} pixels does not divide the image size {size} and the largest tap, of '
+                    f'{self.resolutions[0]} pixels'
                 )
         self.unshuffle = size // self.resolutions[0]
         self.stem = nn.Conv2d(3 * self.unshuffle**2, channels, 3, padding=1)
-        sizes, r = [], self.resolutions[0]
-        while r >= self.resolutions[-1]:
-            sizes.append(r)
-            r //= 2
-        self.sizes = sizes
+        largest = self.resolutions[0]
+        halvings = {r: (largest // r & -(largest // r)).bit_length() - 1 for r in self.resolutions}
+        self.sizes = sizes = [largest >> k for k in range(max(halvings.values()) + 1)]
+        self.sources = {r: largest >> k for r, k in halvings.items()}  # level that a resolution is averaged from
         self.blocks = nn.ModuleList([ResBlock(channels) for _ in sizes])
         self.downs = nn.ModuleList([nn.Conv2d(channels, channels, 4, stride=2, padding=1) for _ in sizes[1:]])
 
     def forward(self, x: Tensor) -> dict[int, Tensor]:
         """(m, 3, H, W) RGB in [-1, 1] -> {resolution r: (m, c, r, r)}."""
         x = self.stem(F.pixel_unshuffle(x, self.unshuffle))
-        out = {}
+        levels = {}
         for i, r in enumerate(self.sizes):
             if i:
                 x = self.downs[i - 1](act(x))
-            x = self.blocks[i](x)
-            if r in self.resolutions:
-                out[r] = x
-        return out
+            levels[r] = x = self.blocks[i](x)
+        return {r: resize(levels[source], (r, r)) for r, source in self.sources.items()}
 
 
 class PixelPyramid(nn.Module):

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
-from refstar.layers import to_range
+from refstar.layers import resize, to_range
 from refstar.multi_reference import image_of
 from refstar.reference_bank import ReferenceBank
 from refstar.utils.errors import RefStarError
@@ -79,7 +79,7 @@ class TorchEngine:
         kwargs = self.backbone_arguments(settings)
         half = nullcontext() if self.precision is None else torch.autocast(self.device.type, self.precision)
         with torch.inference_mode(), half:
-            lq = to_range(stack_faces(faces, self.device), self.net.value_range)
+            lq = to_range(shrunk_faces(faces, self.device, self.net.lq_size), self.net.value_range)
             if settings.strength > 0 and any(face.chosen for face in faces):
                 bank = self._bank(faces, lq, settings)
                 out, aux = self.net(lq, bank=bank, strength=settings.strength, return_aux=True, **kwargs)
@@ -116,6 +116,11 @@ class TorchEngine:
 def stack_faces(faces: Sequence[AlignedFace], device: torch.device) -> Tensor:
     """Return the degraded faces as one batch, float32 (b, 3, S, S), RGB in [-1, 1]."""
     return torch.stack([to_tensor(face.crop) for face in faces]).to(device)
+
+
+def shrunk_faces(faces: Sequence[AlignedFace], device: torch.device, size: int) -> Tensor:
+    """Return the degraded faces as :func:`stack_faces`, at the side that the network takes: (b, 3, size, size)."""
+    return resize(stack_faces(faces, device), (size, size))
 
 
 def keep_colour(out: Tensor, lq: Tensor, alpha: Tensor) -> Tensor:
@@ -180,8 +185,8 @@ def pad(bank: ReferenceBank, count: int) -> ReferenceBank:
 def edit_masks(
     net: nn.Module, lq: Tensor, bank: ReferenceBank, refs: Sequence[Reference], settings: RestoreSettings
 ) -> ReferenceBank:
-    """Apply the user's masks, threshold and regions to the network's own selection of one face, `lq` (1, 3, S, S)."""
-    size = lq.shape[-1]
+    """Apply the user's masks, threshold and regions to the network's own selection of one face, `lq` (1, 3, s, s)."""
+    size = net.size
     mask = net.select_and_match(net.normalise(lq), [bank.match], bank.valid, None)['mask'].float()
     for i, ref in enumerate(refs):
         if ref.mask is not None:

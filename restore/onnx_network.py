@@ -25,12 +25,12 @@ from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import to_tensor
 from refstar.utils.onnx_session import open_session
 
-from .engine import stack_faces
+from .engine import shrunk_faces
 from .faces import AlignedFace, RestoreSettings
 
 INPUTS = ('lq', 'refs', 'ref_valid', 'strength', 'w')  # the last one where the backbone has it
 OUTPUTS = ('image', 'mask', 'carried', 'weight', 'alpha', 'flow')  # the others as in `RefSTAR.select_and_match`
-KEY = 'refstar'  # of the metadata: {"version", "size", "value_range"}
+KEY = 'refstar'  # of the metadata: {"version", "size", "lq_size", "value_range"}
 VERSION = 1
 # Arguments of backbones: StyleGAN's noise is that of its weights file, not drawn; images of lower levels are not made.
 FIXED = {'randomize_noise': False, 'return_rgb': False}
@@ -45,7 +45,7 @@ class OnnxNetwork:
         device: 'cpu' or 'cuda'.
 
     Attributes:
-        size (int): image size H = W.
+        size, lq_size (int): side H = W of references and restored image, and side of the degraded photo.
         value_range (tuple): values of a black and of a white pixel.
         has_w (bool): the backbone has CodeFormer's fidelity w.
 
@@ -59,6 +59,7 @@ class OnnxNetwork:
         try:
             note = json.loads(self.session.get_modelmeta().custom_metadata_map[KEY])
             version, self.size, self.value_range = note['version'], note['size'], tuple(note['value_range'])
+            self.lq_size = note.get('lq_size', self.size)  # files of before 0.2.0 have none
         except (KeyError, TypeError, ValueError):
             raise RefStarError(f'{path}: was not written by `refstar export`') from None
         if version != VERSION:
@@ -74,7 +75,7 @@ class OnnxNetwork:
         w: float | Tensor | None = None,
         return_aux: bool = False,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """Restore faces (b, 3, H, W) with references (b, n, 3, H, W), RGB in ``value_range``; ``ref_valid``: (b, n).
+        """Restore faces (b, 3, h, w) with references (b, n, 3, H, W), RGB in ``value_range``; ``ref_valid``: (b, n).
 
         ``strength`` and CodeFormer's fidelity ``w`` are 0 to 1, for all or as (b,). Returns the images (b, 3, H, W), on
         the device of ``lq``; with ``return_aux`` also a dict of the other OUTPUTS.
@@ -83,11 +84,12 @@ class OnnxNetwork:
             RefStarError: another image size than the file's, or a w that the file does not take.
         """
         if refs is None:
-            refs, ref_valid = torch.zeros_like(lq)[:, None], torch.zeros(len(lq), 1, dtype=torch.bool)
-        b, sides = len(lq), (3, self.size, self.size)
-        if lq.shape[1:] != sides or refs.shape[0] != b or refs.shape[2:] != sides:
+            refs, ref_valid = lq.new_zeros(len(lq), 1, 3, self.size, self.size), torch.zeros(len(lq), 1).bool()
+        b, sides, small = len(lq), (3, self.size, self.size), (3, self.lq_size, self.lq_size)
+        if lq.shape[1:] != small or refs.shape[0] != b or refs.shape[2:] != sides:
             what = f'lq is {tuple(lq.shape)} and refs is {tuple(refs.shape)}'
-            raise RefStarError(f'{what}; this network takes (b, 3, {self.size}, {self.size}) and (b, n, 3, ...)')
+            wanted = f'(b, 3, {self.lq_size}, {self.lq_size}) and (b, n, 3, {self.size}, {self.size})'
+            raise RefStarError(f'{what}; this network takes {wanted}')
         if w is not None and not self.has_w:
             raise RefStarError('w: the backbone in this ONNX file has none')
         valid = torch.ones(refs.shape[:2], dtype=torch.bool) if ref_valid is None else ref_valid.bool()
@@ -109,8 +111,9 @@ class OnnxNetwork:
         self.check(settings)
         if any(settings.edit_masks(face.references) for face in faces):
             raise RefStarError('masks painted by the user: not with an ONNX file; take the network in torch')
-        lq = stack_faces(faces, self.device)
-        refs = torch.zeros(len(faces), max(1, *(len(face.chosen) for face in faces)), *lq.shape[1:])
+        lq = shrunk_faces(faces, self.device, self.lq_size)
+        count = max(1, *(len(face.chosen) for face in faces))
+        refs = torch.zeros(len(faces), count, 3, self.size, self.size)
         valid = torch.zeros(refs.shape[:2], dtype=torch.bool)
         for i, face in enumerate(faces):
             for j, ref in enumerate(face.references):
@@ -198,9 +201,9 @@ def example(net: Exportable, batch: int, count: int, seed: int = 0) -> dict[str,
     """Draw inputs of one shape; of several references the last of the first photo is invalid."""
     random = torch.Generator().manual_seed(seed)
     low, high = net.net.value_range
-    sides = (3, net.net.size, net.net.size)
+    sides, small = (3, net.net.size, net.net.size), (3, net.net.lq_size, net.net.lq_size)
     inputs = {
-        'lq': low + (high - low) * torch.rand(batch, *sides, generator=random),
+        'lq': low + (high - low) * torch.rand(batch, *small, generator=random),
         'refs': low + (high - low) * torch.rand(batch, count, *sides, generator=random),
         'ref_valid': torch.ones(batch, count, dtype=torch.bool),
         'strength': torch.rand(batch, generator=random),
@@ -250,7 +253,7 @@ def export_onnx(net: nn.Module, path: str | Path) -> None:
     fixed = [name for name, shape in shapes.items() if any(isinstance(shape[axis], int) for axis in axes[name])]
     if fixed:
         raise RefStarError(f'export: {type(net.backbone).__name__} does not keep these sizes open: {", ".join(fixed)}')
-    note = {'version': VERSION, 'size': net.size, 'value_range': net.value_range}
+    note = {'version': VERSION, 'size': net.size, 'lq_size': net.lq_size, 'value_range': net.value_range}
     program.model.metadata_props[KEY] = json.dumps(note)
     try:
         write_atomically(Path(path), program.model_proto.SerializeToString())

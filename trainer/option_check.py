@@ -130,22 +130,19 @@ def _check_network(block: Any, where: str) -> None:
 
 
 def _check_scale(scale: int | None, network: Any) -> None:
-    """Checks that the `scale` of the data is that of network_g; a backbone without one keeps the size."""
+    """Checks that the `scale` of the data is that of network_g; a network with a backbone measures its own, later."""
     from basicsr.utils.registry import ARCH_REGISTRY
 
-    if not scale or not network:
+    if not scale or not network or 'backbone' in network:
         return
-    where, block = 'network_g', network
-    if 'backbone' in network:
-        where, block = 'network_g:backbone', network['backbone']
-    arch = find(ARCH_REGISTRY, block['type'], where, 'network')
+    arch = find(ARCH_REGISTRY, network['type'], 'network_g', 'network')
     if arch.__module__.partition('.')[0] not in (*STOCK_PACKAGES, 'refstar'):
         return  # there `scale` may mean something else
-    known, found = call_block(arch).model_fields, None if block is network else 1
+    known = call_block(arch).model_fields
     for key in {'scale', 'upscale'} & set(known):
-        where, found = f'{where}:{key}', block.get(key, known[key].default)
-    if isinstance(found, (int, float)) and found != scale:
-        raise RefStarError(f'scale: {scale}, but {where} enlarges {found} times; both must be the same')
+        found = network.get(key, known[key].default)
+        if isinstance(found, (int, float)) and found != scale:
+            raise RefStarError(f'scale: {scale}, but network_g:{key} enlarges {found} times; both must be the same')
 
 
 def _check_existing(value: Any, where: str) -> None:

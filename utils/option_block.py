@@ -114,7 +114,9 @@ class DatasetOptions(OptionBlock):
     name: str | None = Field(None, description='name of the dataset, in the log and in results')
     type: str | None = Field(None, description='class of the dataset')
     phase: str | None = Field(None, description='set by BasicSR')
-    scale: Any = Field(None, description='set by BasicSR')
+    scale: Count | None = Field(
+        None, description='how many times smaller the LQ is than the GT; set by BasicSR from `scale` of the file'
+    )
     io_backend: IoBackend | None = Field(None, description='`type: disk` (default) or `lmdb`')
     num_worker_per_gpu: Natural | None = Field(None, description='loader processes of a training process')
     batch_size_per_gpu: Count | None = Field(None, description='samples per step of a training process')

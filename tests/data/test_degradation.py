@@ -1,5 +1,6 @@
 """Degradation: published ranges, scaling with the size, determinism, clear errors."""
 
+import cv2
 import numpy as np
 import pytest
 from scipy.stats import binomtest, chisquare, kstest
@@ -42,6 +43,20 @@ def test_down_sampling_removes_what_is_above_nyquist():
     option = {'blur_sigma': [4, 4], 'downsample_range': 8, 'noise_range': None, 'jpeg_range': None}
     d = Degradation.from_option({**option, 'reference_size': 64}, 64)
     assert d(stripes, np.random.default_rng(0))[8:-8, 8:-8].std() < 0.02 * 255
+
+
+def test_the_last_step_leads_to_the_side_of_the_lq():
+    """What is shrunk to that side already is not resized again."""
+    img = np.random.default_rng(0).random((64, 64, 3), dtype=np.float32)
+    option = {'blur_sigma': 0, 'noise_range': None, 'jpeg_range': None, 'reference_size': 64}
+    lq = {
+        factor: Degradation.from_option({**option, 'downsample_range': factor}, 64, scale=4)(img, rng)
+        for factor, rng in ((4, np.random.default_rng(0)), (1, np.random.default_rng(0)))
+    }
+    shrunk = cv2.resize(img, (16, 16), interpolation=cv2.INTER_LINEAR)
+    assert np.array_equal(lq[4], cv2.convertScaleAbs(shrunk, alpha=255))
+    averaged = cv2.resize(img, (16, 16), interpolation=cv2.INTER_AREA)
+    assert np.abs(lq[1] / 255 - averaged).max() < 0.01
 
 
 def test_noise_is_normal():

@@ -165,6 +165,18 @@ def test_three_arms(faces):
     assert len(cut) == 2 and same_sample(cut[1], dataset[3])
 
 
+def test_lq_of_its_own_side(faces, tmp_path):
+    """Made or read at the side S / scale; whatever else a sample holds does not change."""
+    small, plain = (ReferencePairDataset(options(faces, hard_degradation='gfpgan', scale=s))[1] for s in (4, None))
+    assert small['lq'].shape == small['lq_hard'].shape == (3, SIZE // 4, SIZE // 4)
+    assert same_sample(*({key: x for key, x in one.items() if key[:2] != 'lq'} for one in (small, plain)))
+    assert ReferenceTestDataset(options(faces, scale=4))[0]['lq'].shape == small['lq'].shape
+    for name, side in (('lq/a.png', SIZE // 4), ('ref/a.png', SIZE)):
+        picture(tmp_path / name, 1, side)
+    opt = {'dataroot_lq': str(tmp_path / 'lq'), 'dataroot_ref': str(tmp_path / 'ref'), 'gt_size': SIZE, 'scale': 4}
+    assert torch.allclose(ReferenceTestDataset(opt)[0]['lq'], read(tmp_path / 'lq/a.png'), atol=1e-6)
+
+
 def test_ready_lq_files_without_gt(tmp_path):
     for i, name in enumerate(('lq/a.png', 'ref/a.png', 'lq/b.png', 'ref/b/1.png')):
         picture(tmp_path / name, i)
@@ -246,6 +258,7 @@ def test_wrong_parts_are_named(faces, parts, message):
     [
         ({'gt_size': 64}, 'is 32x32, expected 64x64'),
         ({'min_refs': 3}, 'min_refs = 3'),
+        ({'scale': 3}, 'gt_size = 32 is no multiple of scale = 3'),
         ({'degradation': 'gfpgann'}, 'gfpgann'),
         ({'dataroot': 'no/such/folder'}, 'no/such/folder'),
         ({'max_images': 1, 'wrong_ref_prob': 0.5}, 'wrong_ref_prob'),

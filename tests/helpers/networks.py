@@ -30,8 +30,10 @@ BACKBONES = {
 }
 BACKBONES['LightRestorer'] = {'type': 'LightRestorer', 'channels': [8, 16], 'blocks': 1, 'octave': 8}
 PIXELS = {'LightRestorer': 4}  # references as folded pixels
+# Backbones that enlarge: rows of their own, so that every test of all backbones sees them.
+BACKBONES['RRDBNet x4'] = {**RRDB, 'scale': 4}
+BACKBONES['SwinIR x2'] = {**SWINIR, 'img_size': SIZE // 2, 'upscale': 2, 'upsampler': 'pixelshuffle'}
 TAPS = {'SwinIR': ['conv_first', 'conv_after_body']}  # the others have theirs in the table
-CONTEXT_TAPS = {'SwinIR': ['patch_embed']}
 
 
 @contextmanager
@@ -71,17 +73,21 @@ def randomised(net: torch.nn.Module) -> torch.nn.Module:
 def _made(name: str, context: bool) -> RefSTAR:
     torch.manual_seed(1)
     block = {'dim': 16, 'channels': 8, 'grid': 2} if context else None
-    context_taps = CONTEXT_TAPS.get(name) if context else None
     options = {'refsel': {'size': 32, 'channels': 8}, 'ref_channels': 8, 'structure_size': 8, 'taps': TAPS.get(name)}
     options['pixels'] = PIXELS.get(name, 0)
     with narrow_codeformer():
-        net = RefSTAR(BACKBONES[name], SIZE, context=block, context_taps=context_taps, **options)
+        net = RefSTAR(BACKBONES[name], SIZE, context=block, **options)
     return randomised(net).eval()
 
 
 def make(name: str, context: bool = False) -> RefSTAR:
     """A small RefSTAR in evaluation mode whose every parameter is random, zero-initialised ones too."""
     return copy.deepcopy(_made(name, context))
+
+
+def photos(net: RefSTAR, *shape: int, seed: int = 0) -> torch.Tensor:
+    """Images of the side that the network takes."""
+    return images(*shape, size=net.lq_size, seed=seed)
 
 
 def images(*shape: int, size: int = SIZE, seed: int = 0) -> torch.Tensor:
@@ -117,5 +123,5 @@ def originals() -> dict[str, type]:
     from gfpgan.archs import gfpgan_bilinear_arch, gfpganv1_clean_arch, restoreformer_arch
 
     homes = (rrdbnet_arch, swinir_arch, codeformer_arch, gfpgan_bilinear_arch, gfpganv1_clean_arch, restoreformer_arch)
-    found = {name: cls for home in homes for name, cls in vars(home).items() if name in BACKBONES}
-    return {**found, 'LightRestorer': LightRestorer}
+    found = {name: cls for home in homes for name, cls in vars(home).items()} | {'LightRestorer': LightRestorer}
+    return {name: found[block['type']] for name, block in BACKBONES.items()}

@@ -68,9 +68,9 @@ ADVERSARIAL = {'gan_opt': GAN, 'optim_d': ADAM, 'net_d_iters': 1, 'net_d_init_it
 # Model -> its backbone, and what its options need besides those of SRModel.
 MODELS = {
     'RefSRModel': ('RRDBNet', {}, {}),
-    'RefSwinIRModel': ('SwinIR', {}, {}),
+    'RefSwinIRModel': ('SwinIR x2', {}, {}),
     'RefSRGANModel': ('RRDBNet', ADVERSARIAL, {'network_d': DISCRIMINATOR}),
-    'RefESRGANModel': ('RRDBNet', ADVERSARIAL, {'network_d': DISCRIMINATOR}),
+    'RefESRGANModel': ('RRDBNet x4', ADVERSARIAL, {'network_d': DISCRIMINATOR}),
     'RefGFPGANModel': (
         'GFPGANv1Clean',
         {**ADVERSARIAL, 'L1_opt': L1, 'pyramid_loss_weight': 1.0, 'r1_reg_weight': 10, 'net_d_reg_every': 16},
@@ -88,7 +88,8 @@ def existing_options(model: str) -> dict:
     network |= {'value_range': [-1, 1] if model == 'RefGFPGANModel' else [0, 1]}
     training = {'optim_g': ADAM, 'scheduler': {'type': 'MultiStepLR', 'milestones': [2]}, 'total_iter': 2}
     psnr = {'type': 'calculate_psnr', 'crop_border': 0, 'test_y_channel': False}
-    opt = {'name': 'existing', 'model_type': model, 'scale': 1, 'num_gpu': 0, 'manual_seed': 0}
+    opt = {'name': 'existing', 'model_type': model, 'num_gpu': 0, 'manual_seed': 0}
+    opt['scale'] = int(backbone[-1]) if ' x' in backbone else 1
     opt |= {
         'network_g': network,
         'datasets': {

@@ -29,6 +29,7 @@ NETWORKS = {
     'StyleGAN2DiscriminatorClean': {'out_size': SIZE, 'channel_multiplier': 1, 'narrow': 0.0625},
     'LightRestorer': {'channels': [8, 8], 'blocks': 1},
     'RRDBNet': {'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4},
+    'SwinIR': {'img_size': 8, 'window_size': 8, 'embed_dim': 16, 'depths': [1], 'num_heads': [2], 'mlp_ratio': 2},
     'CodeFormer': {'dim_embd': 32, 'n_head': 2, 'n_layers': 2, 'codebook_size': 16, 'connect_list': [str(SIZE)]},
     'VQAutoEncoder': {'img_size': SIZE, 'nf': 32, 'ch_mult': [1, 1], 'codebook_size': 16},
     'VQGANDiscriminator': {'ndf': 4, 'n_layers': 2},

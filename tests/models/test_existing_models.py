@@ -91,6 +91,18 @@ def test_missing_references_and_range_are_named(tmp_path, monkeypatch):
         model.feed_data({'lq': torch.zeros(1, 3, SIZE, SIZE)})
 
 
+@pytest.mark.parametrize(
+    ('model', 'scale', 'message'),
+    [
+        ('RefSRModel', 2, 'scale: 2, but the backbone of network_g keeps the size; write scale: 1'),
+        ('RefESRGANModel', None, 'scale: None, but the backbone of network_g enlarges 4 times; write scale: 4'),
+    ],
+)
+def test_scale_that_is_not_the_networks_is_named(model, scale, message, tmp_path, monkeypatch):
+    with pytest.raises(RefStarError, match=message):
+        built(existing_options(model) | {'scale': scale}, tmp_path, monkeypatch)
+
+
 def test_component_discriminators_need_places(tmp_path, monkeypatch):
     opt = existing_options('RefGFPGANModel')
     for part in ('left_eye', 'right_eye', 'mouth'):

@@ -98,6 +98,26 @@ def test_validation_settings_are_checked_at_the_start(key, value, tmp_path, monk
         build_model(opt)
 
 
+def test_a_backbone_that_enlarges(tmp_path, monkeypatch):
+    """The cycle degrades references to the photo's side; pictures show all panels at one size."""
+    opt = options('refstar.yml', tmp_path, monkeypatch)
+    opt['network_g']['backbone']['scale'] = 4
+    with pytest.raises(RefStarError, match='scale: None, but the backbone of network_g enlarges 4 times'):
+        build_model(opt)
+    opt['scale'] = opt['datasets']['train']['scale'] = 4
+    opt['val'], train = {'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}}, opt['datasets']['train']
+    model, data = build_model(opt), [build_dataset({**train, 'phase': phase}) for phase in ('train', 'val')]
+    model.feed_data(default_collate([data[0][i] for i in range(2)]))
+    assert model.lq.shape[-1] * 4 == model.gt.shape[-1]
+    model.optimize_parameters(1)
+    assert 'l_cycle_pixel' in model.get_current_log()
+    samples = type('Data', (list,), {'opt': data[1].opt})([data[1][0]])
+    model.opt['path'].update(log=str(tmp_path), visualization=str(tmp_path / 'pictures'))
+    model.validation(DataLoader(samples), 1, None, save_img=True)
+    assert set(model.metric_results) == {'right_psnr', 'none_psnr', 'wrong_psnr'}
+    assert list((tmp_path / 'pictures').rglob('*_1.png'))
+
+
 def test_unknown_arms_are_named(tmp_path, monkeypatch):
     opt = options('test_refstar.yml', tmp_path, monkeypatch)
     model, dataset = build_model(opt), build_dataset(opt['datasets']['test_1'])

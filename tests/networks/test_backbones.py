@@ -6,8 +6,10 @@ import pytest
 import torch
 from helpers import runs
 from helpers.networks import image, images, make, originals, run
+from torch import nn
 
 from refstar import RefSTAR, RefStarError
+from refstar.backbones import on_meta
 from refstar.trainer.option_file import load_options
 
 OPTIONS = Path(__file__).parents[2] / 'options/train'
@@ -49,11 +51,25 @@ assert 'codeformer' in sys.modules
     runs.succeeded(runs.python('-c', code, cwd=tmp_path))
 
 
-def test_a_backbone_that_changes_the_size_is_refused():
-    """Tapped before it enlarges the photo: the resolution of the tap does not show it."""
-    block = {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 2, 'upscale': 2}
-    with pytest.raises(RefStarError, match='SRVGGNetCompact makes 64x64 pixels of a photo of 32x32'):
-        RefSTAR(block, 32, taps=['body.2'])
+def test_a_backbone_that_enlarges_takes_smaller_photos():
+    """Tapped before it enlarges the photo: the resolution of the tap does not show it. 3 is no power of two."""
+    block = {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 2, 'upscale': 3}
+    net = RefSTAR(block, 48, taps=['body.2', 'upsampler'], refsel={'size': 32, 'channels': 8}, ref_channels=8).eval()
+    assert (net.scale, net.lq_size, net.taps) == (3, 16, {'body.2': 16, 'upsampler': 48})
+    lq, refs = images(1, size=16, seed=1), images(1, 1, size=48, seed=2)
+    with torch.no_grad():
+        out, aux = net(lq, refs, return_aux=True)
+    assert out.shape[-1] == aux['mask'].shape[-1] == aux['alpha'].shape[-1] == 48
+    assert not torch.equal(out, net.backbone(lq))
+    with pytest.raises(RefStarError, match='photo of 48x48 pixels; this network takes 16x16'):
+        net(images(1, size=48), refs)
+
+
+def test_sizes_that_do_not_fit_are_named():
+    with pytest.raises(RefStarError, match='enlarges photos 3 times, but network_g'):
+        RefSTAR({'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 2, 'upscale': 3}, 32, taps=['body.2'])
+    with pytest.raises(RefStarError, match='makes 16x16 pixels of a photo of 32x32; a backbone must keep the size'):
+        on_meta(nn.AvgPool2d(2), 32)
 
 
 # ------------------------------------------------------------------ CodeFormer's fidelity weight w

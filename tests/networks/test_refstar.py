@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.networks import BACKBONES, SIZE, bare, image, images, make, narrow_codeformer, originals, run
+from helpers.networks import BACKBONES, SIZE, bare, image, images, make, narrow_codeformer, originals, photos, run
 
 from refstar import RefSTAR, RefStarError, refstar_arch
 from refstar.reference_bank import ReferenceBank
@@ -38,7 +38,7 @@ def unused_references(b: int, n: int) -> dict[str, dict]:
 
 
 def test_backbone_bit_for_bit(net):
-    lq, refs = images(1, seed=1), images(1, 2, seed=2)
+    lq, refs = photos(net, 1, seed=1), images(1, 2, seed=2)
     plain = bare(net, lq)
     for case, options in unused_references(1, 2).items():
         assert torch.equal(run(net, lq, **{'refs': refs, **options}), plain), case
@@ -62,7 +62,7 @@ def test_original_state_dict_loads_unchanged(name):
     state = original.state_dict()
     assert {k.removeprefix('backbone.') for k in net.state_dict() if k.startswith('backbone.')} == set(state)
     net.backbone.load_state_dict(state, strict=True)
-    lq = images(1, seed=1)
+    lq = photos(net, 1, seed=1)
     torch.manual_seed(0)
     with torch.no_grad():
         plain = image(original(lq))
@@ -71,7 +71,7 @@ def test_original_state_dict_loads_unchanged(name):
 
 # ------------------------------------------------------------------ promise 2: references are a set
 def test_references_are_a_set(net):
-    lq, refs = images(1, seed=1), images(1, 2, seed=2)
+    lq, refs = photos(net, 1, seed=1), images(1, 2, seed=2)
     out = run(net, lq, refs)
     torch.testing.assert_close(run(net, lq, refs.flip(1)), out, atol=5e-5, rtol=1e-5)
     padded = torch.cat([refs, images(1, 1, seed=7)], 1)
@@ -96,7 +96,7 @@ def test_padding_in_a_batch(small):
 
 # ------------------------------------------------------------------ promise 3: nothing outside a given mask
 def test_outside_of_a_given_mask_has_no_influence(net):
-    lq, refs, others = images(1, seed=1), images(1, 2, seed=2), images(1, 2, seed=3)
+    lq, refs, others = photos(net, 1, seed=1), images(1, 2, seed=2), images(1, 2, seed=3)
     mask = torch.zeros(1, 2, 1, SIZE, SIZE)
     mask[..., 6:20, 9:25] = 0.7
     out = run(net, lq, refs, mask=mask)
@@ -207,7 +207,7 @@ def test_value_range():
 def test_gradients_reach_every_new_module(net):
     net.train()
     net.backbone.requires_grad_(False)
-    lq, refs, gt = images(1, seed=1), images(1, 2, seed=2), images(1, seed=3)
+    lq, refs, gt = photos(net, 1, seed=1), images(1, 2, seed=2), images(1, seed=3)
     out, aux = net(lq, refs, return_aux=True)
     loss = (image(out) - gt).abs().mean() + aux['mask'].mean() + aux['carried'].mean()
     if net.backbone.__class__.__name__ == 'CodeFormer':  # codes are chosen, not mixed: the context learns by the logits

@@ -1,14 +1,17 @@
 """Masks, colours and the memory of the engine."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.networks import make
 from helpers.restoring import SIZE, network, picture
 
 from refstar.restore import engine
 from refstar.restore.engine import blur, keep_colour
 from refstar.restore.face_masks import allowed_area
 from refstar.restore.restorer import Restorer
+from refstar.utils.image_files import to_image, to_tensor
 
 
 @pytest.fixture(scope='module')
@@ -27,6 +30,19 @@ def test_regions_and_threshold_edit_the_mask(restorer):
     assert set(np.unique(binary)) == {0, 1}
     whole = restorer(lq, refs, mask_threshold=0).mask
     assert (whole == 1).all()
+
+
+@pytest.mark.parametrize('refs', [0, 2])
+def test_the_face_is_shrunk_to_what_the_backbone_takes(refs):
+    """The result has the size of the network; selection and masks too."""
+    restorer, lq = Restorer(make('RRDBNet x4')), picture(0)
+    found = restorer(lq, [picture(i) for i in range(1, refs + 1)], keep=['mouth'] * bool(refs), colour=False)
+    assert found.image.shape == (SIZE, SIZE, 3) and found.mask.shape == (refs, SIZE, SIZE)
+    if not refs:
+        small = cv2.resize(lq, (SIZE // 4, SIZE // 4), interpolation=cv2.INTER_AREA)
+        with torch.no_grad():
+            wanted = to_image(restorer.net.backbone(to_tensor(small)[None])[0])
+        assert np.abs(found.image.astype(int) - wanted).max() <= 3  # rounding of the small photo
 
 
 def test_colours_of_the_photo_are_kept():

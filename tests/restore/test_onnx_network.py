@@ -123,7 +123,7 @@ def test_exported_forms_equal_the_original(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['GFPGANv1Clean', 'CodeFormer', 'RestoreFormer', 'SwinIR'])
+@pytest.mark.parametrize('name', ['GFPGANv1Clean', 'CodeFormer', 'RestoreFormer', 'SwinIR', 'RRDBNet x4'])
 def test_every_backbone_exports(name, tmp_path):
     assert_exports(make(name), tmp_path / 'net.onnx')
 

@@ -7,8 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 from helpers import kill_resume, runs
+from helpers.recipes import OPTIONS, put
+from helpers.shrink import SAMPLES, SIZE, replace_files, shrink
 
 from refstar.trainer.option_file import load_options
 from refstar.utils.training_log import parse_line
@@ -67,6 +70,18 @@ def test_a_run_logs_its_speed_and_keeps_the_last_and_best(folder: Path) -> None:
     figures = [float(line.split('psnr: ')[1].split()[0]) for line in log.splitlines() if '# psnr: ' in line]
     kept = [float(line.split('far, ')[1].split(':')[0]) for line in log.splitlines() if 'Best psnr so far' in line]
     assert kept[-1] == max(figures) and kept == sorted(kept)
+
+
+def test_a_recipe_that_enlarges_trains_validates_and_resumes(folder: Path) -> None:
+    opt = shrink(replace_files(load_options(OPTIONS / 'train/refstar_realesrgan_x4.yml'), folder / 'files'))
+    opt['train']['scheduler'] = {'type': 'MultiStepLR', 'milestones': [5]}
+    opt['val'].update(val_freq=4, pbar=False)
+    whole = kill_resume.finish(folder / 'whole', put(opt, 'train:total_iter', 4))
+    kill_resume.finish(folder / 'parts', opt)
+    parts = kill_resume.finish(folder / 'parts', put(opt, 'train:total_iter', 4))
+    assert kill_resume.differences(whole, parts, 4) == []
+    pictures = list(parts.glob('visualization*/*/*_4.png'))
+    assert len(pictures) == 3 * SAMPLES and cv2.imread(str(pictures[0])).shape == (SIZE, SIZE, 3)
 
 
 def test_too_many_skipped_steps_stop_a_run_with_a_checkpoint(folder: Path) -> None:
