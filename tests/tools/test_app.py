@@ -186,7 +186,7 @@ def test_wrong_arguments_end_in_one_line(args, message, capsys):
 def test_uploads_are_deleted_when_old_and_all_at_the_end(tmp_path):
     temporary = tmp_path / 'tmp'
     temporary.mkdir()
-    args = ('-n', network_file(tmp_path), '--port', '0', '--minutes', '0.1')
+    args = ('--aligned', '-n', network_file(tmp_path), '--port', '0', '--minutes', '0.1')
     with Command('app', *args, temporary=temporary) as command:
         restored_by(client(command.url), tmp_path / 'mine', picture(1, SIZE, SIZE), picture(2, SIZE, SIZE))
         end = time.monotonic() + 60
