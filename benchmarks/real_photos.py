@@ -26,6 +26,7 @@ from refstar.layers import resize
 from refstar.lpips_network import load_lpips
 from refstar.metrics.detail_metric import SIGMA_PER_DOWN, detail
 from refstar.utils.network_file import load_network
+from refstar.utils.released_weights import SHIPPED
 from refstar.utils.text_files import write_csv
 
 LONDON_TEST = Path(__file__).parents[1] / 'options/release/london_test.txt'
@@ -138,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('faces', type=Path)
     parser.add_argument('portraits', type=Path)
-    parser.add_argument('--network', help='default: the network that ships')
+    parser.add_argument('--network', default=SHIPPED, help='default: the network that ships')
     parser.add_argument('--photos', type=int, help='photos of each set, evenly spread; default: all')
     parser.add_argument('--sets', nargs='+', choices=['london_test', 'portraits_test', 'lfw_test'])
     parser.add_argument('--degradations', nargs='+', choices=list(DEGRADATIONS), default=list(DEGRADATIONS))
