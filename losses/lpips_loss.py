@@ -1,5 +1,6 @@
 """Perceptual loss by LPIPS."""
 
+import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
@@ -22,7 +23,8 @@ class LPIPSLoss(nn.Module):
 
     def __init__(self, weights: str, net: str = 'squeeze', loss_weight: float = 1.0, size: int | None = None) -> None:
         super().__init__()
-        self.model, self.net, self.loss_weight, self.size = load_lpips(net, weights), net, loss_weight, size
+        self.net, self.loss_weight, self.size = net, loss_weight, size
+        self.model = load_lpips(net, weights).to(memory_format=torch.channels_last)
 
     def forward(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compare images.
@@ -40,4 +42,5 @@ class LPIPSLoss(nn.Module):
         """Compute the distances without the weight, shape (b,)."""
         if self.size is not None:
             pred, target = (resize(x, (self.size, self.size)) for x in (pred, target))
-        return self.model(pred, target.detach()).flatten()
+        pred, target = (x.contiguous(memory_format=torch.channels_last) for x in (pred, target.detach()))
+        return self.model(pred, target).flatten()
