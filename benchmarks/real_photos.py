@@ -3,9 +3,12 @@
     python benchmarks/real_photos.py FACES PORTRAITS [--network FILE] [--photos 40] [--out results/real_photos]
 
 FACES holds `identities/`, `london_512/`, `splits/` and `weights/`; PORTRAITS holds `identities/` and `splits/`. Arms:
-the photo itself, no reference, the right reference, another person's. Identity is measured by EdgeFace-XXS, LPIPS is
-LPIPS-squeeze; neither EdgeFace nor any person of these sets was used in the training. Writes `table.md`, `scores.csv`
-and, with --sheets, pictures of all arms beside each other (not for publication, London people apart).
+the photo itself, no reference, the right reference, another person's. Everything runs as for users: a reference that
+is very likely another person's is left out. Identity is measured by EdgeFace-XXS, LPIPS is LPIPS-squeeze; neither
+EdgeFace nor any person of these sets was used in the training. `mouth` is the error of mouth corners and lip gap in eye
+distances, `teeth` the share of photos that show teeth where the truth has none, `used` the share of used references.
+Writes `table.md`, `scores.csv` and, with --sheets, pictures of all arms beside each other (not for publication, London
+people apart).
 """
 
 import argparse
@@ -16,6 +19,7 @@ import cv2
 import numpy as np
 import torch
 from checks import check_needs
+from mouth import MouthFinder
 from torch import Tensor
 
 from refstar.data.face_region import face_oval
@@ -25,7 +29,8 @@ from refstar.identity_arch import IdentityEncoder
 from refstar.layers import resize
 from refstar.lpips_network import load_lpips
 from refstar.metrics.detail_metric import SIGMA_PER_DOWN, detail
-from refstar.utils.network_file import load_network
+from refstar.restore.restorer import Restorer
+from refstar.utils.image_files import to_image
 from refstar.utils.released_weights import SHIPPED
 from refstar.utils.text_files import write_csv
 
@@ -33,7 +38,7 @@ LONDON_TEST = Path(__file__).parents[1] / 'options/release/london_test.txt'
 SHARP = {'blur_sigma': 0, 'downsample_range': 1, 'noise_range': None, 'jpeg_range': None}
 DEGRADATIONS = {'severe': 'ffhq_ref_severe', 'moderate': 'ffhq_ref_moderate', 'none': SHARP}
 ARMS = ('photo', 'none', 'right', 'wrong')
-COLUMNS = ('psnr', 'detail', 'lpips', 'id_gt', 'id_wrong')
+COLUMNS = ('psnr', 'detail', 'lpips', 'id_gt', 'id_wrong', 'mouth', 'teeth', 'used')
 DOWN = 1 / 64 / SIGMA_PER_DOWN  # of detail, in sides: its Gaussian has 1/64 of the side
 
 
@@ -43,6 +48,7 @@ class Judge:
     def __init__(self, weights: Path) -> None:
         self.lpips = load_lpips('squeeze', str(weights / 'squeezenet1_1_features.pth'))
         self.identity = IdentityEncoder('edgeface_xxs', str(weights / 'edgeface_xxs_q.pt'))
+        self.mouth = MouthFinder()
 
     @torch.no_grad()
     def __call__(self, images: dict[str, Tensor], gt: Tensor, wrong: Tensor) -> dict[str, dict[str, float]]:
@@ -50,15 +56,17 @@ class Judge:
         side, faces = gt.shape[-1], torch.cat([*images.values(), gt, wrong])
         embeddings, oval = self.identity(faces), torch.from_numpy(face_oval(side))[None, None]
         truth, stranger = embeddings[-2], embeddings[-1]
-        found = {}
+        found, mouth = {}, self.mouth(photo_of(gt))
         for i, (name, image) in enumerate(images.items()):
-            error = ((image - gt) / 2).square().mean().clamp_min(1e-10)
+            error, seen = ((image - gt) / 2).square().mean().clamp_min(1e-10), self.mouth(photo_of(image))
             found[name] = {
                 'psnr': -10 * error.log10().item(),
                 'detail': detail(image, gt, DOWN * side, oval).item(),
                 'lpips': self.lpips(image, gt).item(),
                 'id_gt': (embeddings[i] @ truth).item(),
                 'id_wrong': (embeddings[i] @ stranger).item(),
+                'mouth': seen.error(mouth),
+                'teeth': float(seen.adds_teeth(mouth)),
             }
         return found
 
@@ -80,16 +88,21 @@ def test_sets(faces: Path, portraits: Path) -> dict[str, dict]:
     }
 
 
-@torch.no_grad()
-def restored(net: torch.nn.Module, lq: Tensor, refs: Tensor | None) -> Tensor:
-    """Restore a face of any side (1, 3, S, S) at the network's size; 8-bit levels, at its own side again."""
-    photo, size = resize(lq, (net.size, net.size)), lq.shape[-2:]
-    refs = None if refs is None else resize(refs, (net.size, net.size))[:, None]
-    out = resize(net(photo, refs), size).clamp(-1, 1)
-    return ((out + 1) * 127.5).round() / 127.5 - 1
+def photo_of(image: Tensor) -> np.ndarray:
+    """Turn an image (1, 3, S, S), RGB in [-1, 1], into a photo, uint8 (S, S, 3)."""
+    return to_image(image[0])
 
 
-def run(net: torch.nn.Module, judge: Judge, options: dict, degradation: str | dict, photos: int) -> Iterator[tuple]:
+def restored(restorer: Restorer, lq: Tensor, ref: Tensor | None) -> tuple[Tensor, bool]:
+    """Restore a face (1, 3, S, S) as users do; returns it at its own side, and whether the reference was used."""
+    face = restorer(photo_of(lq), None if ref is None else [photo_of(ref)])
+    image = torch.from_numpy(face.image).permute(2, 0, 1)[None] / 127.5 - 1
+    return ((resize(image, lq.shape[-2:]) + 1) * 127.5).round() / 127.5 - 1, bool(face.chosen)
+
+
+def run(
+    restorer: Restorer, judge: Judge, options: dict, degradation: str | dict, photos: int | None
+) -> Iterator[tuple[str, str, dict, dict]]:
     """Yield (identity, name, images by arm, scores by arm) of every photo of a test set."""
     values = {'degradation': degradation, 'resize': True, 'max_images': photos}
     dataset = ReferenceTestDataset({key: str(v) if isinstance(v, Path) else v for key, v in (options | values).items()})
@@ -97,13 +110,16 @@ def run(net: torch.nn.Module, judge: Judge, options: dict, degradation: str | di
         lq, gt, right, wrong = (
             sample[key].reshape(1, 3, *sample['gt'].shape[1:]) for key in ('lq', 'gt', 'refs', 'wrong_refs')
         )
-        images = {'photo': lq, 'none': restored(net, lq, None)}
-        images |= {'right': restored(net, lq, right), 'wrong': restored(net, lq, wrong)}
+        images, used = {'photo': lq}, {'photo': False}
+        for arm, ref in (('none', None), ('right', right), ('wrong', wrong)):
+            images[arm], used[arm] = restored(restorer, lq, ref)
+        scores = judge(images, gt, wrong)
+        scores = {arm: found | {'used': float(used[arm])} for arm, found in scores.items()}
         yield (
             sample['identity'],
             Path(sample['lq_path']).stem,
             images | {'gt': gt, 'ref': right, 'other': wrong},
-            judge(images, gt, wrong),
+            scores,
         )
 
 
@@ -149,7 +165,7 @@ def main() -> None:
     weights = args.faces / 'weights'
     files = [weights / 'squeezenet1_1_features.pth', args.faces / 'london_512', args.portraits / 'identities']
     check_needs([{'network': 'edgeface_xxs', 'weights': str(weights / 'edgeface_xxs_q.pt')}], files)
-    net, judge = load_network(args.network), Judge(weights)
+    restorer, judge = Restorer.from_pretrained(args.network, detector=None), Judge(weights)
     args.out.mkdir(parents=True, exist_ok=True)
     text, scores = [], []
     for name, options in test_sets(args.faces, args.portraits).items():
@@ -157,7 +173,7 @@ def main() -> None:
             continue
         for degradation in args.degradations:
             rows, pictures = [], []
-            for identity, stem, images, found in run(net, judge, options, DEGRADATIONS[degradation], args.photos):
+            for identity, stem, images, found in run(restorer, judge, options, DEGRADATIONS[degradation], args.photos):
                 rows.append({'identity': identity, 'scores': found})
                 about = {'set': name, 'degradation': degradation, 'photo': stem}
                 scores += [{**about, 'arm': arm, **found[arm]} for arm in ARMS]

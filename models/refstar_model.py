@@ -1,5 +1,6 @@
 """Training and testing of RefSTAR: GFPGAN's recipe, selection, transfer, and reconstruction by cycle consistency."""
 
+import inspect
 from collections import OrderedDict
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from refstar.blind_restorer import BlindRestorer
 from refstar.data.face_region import face_oval
 from refstar.input_checks import check_settings
 from refstar.layers import resize
@@ -50,6 +52,13 @@ class RefSTARModel(ReferenceModel):
             None, description='the VQGAN whose codes are to be predicted, never trained: `type` and its arguments'
         )
 
+        class Path(ReferenceModel.Options.Path):
+            """Weights of other networks."""
+
+            pretrain_network_base: str | None = Field(
+                None, description='weights of a released restorer, whose output the backbone gets as `base`'
+            )
+
         class Train(ReferenceModel.Options.Train, StrengthOptions.Train, adversarial.AdversarialOptions, CycleOptions):
             """Losses and when they run."""
 
@@ -80,6 +89,11 @@ class RefSTARModel(ReferenceModel):
         if opt['is_train']:
             check_recipe(opt)
         super().__init__(opt)
+        self.base_restorer, weights = None, opt['path'].get('pretrain_network_base')
+        if weights:
+            if 'base' not in inspect.signature(self.get_bare_model(self.net_g).backbone.forward).parameters:
+                raise RefStarError('path:pretrain_network_base: this backbone takes no base (LightRestorer does)')
+            self.base_restorer = BlindRestorer(weights).to(self.device)
         check_settings(**test_settings(self), where='val:')
         if tuple(getattr(self.net_g, 'value_range', ())) != (-1, 1):
             raise RefStarError('RefSTARModel: network_g must be a RefSTAR with value_range: [-1, 1] (the default)')
@@ -119,11 +133,15 @@ class RefSTARModel(ReferenceModel):
         """Return whether the discriminator takes part in this iteration."""
         return self.net_d is not None and current_iter > self.opt['train'].get('net_d_start', 0)
 
+    def base(self) -> dict[str, Tensor]:
+        """Return the backbone's argument `base`: what another restorer makes of the photos, if there is one."""
+        return {} if self.base_restorer is None else {'base': self.base_restorer(self.lq)}
+
     def generator_terms(self, current_iter: int) -> dict[str, Tensor]:
         """Run the forward pass (and the cycle pass) and return all losses of net_g by name."""
         data, opt, cri = self.data, self.opt['train'], self.criteria
         strength = training_strength(self, current_iter)
-        kwargs = {'strength': strength, **(opt.get('backbone_kwargs') or {})}
+        kwargs = {'strength': strength, **self.base(), **(opt.get('backbone_kwargs') or {})}
         out, aux = self.net_g(self.lq, data['refs'], data['ref_valid'], return_aux=True, **kwargs)
         out = read_output(out)
         self.output = out.image
@@ -215,6 +233,7 @@ class RefSTARModel(ReferenceModel):
             valid and self.data[valid],
             return_aux=True,
             **test_settings(self),
+            **self.base(),
             **(self.opt.get('val') or {}).get('backbone_kwargs') or {},
         )
         image = read_output(out).image

@@ -10,23 +10,25 @@ import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from refstar.utils.errors import RefStarError
+
 from .layers import ResBlock, act, enlarge
 
 FOLD = 4  # FOLD x FOLD pixels become channels
 
 
 class Unfold(nn.Sequential):
-    """Turn features (b, c, H / FOLD, W / FOLD) into an image (b, 3, H, W) in steps of two, so that no grid shows.
+    """Turn features (b, c, H / FOLD, W / FOLD) into planes (b, planes, H, W) in steps of two, so that no grid shows.
 
-    Untrained, the image is zero.
+    Untrained, they are zero.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, planes: int = 3) -> None:
         steps = []
         for c in (max(channels // 4, 8), max(channels // 16, 8)):
             steps += [nn.LeakyReLU(0.2), nn.Conv2d(channels, 4 * c, 3, padding=1), nn.PixelShuffle(2)]
             channels = c
-        super().__init__(*steps, nn.LeakyReLU(0.2), nn.Conv2d(channels, 3, 3, padding=1))
+        super().__init__(*steps, nn.LeakyReLU(0.2), nn.Conv2d(channels, planes, 3, padding=1))
         nn.init.zeros_(self[-1].weight)
         nn.init.zeros_(self[-1].bias)
 
@@ -54,6 +56,27 @@ class Octave(nn.Module):
         return coarse + self.out(self.body(x))
 
 
+class Fuse(nn.Module):
+    """Take from another restorer's output what a restored photo lacks; untrained, nothing.
+
+    Args:
+        channels (int): width.
+        blocks (int): residual blocks.
+    """
+
+    def __init__(self, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(9 * FOLD**2, channels, 3, padding=1)
+        self.body = nn.Sequential(*(ResBlock(channels) for _ in range(blocks)))
+        self.out = Unfold(channels, planes=4)
+
+    def forward(self, lq: Tensor, restored: Tensor, base: Tensor) -> Tensor:
+        """Fuse images (b, 3, H, W): a share of ``base``, which may differ in every pixel, and a correction."""
+        seen = F.pixel_unshuffle(torch.cat([lq, restored, base], 1), FOLD)
+        out = self.out(self.body(self.stem(seen)))
+        return torch.lerp(restored, base, out[:, 3:].type_as(restored)) + out[:, :3]
+
+
 @ARCH_REGISTRY.register()
 class LightRestorer(nn.Module):
     """Restore a photo; untrained, return it.
@@ -65,9 +88,16 @@ class LightRestorer(nn.Module):
         blocks (int): residual blocks of every level, on the way down and on the way up. Default: 2.
         octave (int): width of a further stage: the U-Net then works on the photo at half its size, and this stage
             adds the finest octave. 0: none. Default: 0.
+        base (int): width of a last stage, which fuses the output with that of another restorer. 0: none. Default: 0.
     """
 
-    def __init__(self, channels: tuple[int, ...] | list[int] = (64, 128, 192, 256), blocks: int = 2, octave: int = 0):
+    def __init__(
+        self,
+        channels: tuple[int, ...] | list[int] = (64, 128, 192, 256),
+        blocks: int = 2,
+        octave: int = 0,
+        base: int = 0,
+    ) -> None:
         super().__init__()
 
         def body(c: int) -> nn.Sequential:
@@ -80,15 +110,24 @@ class LightRestorer(nn.Module):
         self.decode = nn.ModuleList([body(a) for a in channels[:-1]])
         self.out = Unfold(channels[0])
         self.octave = Octave(octave, channels[0], blocks + 1) if octave else None
+        self.fuse = Fuse(base, blocks + 2) if base else None
 
-    def forward(self, lq: Tensor) -> Tensor:
+    def forward(self, lq: Tensor, base: Tensor | None = None) -> Tensor:
         """Restore (b, 3, H, W), RGB in [-1, 1]; the same shape and range come back.
 
-        H and W are multiples of 4 times two to the number of levels less one; of twice that with ``octave``.
+        H and W are multiples of 4 times two to the number of levels less one; of twice that with ``octave``. ``base``,
+        what another restorer made of the photo, has the same shape and range.
+
+        Raises:
+            RefStarError: there is a base, and no stage for it.
         """
+        if base is not None and self.fuse is None:
+            raise RefStarError('this network takes no output of another restorer (network_g.backbone.base is 0)')
         if self.octave is None:
-            return lq + self.correct(lq)[0]
-        return lq + self.octave(lq, *self.correct(F.avg_pool2d(lq, 2)))
+            restored = lq + self.correct(lq)[0]
+        else:
+            restored = lq + self.octave(lq, *self.correct(F.avg_pool2d(lq, 2)))
+        return restored if base is None else self.fuse(lq, restored, base)
 
     def correct(self, lq: Tensor) -> tuple[Tensor, Tensor]:
         """Return the correction of a photo, (b, 3, H, W), and the features (b, c, H/4, W/4) that it is made of."""

@@ -132,13 +132,16 @@ def cut(photo: np.ndarray, points: np.ndarray, size: int) -> tuple[np.ndarray, n
         matrix; the points in pixels of the crop.
     """
     matrix = similarity(points, template(size))
+    return warp_to_face(photo, matrix, size), matrix, points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def warp_to_face(photo: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    """Cut a face out of a photo by the matrix of :func:`cut`; as its crop."""
     factor = int(np.clip(np.ceil(side_in_photo(matrix, size) / size), 1, max(1, MAX_SUPERSAMPLED // size)))
     side = size * factor
     fine = _zoom(matrix, factor)
     crop = cv2.warpAffine(photo, fine, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-    if factor > 1:
-        crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
-    return crop, matrix, points @ matrix[:, :2].T + matrix[:, 2]
+    return cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA) if factor > 1 else crop
 
 
 def side_in_photo(matrix: np.ndarray, size: int) -> float:

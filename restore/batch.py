@@ -3,7 +3,8 @@
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from refstar.utils.image_files import FORMATS, Picture, read_picture, write_pict
 from refstar.utils.stopwatch import SPENT, timed
 from refstar.utils.text_files import write_text
 
+from .base_photos import as_background, read_base, with_base
 from .faces import AlignedFace, Person, RestoreSettings
 from .input_files import VIDEO_SUFFIXES, is_video, references_by_name, unique
 from .photo import PhotoSettings, put_back
@@ -40,6 +42,7 @@ class BatchRestorer:
     output: Path  # folder
     refs: Sequence[str] = ()  # see `Restorer.people`
     refs_by_name: bool = False  # refs are folders; a file x.png gets refs/x.* and refs/x/ only
+    base: Path | None = None  # folder of the same photos, as another program restored them
     ref_mask_dir: Path | None = None  # masks painted by the user, named as `save_mask` writes them
     carry: bool = True  # videos: a frame starts from the result of the frame before
     suffix: str = ''  # put after the name of every restored file
@@ -56,6 +59,8 @@ class BatchRestorer:
             raise RefStarError(f'--ref_mask_dir {self.ref_mask_dir}: no such folder')
         if self.ref_mask_dir and self.restorer.engine.net is None:
             raise RefStarError('--ref_mask_dir: not with an ONNX file; take the network in torch')
+        if self.base:
+            self.restorer.engine.check_base()
         self.by_name = references_by_name(self.refs) if self.refs_by_name else {}
         self.outputs = self._output_names()
         self.people: list[Person] = [] if self.refs_by_name else self.restorer.people(self.refs or None)
@@ -145,17 +150,17 @@ class BatchRestorer:
     def restore_photos(self, paths: Sequence[Path]) -> None:
         """Restore some photos, their faces `batch_size` at a time, and write them."""
         photos = {path: photo for path in paths if (photo := self.attempt(path, self.prepare_photo))}
-        faces = [(path, face) for path, (_, prepared) in photos.items() for face in prepared]
+        faces = [(path, face) for path, (*_, prepared) in photos.items() for face in prepared]
         restored: dict[Path, list[AlignedFace | None]] = {path: [] for path in photos}
         size = self.photo_settings.batch_size
         for batch in (faces[start : start + size] for start in range(0, len(faces), size)):
             for (path, _), face in zip(batch, self.restore_faces(batch), strict=True):
                 restored[path].append(face)
-        for path, (picture, _) in photos.items():
+        for path, (picture, settings, _) in photos.items():
             if None not in restored[path]:
-                self.attempt(path, self.write_photo, picture, restored[path])
+                self.attempt(path, self.write_photo, picture, settings, restored[path])
 
-    def prepare_photo(self, path: Path) -> tuple[Picture, list[AlignedFace]]:
+    def prepare_photo(self, path: Path) -> tuple[Picture, PhotoSettings, list[AlignedFace]]:
         """Read a photo, find its faces, and choose references for each."""
         with timed('read'):
             picture = read_picture(path, self.restorer.max_pixels)
@@ -163,7 +168,11 @@ class BatchRestorer:
         faces = self.restorer.prepare_photo(picture, people, self.settings, self.photo_settings, str(path))
         if (root := self.ref_mask_dir) is not None:
             faces = [read_masks(face, [root / self.face_name(path, i), root]) for i, face in enumerate(faces)]
-        return picture, faces
+        if self.base is None:
+            return picture, self.photo_settings, faces
+        base = read_base(self.base, path, picture, self.restorer.max_pixels)
+        settings = replace(self.photo_settings, background=partial(as_background, base))
+        return picture, settings, [with_base(face, picture, base) for face in faces]
 
     def restore_faces(self, faces: Sequence[tuple[Path, AlignedFace]]) -> list[AlignedFace | None]:
         """Restore faces of some photos as one batch; where that fails, one by one, None for those that fail alone."""
@@ -177,9 +186,9 @@ class BatchRestorer:
         return [restored for face in faces for restored in self.restore_faces([face])]
 
     @timed('write')
-    def write_photo(self, path: Path, picture: Picture, faces: Sequence[AlignedFace]) -> None:
+    def write_photo(self, path: Path, picture: Picture, settings: PhotoSettings, faces: Sequence[AlignedFace]) -> None:
         """Paste restored faces into their photo, and write it with its record, masks and faces."""
-        write_picture(self.outputs[path], put_back(picture, faces, self.photo_settings).picture)
+        write_picture(self.outputs[path], put_back(picture, faces, settings).picture)
         for number, face in enumerate(faces):
             name = self.face_name(path, number)
             if self.save_mask and face.chosen:
@@ -200,6 +209,8 @@ class BatchRestorer:
         """Restore a video and write it with its record."""
         if self.photo_settings.aligned:
             raise RefStarError(f'{path}: --aligned is for photos')
+        if self.base:
+            raise RefStarError(f'{path}: --base with a folder is for photos')
         people = self.people_of(path)
         frames = VideoRestorer(self.restorer, people, self.settings, self.photo_settings, self.carry)
         count = restore_video(path, self.outputs[path], frames, self.restorer.max_pixels)

@@ -9,12 +9,14 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
+from refstar.blind_restorer import BlindRestorer
 from refstar.layers import resize, to_range
 from refstar.multi_reference import image_of
 from refstar.reference_bank import ReferenceBank
@@ -56,6 +58,7 @@ class TorchEngine:
         self.size, self.precision = net.size, PRECISIONS[precision]
         self._encoded: deque[weakref.ref[Reference]] = deque()
         self.arguments = inspect.signature(net.backbone.forward).parameters
+        self.base: BlindRestorer | None = None
 
     def check(self, settings: RestoreSettings) -> None:
         """Raise RefStarError if the network cannot do what the settings ask for."""
@@ -67,6 +70,30 @@ class TorchEngine:
         """Return the backbone's arguments: the fidelity if one is asked for, and no random noise."""
         kwargs: dict[str, object] = {'randomize_noise': False} if 'randomize_noise' in self.arguments else {}
         return kwargs if settings.fidelity is None else {**kwargs, 'w': settings.fidelity}
+
+    def check_base(self) -> None:
+        """Raise RefStarError if the network takes no output of another restorer."""
+        if getattr(self.net.backbone, 'fuse', None) is None:
+            raise RefStarError('--base: this network takes no output of another restorer (the one that ships does)')
+
+    def add_base(self, weights: str | Path) -> None:
+        """Give the network the output of a released restorer too: of its file, or of its name in the table.
+
+        Raises:
+            RefStarError: the network takes none, or as of `BlindRestorer`.
+        """
+        self.check_base()
+        self.base = BlindRestorer(weights).to(self.device)
+
+    def base_argument(self, faces: Sequence[AlignedFace]) -> dict[str, Tensor]:
+        """Return the backbone's argument `base`, if there is one: what another restorer made of the faces."""
+        if faces[0].base is not None:
+            base = torch.stack([to_tensor(face.base) for face in faces]).to(self.device)
+        elif self.base is not None:
+            base = self.base(stack_faces(faces, self.device))
+        else:
+            return {}
+        return {'base': to_range(base, self.net.value_range)}
 
     def run(self, faces: Sequence[AlignedFace], settings: RestoreSettings) -> tuple[Tensor, dict[str, Tensor] | None]:
         """Restore faces as one batch.
@@ -80,6 +107,7 @@ class TorchEngine:
         half = nullcontext() if self.precision is None else torch.autocast(self.device.type, self.precision)
         with torch.inference_mode(), half:
             lq = to_range(shrunk_faces(faces, self.device, self.net.lq_size), self.net.value_range)
+            kwargs |= self.base_argument(faces)
             if settings.strength > 0 and any(face.chosen for face in faces):
                 bank = self._bank(faces, lq, settings)
                 out, aux = self.net(lq, bank=bank, strength=settings.strength, return_aux=True, **kwargs)

@@ -198,6 +198,7 @@ class AlignedFace:
     matrix: np.ndarray | None = None  # from the photo to the crop (alignment.py), None likewise
     side: float = 0  # of the crop in pixels of the photo
     tint: np.ndarray | None = None  # of its photo, as of `measure_tint`
+    base: np.ndarray | None = None  # the same crop as another restorer made it, uint8 (S, S, 3), RGB
     # Once it is prepared.
     chosen: list[ReferenceChoice] = field(default_factory=list)  # n of them, the most useful first
     identity: IdentityVerdict = IdentityVerdict()

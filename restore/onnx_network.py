@@ -107,6 +107,12 @@ class OnnxNetwork:
         if settings.edit_masks():
             raise RefStarError('use, keep, mask_threshold: not with an ONNX file; take the network in torch')
 
+    def check_base(self) -> None:
+        raise RefStarError('--base: not with an ONNX file; take the network in torch')
+
+    def add_base(self, weights: str | Path) -> None:
+        self.check_base()
+
     def run(self, faces: Sequence[AlignedFace], settings: RestoreSettings) -> tuple[Tensor, dict[str, Tensor] | None]:
         self.check(settings)
         if any(settings.edit_masks(face.references) for face in faces):

@@ -1,15 +1,13 @@
 """Put a restored photo together: its background, enlarged if that is wanted (Real-ESRGAN), and the faces in it."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from torch import nn
 
+from refstar.blind_restorer import build_realesrgan
 from refstar.utils.checkpoint import load_fitting, read_state_dict
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import MAX_PIXELS, Picture, refuse_large, to_image, to_tensor
@@ -115,7 +113,7 @@ class RealESRGAN:
         if tile and tile < 2 * OVERLAP:
             raise RefStarError(f'--tile must be 0 (no tiles) or at least {2 * OVERLAP}, got {tile}')
         state = read_state_dict(weights, 'background upsampler (--bg_weights)')
-        net, self.scale = _build(state, weights)
+        net, self.scale = build_realesrgan(state, weights)
         self.net = load_fitting(net, state, weights).eval().to(device)
         self.device, self.tile, self.max_pixels = device, tile, max_pixels
 
@@ -146,25 +144,3 @@ class RealESRGAN:
         s = self.scale
         window = big[(top - y) * s : (bottom - y) * s, (left - x) * s : (right - x) * s]
         out[top * s : bottom * s, left * s : right * s] = window
-
-
-def _build(state: dict[str, torch.Tensor], weights: str | Path) -> tuple[nn.Module, int]:
-    """Build the network that a state dict belongs to; return it and its factor."""
-    from basicsr.archs.rrdbnet_arch import RRDBNet
-    from basicsr.archs.srvgg_arch import SRVGGNetCompact
-
-    def count(pattern: str) -> int:
-        return 1 + max((int(m[1]) for key in state if (m := re.match(pattern, key))), default=-1)
-
-    if 'conv_first.weight' in state and 'body.0.rdb1.conv1.weight' in state:
-        features, channels = state['conv_first.weight'].shape[:2]
-        scale = {3: 4, 12: 2, 48: 1}.get(channels)
-        grow, blocks = state['body.0.rdb1.conv1.weight'].shape[0], count(r'body\.(\d+)\.')
-        if scale:
-            return RRDBNet(3, 3, scale=scale, num_feat=features, num_block=blocks, num_grow_ch=grow), scale
-    elif 'body.0.weight' in state and state['body.0.weight'].ndim == 4:
-        last = count(r'body\.(\d+)\.weight') - 1
-        scale = round((state[f'body.{last}.weight'].shape[0] / 3) ** 0.5)
-        features, act = state['body.0.weight'].shape[0], 'prelu' if 'body.1.weight' in state else 'relu'
-        return SRVGGNetCompact(3, 3, features, last // 2 - 1, scale, act), scale
-    raise RefStarError(f'{weights}: is no Real-ESRGAN (RRDBNet or SRVGGNetCompact)')

@@ -85,6 +85,7 @@ class Restorer(FaceReader):
         detector: str | None = 'yunet',
         max_pixels: int = MAX_PIXELS,
         backend: str | None = None,
+        base: str | Path | None = None,
     ) -> 'Restorer':
         """Open a network file: .safetensors or .pth (see `network_file.load_network`), or .onnx of `refstar export`.
 
@@ -95,6 +96,7 @@ class Restorer(FaceReader):
             identity_threshold: least cosine of the same person, for networks other than the one that ships.
             detector: file of a face detector, or a name of `refstar weights list`; None: all pictures are aligned.
             backend: `torch` or `onnx`; None: by the file's name.
+            base: file of a released restorer (`BlindRestorer`), or its name, whose output is a second input.
 
         Raises:
             RefStarError: a file is missing or of another kind, or there is a threshold that nothing uses.
@@ -117,6 +119,8 @@ class Restorer(FaceReader):
             raise RefStarError(f'--identity_threshold {identity_threshold}: {NO_THRESHOLD}')
         checker = checker or IdentityChecker.shipped(device)
         faces = FaceDetector(resolve(detector), device) if detector else None
+        if base:
+            engine.add_base(base)
         return cls(engine, identity_checker=checker, detector=faces, max_pixels=max_pixels)
 
     @property

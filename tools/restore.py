@@ -32,6 +32,8 @@ def add_arguments(p: CommandParser) -> None:
 
     how = p.add_argument_group('how faces are restored')
     how.add_argument('-w', '--strength', type=float, default=1.0, help='of the references, 0 to 1 (default: 1)')
+    text = 'another restorer, whose output is a second input: its weights, a name, or a folder of restored photos'
+    how.add_argument('--base', metavar='PATH', help=text)
     how.add_argument('--fidelity', type=float, metavar='W', help="CodeFormer's w, 0 (quality) to 1 (fidelity)")
     how.add_argument(
         '--num_refs', type=at_least(1), default=4, metavar='N', help='most references of a face (default: 4)'
@@ -138,7 +140,7 @@ def open_restorer(args: argparse.Namespace) -> Any:
     from refstar.utils.image_files import MAX_PIXELS
     from refstar.utils.released_weights import resolve
 
-    device, identity = choose_device(args.device), None
+    device, identity, base = choose_device(args.device), None, getattr(args, 'base', None)
     if args.identity_network or args.identity_weights:
         identity = args.identity_network or 'mobilefacenet', resolve(args.identity_weights)
     if args.network is SHIPPED:
@@ -154,6 +156,7 @@ def open_restorer(args: argparse.Namespace) -> Any:
             detector=args.detector or (None if args.aligned else 'yunet'),
             max_pixels=getattr(args, 'max_pixels', None) or MAX_PIXELS,
             backend=args.backend,
+            base=None if is_folder(base) else base,
         )
     except RefStarError as error:
         if str(args.network) in str(error) and (hint := about_other(args.network)):
@@ -187,7 +190,13 @@ def restore(args: argparse.Namespace) -> list[str]:
         background = RealESRGAN(args.bg_weights, str(restorer.device), args.tile, restorer.max_pixels)
         photo_settings = settings_from(PhotoSettings, args, background=background)
     given = {'restorer': restorer, 'inputs': inputs, 'settings': settings, 'photo_settings': photo_settings}
-    return settings_from(BatchRestorer, args, **given).run()
+    folder = Path(args.base).expanduser() if is_folder(args.base) else None
+    return settings_from(BatchRestorer, args, base=folder, **given).run()
+
+
+def is_folder(path: str | None) -> bool:
+    """Return whether a path is given and names a folder."""
+    return path is not None and Path(path).expanduser().is_dir()
 
 
 main = command('refstar restore', __doc__, add_arguments, lambda args: int(bool(restore(args))))

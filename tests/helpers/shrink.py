@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from basicsr.archs.rrdbnet_arch import RRDBNet
 from torchvision.models import squeezenet1_1
 
 from refstar.backbones import TAPS
@@ -72,7 +73,9 @@ def replace_files(opt: dict, folder: Path) -> dict:
             block['network' if 'network' in block else 'net'] = 'mobilefacenet' if 'network' in block else 'squeeze'
     path = opt.get('path') or {}
     for key in path:
-        if key.startswith('pretrain_') or key == 'resume_state':
+        if key == 'pretrain_network_base':
+            path[key] = str(root / 'x4.pth')
+        elif key.startswith('pretrain_') or key == 'resume_state':
             path[key] = None
     return opt
 
@@ -137,6 +140,7 @@ def make_files(folder: Path) -> Path:
     (folder / 'refsel/meta.csv').write_text('\n'.join(rows))
     torch.manual_seed(0)
     torch.save(MobileFaceNet().state_dict(), folder / 'mobilefacenet.pth')
+    torch.save(RRDBNet(3, 3, num_feat=8, num_block=1, num_grow_ch=4).state_dict(), folder / 'x4.pth')
     torch.save(squeezenet1_1(weights=None).state_dict(), folder / 'squeeze.pth')
     return folder
 
