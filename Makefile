@@ -4,7 +4,6 @@
 # make test-latest  the tests with the newest versions of everything, in an environment of its own
 # make lock         write constraints.txt anew: the newest versions of everything
 # make experiment   the demo at length (two hours), resumable
-# make small        after it: the small network that ships with the package
 # make release      the network that ships, from datasets/portraits and datasets/faces: hours, resumable (options/release)
 # make kills        kill a small training 30 times at random moments and resume it
 # make architecture renew the drawing and the counts of docs/architecture.md
@@ -16,7 +15,7 @@ PYTHON ?= python3.11
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.refstar-$(shell cat setup.py pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo experiment small release test sweep test-latest lock kills architecture links lint format clean
+.PHONY: setup demo experiment release test sweep test-latest lock kills architecture links lint format clean
 
 setup: $(STAMP)
 
@@ -34,16 +33,11 @@ demo: setup
 experiment: setup
 	$(BIN)/refstar demo --length experiment
 
-small: experiment
-	$(BIN)/basicsr train -opt options/train/refstar_small_128.yml --auto_resume
-	$(BIN)/basicsr test -opt options/test/refstar_small_128.yml
-	$(BIN)/refstar convert experiments/refstar_small_128/models/net_g_latest.pth --ema --fp16 \
-	  refstar_arch/pretrained/refstar_small_128.safetensors
-
 release: setup datasets/portraits_68.npz datasets/london_68.npz options/release/refsel.pth
 	$(BIN)/basicsr train -opt options/release/half.yml --auto_resume
 	$(BIN)/basicsr train -opt options/release/full.yml --auto_resume
-	$(BIN)/refstar convert experiments/release_full/models/net_g_latest.pth --ema --fp16 \
+	$(BIN)/basicsr train -opt options/release/base.yml --auto_resume
+	$(BIN)/refstar convert experiments/release_base/models/net_g_latest.pth --ema --fp16 \
 	  refstar_arch/pretrained/refstar_512.safetensors
 
 datasets/portraits_68.npz: | setup

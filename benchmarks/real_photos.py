@@ -4,7 +4,7 @@
 
 FACES holds `identities/`, `london_512/`, `splits/` and `weights/`; PORTRAITS holds `identities/` and `splits/`. Arms:
 the photo itself, no reference, the right reference, another person's. Everything runs as for users: a reference that
-is very likely another person's is left out. Identity is measured by EdgeFace-XXS, LPIPS is LPIPS-squeeze; neither
+is likely another person's is left out. Identity is measured by EdgeFace-XXS, LPIPS is LPIPS-squeeze; neither
 EdgeFace nor any person of these sets was used in the training. `mouth` is the error of mouth corners and lip gap in eye
 distances, `teeth` the share of photos that show teeth where the truth has none, `used` the share of used references.
 Writes `table.md`, `scores.csv` and, with --sheets, pictures of all arms beside each other (not for publication, London
@@ -29,6 +29,7 @@ from refstar.identity_arch import IdentityEncoder
 from refstar.layers import resize
 from refstar.lpips_network import load_lpips
 from refstar.metrics.detail_metric import SIGMA_PER_DOWN, detail
+from refstar.models.pictures import strip
 from refstar.restore.restorer import Restorer
 from refstar.utils.image_files import to_image
 from refstar.utils.released_weights import SHIPPED
@@ -39,6 +40,9 @@ SHARP = {'blur_sigma': 0, 'downsample_range': 1, 'noise_range': None, 'jpeg_rang
 DEGRADATIONS = {'severe': 'ffhq_ref_severe', 'moderate': 'ffhq_ref_moderate', 'none': SHARP}
 ARMS = ('photo', 'none', 'right', 'wrong')
 COLUMNS = ('psnr', 'detail', 'lpips', 'id_gt', 'id_wrong', 'mouth', 'teeth', 'used')
+SHOWN = ('london_003', 'london_007', 'london_009')
+SHOWN_ARMS = ('photo', 'ref', 'none', 'right', 'gt')
+CAPTIONS = {'ref': 'reference', 'none': 'without reference', 'right': 'with reference', 'gt': 'truth'}
 DOWN = 1 / 64 / SIGMA_PER_DOWN  # of detail, in sides: its Gaussian has 1/64 of the side
 
 
@@ -54,7 +58,7 @@ class Judge:
     def __call__(self, images: dict[str, Tensor], gt: Tensor, wrong: Tensor) -> dict[str, dict[str, float]]:
         """Measure images (1, 3, S, S), RGB in [-1, 1], by name, against the truth and another person's photo."""
         side, faces = gt.shape[-1], torch.cat([*images.values(), gt, wrong])
-        embeddings, oval = self.identity(faces), torch.from_numpy(face_oval(side))[None, None]
+        embeddings, oval = self.identity(faces), torch.from_numpy(face_oval(side).copy())[None, None]
         truth, stranger = embeddings[-2], embeddings[-1]
         found, mouth = {}, self.mouth(photo_of(gt))
         for i, (name, image) in enumerate(images.items()):
@@ -123,6 +127,14 @@ def run(
         )
 
 
+def row_of(images: dict[str, Tensor], side: int | None = None) -> np.ndarray:
+    """Put images beside each other, with captions, at a side in pixels; uint8 BGR."""
+    panels = [(CAPTIONS.get(name, name), photo_of(image)[..., ::-1]) for name, image in images.items()]
+    if side:
+        panels = [(name, cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)) for name, image in panels]
+    return strip(panels)
+
+
 def table(rows: list[dict]) -> list[str]:
     """Lines of a table: the mean of every arm, and differences of arms with their 95 % intervals."""
     values = {arm: np.array([[row['scores'][arm][c] for c in COLUMNS] for row in rows]) for arm in ARMS}
@@ -160,6 +172,7 @@ def main() -> None:
     parser.add_argument('--sets', nargs='+', choices=['london_test', 'portraits_test', 'lfw_test'])
     parser.add_argument('--degradations', nargs='+', choices=list(DEGRADATIONS), default=list(DEGRADATIONS))
     parser.add_argument('--sheets', type=int, default=0, help='so many rows of pictures for each set')
+    parser.add_argument('--pictures', type=Path, help='folder for pictures of the people in SHOWN (docs/images)')
     parser.add_argument('--out', type=Path, default=Path('results/real_photos'))
     args = parser.parse_args()
     weights = args.faces / 'weights'
@@ -172,20 +185,22 @@ def main() -> None:
         if args.sets and name not in args.sets:
             continue
         for degradation in args.degradations:
-            rows, pictures = [], []
+            rows, pictures, shown = [], [], []
             for identity, stem, images, found in run(restorer, judge, options, DEGRADATIONS[degradation], args.photos):
                 rows.append({'identity': identity, 'scores': found})
                 about = {'set': name, 'degradation': degradation, 'photo': stem}
                 scores += [{**about, 'arm': arm, **found[arm]} for arm in ARMS]
                 if len(pictures) < args.sheets:
-                    pictures.append(
-                        torch.cat([images[k] for k in ('photo', 'none', 'right', 'wrong', 'gt', 'ref', 'other')], 3)
-                    )
+                    pictures.append(row_of(images))
+                if args.pictures and name == 'london_test' and identity in SHOWN and stem == '01':
+                    shown.append(row_of({key: images[key] for key in SHOWN_ARMS}, 256))
             text += [f'**{name}, {degradation}**', '', *table(rows), '']
             print('\n'.join(text[-len(ARMS) - 8 :]), flush=True)
             if pictures:
-                sheet = ((torch.cat(pictures, 2)[0] + 1) * 127.5).clamp(0, 255).byte().permute(1, 2, 0).numpy()
-                cv2.imwrite(str(args.out / f'{name}_{degradation}.png'), sheet[..., ::-1])
+                cv2.imwrite(str(args.out / f'{name}_{degradation}.png'), np.vstack(pictures))
+            if shown:
+                file = str(args.pictures / f'real_photos_{degradation}.jpg')
+                cv2.imwrite(file, np.vstack(shown), [cv2.IMWRITE_JPEG_QUALITY, 92])
     (args.out / 'table.md').write_text('\n'.join(text), encoding='utf-8')
     write_csv(args.out / 'scores.csv', scores, scores[0])
 

@@ -4,8 +4,8 @@
 
 People who were never taught: portraits_val and portraits_test, the London people that are not in
 options/release/london_train.txt, lfw_test. Every photo is degraded once and compared with every clean photo of the set.
-A photo is left out below `LEFT_OUT`, and used with a warning below `SURE`, of restore/identity_check.py. Printed too:
-what of the person's own is left out where 97 % of strangers are, and the equal error rate. Figures only.
+A photo is left out, or used with a warning, as `IdentityVerdict` says (restore/faces.py). Printed too: what of the
+person's own is left out where one threshold leaves out 97 % of strangers, and the equal error rate. Figures only.
 """
 
 import argparse
@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from refstar.data.degradation import Degradation
-from refstar.restore.identity_check import LEFT_OUT, SURE, IdentityChecker
+from refstar.restore.faces import IdentityVerdict
+from refstar.restore.identity_check import IdentityChecker
 from refstar.utils.image_files import decode_image
 from refstar.utils.photo_files import images_in
 from refstar.utils.text_files import read_lines
@@ -50,15 +51,21 @@ def sets(portraits: Path, faces: Path) -> dict[str, tuple[Path, list[str], int]]
 def compare(
     checker: IdentityChecker, root: Path, people: list[str], size: int, preset: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of "the same person" for pairs of the same person and for strangers."""
+    """Verdicts on pairs of the same person and on strangers: rows of probability, left out, warned of."""
     photos = [(p, photo) for p in people for photo in images_in(root / 'identities' / p)[:MOST]]
     images = [read(photo, size) for _, photo in photos]
     clean = checker.embed(images, False)
     degraded = checker.embed([degrade(img, preset, i) for i, img in enumerate(images)], True)
-    table = np.array([[checker.probability(z, r) for r in clean] for z in degraded])
+    table = np.array([[verdict(checker, z, r) for r in clean] for z in degraded])
     names = np.array([p for p, _ in photos])
     same = names[:, None] == names
     return table[same & ~np.eye(len(names), dtype=bool)], table[~same]
+
+
+def verdict(checker: IdentityChecker, face: np.ndarray, reference: np.ndarray) -> tuple[float, bool, bool]:
+    """Probability of the same person, whether the reference is left out, whether there is a warning."""
+    found = IdentityVerdict('', *checker.judge(face, reference))
+    return found.probability, found.stranger, found.unsure
 
 
 def equal_error(own: np.ndarray, strangers: np.ndarray) -> float:
@@ -85,7 +92,7 @@ def main() -> None:
         from refstar.utils.network_file import load_network
 
         checker = IdentityChecker.from_network(load_network(args.network))
-    print(f'{checker.name}; left out below {LEFT_OUT}, warned of below {SURE}')
+    print(checker.name)
     columns = (
         'people, degradation',
         'strangers left out',
@@ -99,11 +106,11 @@ def main() -> None:
         for preset in PRESETS:
             own, strangers = compare(checker, root, people, min(args.size, largest), preset)
             shares = [
-                (strangers < LEFT_OUT).mean(),
-                (own < LEFT_OUT).mean(),
-                ((own >= LEFT_OUT) & (own < SURE)).mean(),
-                (own < np.quantile(strangers, 0.97)).mean(),
-                equal_error(own, strangers),
+                strangers[:, 1].mean(),
+                own[:, 1].mean(),
+                own[:, 2].mean(),
+                (own[:, 0] < np.quantile(strangers[:, 0], 0.97)).mean(),
+                equal_error(own[:, 0], strangers[:, 0]),
             ]
             print(f'| {name}, {preset[9:]} | {" | ".join(f"{share:.1%}" for share in shares)} |', flush=True)
 

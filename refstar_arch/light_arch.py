@@ -17,6 +17,19 @@ from .layers import ResBlock, act, enlarge
 FOLD = 4  # FOLD x FOLD pixels become channels
 
 
+def begin(net: nn.Module) -> None:
+    """Set the weights to train from: signals keep their size, residual blocks add little, and the output is zero."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, 0.2)
+            nn.init.zeros_(module.bias)
+    for module in net.modules():
+        if isinstance(module, ResBlock):
+            module.conv2.weight.data.mul_(0.2)
+        if isinstance(module, Unfold):
+            nn.init.zeros_(module[-1].weight)
+
+
 class Unfold(nn.Sequential):
     """Turn features (b, c, H / FOLD, W / FOLD) into planes (b, planes, H, W) in steps of two, so that no grid shows.
 
@@ -29,8 +42,6 @@ class Unfold(nn.Sequential):
             steps += [nn.LeakyReLU(0.2), nn.Conv2d(channels, 4 * c, 3, padding=1), nn.PixelShuffle(2)]
             channels = c
         super().__init__(*steps, nn.LeakyReLU(0.2), nn.Conv2d(channels, planes, 3, padding=1))
-        nn.init.zeros_(self[-1].weight)
-        nn.init.zeros_(self[-1].bias)
 
 
 class Octave(nn.Module):
@@ -111,6 +122,7 @@ class LightRestorer(nn.Module):
         self.out = Unfold(channels[0])
         self.octave = Octave(octave, channels[0], blocks + 1) if octave else None
         self.fuse = Fuse(base, blocks + 2) if base else None
+        begin(self)
 
     def forward(self, lq: Tensor, base: Tensor | None = None) -> Tensor:
         """Restore (b, 3, H, W), RGB in [-1, 1]; the same shape and range come back.

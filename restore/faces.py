@@ -14,6 +14,7 @@ from refstar.utils.errors import RefStarError
 from .alignment import FoundFace
 from .face_masks import check_regions
 
+UNSURE = 0.3  # share of the doubt at which a reference is left out from which a warning is given
 POLICIES = {'on_wrong_identity': ('warn', 'drop', 'refuse'), 'unmatched': ('leave', 'restore')}
 SIDE = 256  # pixels: larger faces are measured at this size
 LIGHT_SIDE = 8  # side of the light map
@@ -132,7 +133,7 @@ class RestoreSettings:
     fidelity: float | None = None  # CodeFormer's w, 0 to 1; None: the backbone's own
     num_refs: int = 4  # most references of a face
     colour: bool = True  # keep the colours of the photo under references of other light
-    on_wrong_identity: str = 'drop'  # `drop`, `warn` (use them) or `refuse` references that very likely show a stranger
+    on_wrong_identity: str = 'drop'  # `drop`, `warn` (use them) or `refuse` references that likely show a stranger
     unmatched: str = 'leave'  # of several faces those like nobody of the references: `leave` or `restore` without any
     use: Sequence[str] = ()  # regions that references may change (`face_masks.REGIONS`); none: all
     keep: Sequence[str] = ()  # regions that references may not change: there the face is the backbone's
@@ -179,6 +180,17 @@ class IdentityVerdict:
     person: str | None = None  # whose references were taken, None if none were
     similarity: float | None = None  # cosine of the face to the mean of the person's references
     probability: float | None = None  # that they show the same person, 0 to 1
+    least: float = 0  # below which probability references are left out
+
+    @property
+    def stranger(self) -> bool:
+        """Likely somebody else: left out."""
+        return self.probability is not None and self.probability < self.least
+
+    @property
+    def unsure(self) -> bool:
+        """To be used with a warning."""
+        return self.probability is not None and not self.stranger and 1 - self.probability > UNSURE * (1 - self.least)
 
     @property
     def same(self) -> bool | None:

@@ -23,9 +23,9 @@ from refstar.utils.released_weights import PRETRAINED
 BATCH = 16
 TAUGHT = PRETRAINED / 'dlib_degraded.safetensors'
 
-# Probabilities of the same person where strangers are as likely beforehand: below the first a reference is left out,
-# below the second it is used with a warning. benchmarks/strangers.py prints what comes of it.
-LEFT_OUT, SURE = 0.3, 0.8
+# Below which probability of the same person a reference is left out: of a bad photo and of a good one, which needs it
+# less (|z|^2 of its embedding, logit). benchmarks/strangers.py prints what comes of it.
+LEFT_OUT = (0.45, -0.85), (0.7, 2.0)
 
 # Of networks without a calibration: least cosine of the same person, and the logit's slope.
 THRESHOLDS = {'mobilefacenet': (0.15, 0.35), 'edgeface_xxs': (0.13, 0.30), 'irse50': (0.15, 0.35)}  # two clean photos
@@ -126,6 +126,16 @@ class IdentityChecker:
         """Return how likely a degraded and a clean embedding, (d,), are the same person's, 0 to 1."""
         a, b, c = self.logit
         return float(1 / (1 + np.exp(-(a * (face @ reference) - b * (face @ face) + c))))
+
+    def least_probability(self, face: np.ndarray) -> float:
+        """Return below which probability references of a degraded embedding, (d,), are left out."""
+        (bad, low), (good, high) = LEFT_OUT
+        logit = np.interp(face @ face, (bad, good), (low, high)) if self.logit[1] else low
+        return float(1 / (1 + np.exp(-logit)))
+
+    def judge(self, face: np.ndarray, reference: np.ndarray) -> tuple[float, float, float]:
+        """Return cosine, probability of the same person, and below which one the reference is left out."""
+        return cosine(face, reference), self.probability(face, reference), self.least_probability(face)
 
     def about(self) -> dict[str, str]:
         """Return name and file for records."""

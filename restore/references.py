@@ -25,7 +25,7 @@ from .faces import (
     RestoreSettings,
     measure_tint,
 )
-from .identity_check import LEFT_OUT, SURE, IdentityChecker, cosine
+from .identity_check import IdentityChecker, cosine
 from .input_files import LOOSE, unique
 
 BLURRED = 0.25  # least sharpness of a useful reference: less is a blur of 1.5 pixels of 256 and more
@@ -236,8 +236,7 @@ def compare(embedding: np.ndarray | None, person: Person, checker: IdentityCheck
     """Compare a degraded face with the mean of a person's photos; nothing is known without an identity network."""
     if checker is None or embedding is None or any(ref.embedding is None for ref in person.references):
         return IdentityVerdict(person.name)
-    mean = mean_embedding(person)
-    return IdentityVerdict(person.name, cosine(embedding, mean), checker.probability(embedding, mean))
+    return IdentityVerdict(person.name, *checker.judge(embedding, mean_embedding(person)))
 
 
 # ----------------------------------------------------------------- choice for a face
@@ -281,19 +280,19 @@ def choose_references(
     """Choose references of one person by the identity policy, then by usefulness.
 
     Raises:
-        RefStarError: the references are very likely a stranger's and the settings refuse that.
+        RefStarError: the references are likely a stranger's and the settings refuse that.
     """
     ranked, dropped, notes = rank(face, person), dict(person.dropped), []
     whose = '' if person.name == LOOSE else f' of {person.name}'
-    if identity.probability is not None and identity.probability < LEFT_OUT:
-        text = f'The good photos{whose} very likely show somebody else than this face'
+    if identity.stranger:
+        text = f'The good photos{whose} likely show somebody else than this face'
         if settings.on_wrong_identity == 'refuse':
             raise RefStarError(f'{text} (probability of the same person {identity.probability:.0%}): refused')
         if settings.on_wrong_identity == 'drop':
-            dropped |= {choice.reference.name: 'very likely shows somebody else' for choice in ranked}
+            dropped |= {choice.reference.name: 'likely shows somebody else' for choice in ranked}
             ranked, identity = [], replace(identity, person=None)
         notes = [f'{text}: {"not used" if settings.on_wrong_identity == "drop" else "used all the same"}.']
-    elif identity.probability is not None and identity.probability < SURE:
+    elif identity.unsure:
         notes = [f'It is not certain that the good photos{whose} show the person of this face: used, look closely.']
     for choice in ranked[settings.num_refs :]:
         dropped[choice.reference.name] = f'less useful than {settings.num_refs} others'

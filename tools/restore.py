@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from refstar.utils.errors import CommandParser, RefStarError
-from refstar.utils.released_weights import ABOUT_SHIPPED, SHIPPED
+from refstar.utils.released_weights import SHIPPED
 from refstar.utils.stopwatch import timed
 
 from .cli_common import at_least, command, shared
@@ -74,7 +74,7 @@ def add_arguments(p: CommandParser) -> None:
 def network_arguments(p: argparse.ArgumentParser) -> None:
     """Add what `restore`, `bank` and `app` need to open a network."""
     net = p.add_argument_group('networks; each is a file, or (but -n) a name of `refstar weights list`')
-    network = 'trained RefSTAR: .safetensors, .pth or .onnx (default: a small one)'
+    network = 'trained RefSTAR: .safetensors, .pth or .onnx (default: the one that ships)'
     net.add_argument('-n', '--network', metavar='FILE', default=SHIPPED, help=network)
     net.add_argument('--backend', choices=('torch', 'onnx'), help="what computes (default: by the file's name)")
     shared(net, '--options')
@@ -143,8 +143,6 @@ def open_restorer(args: argparse.Namespace) -> Any:
     device, identity, base = choose_device(args.device), None, getattr(args, 'base', None)
     if args.identity_network or args.identity_weights:
         identity = args.identity_network or 'mobilefacenet', resolve(args.identity_weights)
-    if args.network is SHIPPED:
-        print(f'no -n given: using {ABOUT_SHIPPED}', file=sys.stderr, flush=True)
     try:
         return Restorer.from_pretrained(
             args.network,

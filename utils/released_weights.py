@@ -20,8 +20,7 @@ TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
 RETRIES = 2  # after a failed download
 
 PRETRAINED = Path(str(files('refstar') / 'pretrained'))  # files that ship with the package
-SHIPPED = PRETRAINED / 'refstar_small_128.safetensors'  # made by `make small`
-ABOUT_SHIPPED = 'the small demo network (draws 128x128 pixels; trained on synthetic faces, to try things out)'
+SHIPPED = PRETRAINED / 'refstar_512.safetensors'  # made by `make release`
 
 
 @dataclass(frozen=True)
