@@ -4,11 +4,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from landmarks import SHIPPED, measure
-from safetensors.torch import load_file
 
-from refstar.dlib_face_arch import LandmarkNet68
-from refstar.utils.checkpoint import load_fitting
+from refstar.metrics.landmark_metric import landmark_network
 
 TEETH = 0.006  # share of the squared eye distance from which teeth are seen: none of 72 neutral London people has more
 LESS_RED, LEAST_LIGHT = 2, 0.7  # of teeth, against the cheeks: 8-bit a of CIELAB, share of L
@@ -38,24 +35,17 @@ class Mouth:
         return self.teeth > TEETH >= truth.teeth
 
 
-class MouthFinder:
-    """Measures mouths by the 68 landmarks that ship."""
-
-    def __init__(self) -> None:
-        self.net = load_fitting(LandmarkNet68(), load_file(SHIPPED), SHIPPED).eval()
-
-    def __call__(self, img: np.ndarray) -> Mouth:
-        """Measure an FFHQ-aligned face, uint8 (S, S, 3), RGB."""
-        points, _ = measure(self.net, img)
-        points = points * len(img)
-        eyes = np.linalg.norm(points[36:42].mean(0) - points[42:48].mean(0))
-        lab = cv2.cvtColor(img, cv2.COLOR_RGB2LAB).astype(float)
-        inside, cheeks = np.zeros(img.shape[:2], np.uint8), np.zeros(img.shape[:2], np.uint8)
-        cv2.fillPoly(inside, [np.rint(points[60:68] * 8).astype(np.int32)], 1, shift=3)
-        for nose, mouth in ((31, 48), (35, 54)):
-            middle = (points[nose] + points[mouth]) / 2
-            cv2.circle(cheeks, tuple(int(v) for v in middle), max(round(eyes / 20), 1), 1, -1)
-        light, red, _ = np.median(lab[cheeks > 0], axis=0)
-        teeth = (lab[..., 1] < red - LESS_RED) & (lab[..., 0] > LEAST_LIGHT * light) & (inside > 0)
-        gap = np.linalg.norm(points[62] - points[66]) / eyes
-        return Mouth(points[[48, 54]] / eyes, float(gap), float(teeth.sum() / eyes**2))
+def find_mouth(img: np.ndarray) -> Mouth:
+    """Measure the mouth of an FFHQ-aligned face, uint8 (S, S, 3), RGB, by the 68 landmarks that ship."""
+    points = landmark_network()(img[..., ::-1])
+    eyes = np.linalg.norm(points[36:42].mean(0) - points[42:48].mean(0))
+    lab = cv2.cvtColor(img, cv2.COLOR_RGB2LAB).astype(float)
+    inside, cheeks = np.zeros(img.shape[:2], np.uint8), np.zeros(img.shape[:2], np.uint8)
+    cv2.fillPoly(inside, [np.rint(points[60:68] * 8).astype(np.int32)], 1, shift=3)
+    for nose, mouth in ((31, 48), (35, 54)):
+        middle = (points[nose] + points[mouth]) / 2
+        cv2.circle(cheeks, tuple(int(v) for v in middle), max(round(eyes / 20), 1), 1, -1)
+    light, red, _ = np.median(lab[cheeks > 0], axis=0)
+    teeth = (lab[..., 1] < red - LESS_RED) & (lab[..., 0] > LEAST_LIGHT * light) & (inside > 0)
+    gap = np.linalg.norm(points[62] - points[66]) / eyes
+    return Mouth(points[[48, 54]] / eyes, float(gap), float(teeth.sum() / eyes**2))

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 from checks import check_needs
-from mouth import MouthFinder
+from mouth import find_mouth
 from torch import Tensor
 
 from refstar.data.face_region import face_oval
@@ -52,7 +52,6 @@ class Judge:
     def __init__(self, weights: Path) -> None:
         self.lpips = load_lpips('squeeze', str(weights / 'squeezenet1_1_features.pth'))
         self.identity = IdentityEncoder('edgeface_xxs', str(weights / 'edgeface_xxs_q.pt'))
-        self.mouth = MouthFinder()
 
     @torch.no_grad()
     def __call__(self, images: dict[str, Tensor], gt: Tensor, wrong: Tensor) -> dict[str, dict[str, float]]:
@@ -60,9 +59,9 @@ class Judge:
         side, faces = gt.shape[-1], torch.cat([*images.values(), gt, wrong])
         embeddings, oval = self.identity(faces), torch.from_numpy(face_oval(side).copy())[None, None]
         truth, stranger = embeddings[-2], embeddings[-1]
-        found, mouth = {}, self.mouth(photo_of(gt))
+        found, mouth = {}, find_mouth(photo_of(gt))
         for i, (name, image) in enumerate(images.items()):
-            error, seen = ((image - gt) / 2).square().mean().clamp_min(1e-10), self.mouth(photo_of(image))
+            error, seen = ((image - gt) / 2).square().mean().clamp_min(1e-10), find_mouth(photo_of(image))
             found[name] = {
                 'psnr': -10 * error.log10().item(),
                 'detail': detail(image, gt, DOWN * side, oval).item(),

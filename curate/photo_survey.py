@@ -11,7 +11,7 @@ import torch
 from refstar.data.face_region import Landmarks, face_oval
 from refstar.data.images import ImageStore, decode
 from refstar.identity_arch import IdentityEncoder
-from refstar.metrics.landmark_metric import landmark_network
+from refstar.metrics.landmark_metric import SPREAD, MedianPoints, landmark_network
 from refstar.metrics.lpips_metric import face_parser
 from refstar.restore.alignment import FaceDetector, cut, side_in_photo
 from refstar.utils.atomic_files import write_atomically
@@ -71,7 +71,7 @@ def read_photo(
             record['face'] = str(folder.absolute() / f'face_{number:06d}.png')
             write_image(Path(record['face']), face.astype(np.uint8) * 255)
         if networks['network']:
-            encoder = _encoder(*(networks[key] for key in ('network', 'weights', 'prepare'))).eval()
+            encoder = _encoder(networks['network'], networks['weights'] or None, networks['prepare']).eval()
             with torch.inference_mode():
                 embedding = encoder(to_tensor(img)[None])[0].numpy()
             record['embedding'] = np.round(embedding.astype(float), 4).tolist()
@@ -105,7 +105,11 @@ def _points(file: str, path: Path, bgr: np.ndarray, roots: Sequence[Path]) -> np
         return None
     if Path(file).suffix in ('.npz', '.csv'):
         return _landmarks(file, roots)(path)
-    points = (landmark_network(file, 'cpu')(bgr) + 0.5) / len(bgr)
+    network = landmark_network(file, 'cpu')
+    if isinstance(network, MedianPoints):
+        points, spread = network.measure(bgr)
+        return points if spread <= SPREAD else None
+    points = (network(bgr) + 0.5) / len(bgr)
     if len(points) == 98:
         from facexlib.alignment import landmark_98_to_68
 

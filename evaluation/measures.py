@@ -12,9 +12,10 @@ from refstar.data.face_region import face_oval
 from refstar.lpips_network import BACKBONES
 from refstar.metrics.detail_metric import calculate_detail
 from refstar.metrics.identity_protocols import IdentityScore, protocol
-from refstar.metrics.landmark_metric import landmark_network, mean_distance
+from refstar.metrics.landmark_metric import DEFAULT, landmark_network, mean_distance
 from refstar.metrics.lpips_metric import black_outside, calculate_lpips, face_parser, lpips_network
 from refstar.utils.checkpoint import sha256
+from refstar.utils.released_weights import resolve
 
 NIQE_SIDE = 192  # pixels: below it BasicSR's NIQE has one block of 96 and no covariance
 STRONGEST = 32 / 512  # down-sampling factor over the side: the strongest of ffhq_ref_severe
@@ -58,7 +59,7 @@ class MeasureSettings:
     id_protocol: str = 'refldm'  # see metrics/identity_protocols.py
     id_weights: str | None = None
     detector_weights: str | None = None
-    landmark_weights: str | None = None
+    landmark_weights: str | None = DEFAULT
     parsing_weights: str | None = None
     device: str = 'cpu'
 
@@ -158,7 +159,7 @@ def landmarks(s: MeasureSettings) -> Measure:
         points = network(truth.gt)
         return lambda img: {'lmd': mean_distance(network(img), points)}
 
-    about = {'network': network.name, 'weights': s.landmark_weights, 'sha256': sha256(s.landmark_weights)}
+    about = {'network': network.name, 'weights': s.landmark_weights, 'sha256': sha256(resolve(s.landmark_weights))}
     return Measure({'lmd': 'lower'}, against, about | {'unit': 'pixels of these photos'})
 
 
@@ -188,7 +189,7 @@ def build_measures(s: MeasureSettings, with_gt: bool = True) -> tuple[list[Measu
         (perceptual, 'lpips', {'lpips_weights': lpips_file}),
         (face_perceptual, 'flpips', {'lpips_weights': lpips_file, 'parsing_weights': 'parsing_parsenet.pth'}),
         (identity, 'id_gt, id_ref, copy_gap, id_wrong', {'id_weights': id_file}),
-        (landmarks, 'lmd', {'landmark_weights': 'alignment_WFLW_4HG.pth'}),
+        (landmarks, 'lmd', {'landmark_weights': '68 landmarks'}),
         (naturalness, 'niqe', {}),
     ]
     measures, absent = [], {}

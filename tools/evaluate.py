@@ -22,7 +22,7 @@ WEIGHTS = {
     'lpips_weights': 'ImageNet backbone of LPIPS (torchvision)',
     'id_weights': 'network of the identity protocol (.onnx, .pth, TorchScript)',
     'detector_weights': "face detector of the protocol insightface: facexlib's RetinaFace (.pth) or YuNet (.onnx)",
-    'landmark_weights': "LMD: facexlib's alignment_WFLW_4HG.pth, or a 68-point network (.onnx)",
+    'landmark_weights': "LMD: facexlib's alignment_WFLW_4HG.pth, or a 68-point .onnx (default: the one that ships)",
     'parsing_weights': "fLPIPS: facexlib's parsing_parsenet.pth or parsing_bisenet.pth",
     'fid_weights': "FID: torch-fidelity's weights-inception-2015-12-05-6726825d.pth, or TorchScript features",
 }

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from refstar.utils.errors import CommandParser, RefStarError
+from refstar.utils.released_weights import released, resolve
 
 from .cli_common import at_least, command
 from .train import main as train
@@ -17,6 +18,7 @@ from .train import main as train
 SYNTHETIC_SIZE, SIZE = 256, 512
 # Least confidence and agreement. Photos have noise and fine folds that procedural people lack: they are never as alike.
 LEAST = {'synthetic': {'confidence': 0.75, 'agreement': 0.85}, 'photos': {'confidence': 0.55, 'agreement': 0.6}}
+SHIPPED = {'landmarks': str(released()['landmarks_68'].path), 'network': 'dlib'}
 NETWORKS = ('detector', 'landmarks', 'parsing', 'network', 'weights', 'prepare')
 OPTIONS = Path(__file__).parents[1] / 'options' / 'masks' / 'refsel.yml'
 
@@ -36,12 +38,13 @@ def add_arguments(p: CommandParser) -> None:
     where.add_argument('--split', metavar='NAME', help='which split of ROOT, where it has several: train')
     where.add_argument('--gt', metavar='FOLDER', help='folder of the images that a csv or meta_info file names')
     where.add_argument('--ref', metavar='FOLDER', help='folder of the references, where they are not in --gt')
-    nets = p.add_argument_group('networks, by file; one that is not given is not used')
-    nets.add_argument('--detector', default='', metavar='FILE', help='RetinaFace (.pth) or YuNet (.onnx): align photos')
-    about = '68-point network (.onnx), AWing FAN (.pth), or points (.npz)'
-    nets.add_argument('--landmarks', default='', metavar='FILE', help=about)
+    nets = p.add_argument_group("networks, by file or by name of `refstar weights list`; '' for none")
+    nets.add_argument('--detector', default='', metavar='FILE', help='align photos; yunet ships (default: none)')
+    about = '68-point network (.onnx), AWing FAN (.pth), or points (.npz) (default: the one that ships)'
+    nets.add_argument('--landmarks', metavar='FILE', help=about)
     nets.add_argument('--parsing', default='', metavar='FILE', help="facexlib's BiSeNet or ParseNet")
-    nets.add_argument('--network', default='', metavar='NAME', help='identity network: edgeface_xxs, torchscript ...')
+    about = 'identity network: edgeface_xxs, torchscript ... (default: dlib, which ships)'
+    nets.add_argument('--network', metavar='NAME', help=about)
     nets.add_argument('--weights', default='', metavar='FILE', help='of --network')
     nets.add_argument('--prepare', metavar='NAME', help='of --network, in place of its own')
     rules = p.add_argument_group('pairs and masks')
@@ -73,6 +76,7 @@ def build(args: argparse.Namespace) -> None:
     else:
         photos = list_photos(args.root, {'dataroot_gt': args.gt, 'dataroot_ref': args.ref}, args.splits, args.split)
         networks = {key: getattr(args, key) for key in NETWORKS}
+        networks |= {key: name for key, name in SHIPPED.items() if getattr(args, key) is None}
         rules = {'per_person': args.per_person, 'similarity': tuple(args.similarity), 'limit': args.pairs}
         source = PhotoPairs(photos, args.root, networks, rules, args.size or SIZE, args.gt)
     rows = build_masks(args.out, source, least, training, train, args.jobs or cores())
@@ -89,12 +93,14 @@ def _check(args: argparse.Namespace) -> None:
             raise RefStarError(f'--{key} must be at most 1, got {getattr(args, key)}')
     if not -1 <= args.similarity[0] < args.similarity[1] <= 1:
         raise RefStarError('--similarity LOW HIGH must be -1 <= LOW < HIGH <= 1')
-    if bool(args.network) != bool(args.weights):
+    if (args.network not in (None, '', SHIPPED['network'])) != bool(args.weights):
         raise RefStarError('--network and --weights belong together')
+    for key in ('detector', 'landmarks', 'parsing', 'weights'):
+        setattr(args, key, resolve(getattr(args, key)))
     for key in ('detector', 'landmarks', 'parsing', 'weights', 'opt'):
         if getattr(args, key) and not Path(getattr(args, key)).is_file():
             raise RefStarError(f'--{key} {getattr(args, key)}: no such file')
-    if args.detector and Path(args.landmarks).suffix in ('.npz', '.csv'):
+    if args.detector and Path(args.landmarks or '').suffix in ('.npz', '.csv'):
         raise RefStarError('--landmarks: points of photos that --detector is to align are of no use; give a network')
     of_photos = ('pairs', 'split', 'splits', 'gt', 'ref', 'detector', 'landmarks', 'parsing', 'network')
     unused = [key for key in of_photos if getattr(args, key)]

@@ -277,7 +277,7 @@ def test_alignment_of_whole_photos(detector, faces_root, tmp_path) -> None:
         matrix[:, 2] += 120, 60
         cv2.imwrite(str(person / f'{number}.png'), cv2.warpAffine(img, matrix, (760, 640)))
     out = tmp_path / 'out'
-    args = [tmp_path / 'people', '-o', out, '--size', 128, '--iterations', 0, '--jobs', 1]
+    args = [tmp_path / 'people', '-o', out, '--size', 128, '--iterations', 0, '--jobs', 1, '--network', '']
     assert main([str(arg) for arg in [*args, '--detector', faces_root / 'weights' / detector]]) == 0
     shown = [cv2.imread(str(file)) for file in (out / 'build/photos/images').glob('*.png')]
     coarse = [cv2.resize(one, (32, 32), interpolation=cv2.INTER_AREA)[8:28, 8:24] for one in (*shown, img)]

@@ -1,6 +1,7 @@
 """The Python interface: results, batches, identity policies, groups of references."""
 
 import doctest
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from refstar import RefStarError
 from refstar.restore import restorer as module
-from refstar.restore.faces import RestoreSettings
+from refstar.restore.faces import IdentityVerdict, RestoreSettings
 from refstar.restore.references import Person
 from refstar.restore.restorer import Restorer
 from refstar.utils.image_files import to_image, to_tensor
@@ -130,6 +131,19 @@ def test_unsure_references_are_used_with_a_warning():
     unsure = Restorer(network(), identity_checker=hue_checker(similarity))(lq, [right])
     assert unsure.identity.probability == pytest.approx(0.5) and len(unsure.chosen) == 1
     assert unsure.notes == ['It is not certain that the good photos show the person of this face: used, look closely.']
+
+
+def test_more_is_asked_of_a_good_photo():
+    """The longer the embedding of a degraded photo, the surer it must be; other networks' have no length."""
+    taught, other = replace(hue_checker(), logit=(20.0, 5.0, 0.0)), hue_checker()
+    bad, good = np.array([0.5, 0, 0]), np.array([0.9, 0, 0])
+    assert 0.25 < taught.least_probability(bad) < 0.35 < 0.85 < taught.least_probability(good) < 0.9
+    assert other.least_probability(good) == other.least_probability(bad) == taught.least_probability(bad)
+    for probability, least, kind in ((0.7, 0.88, 'stranger'), (0.7, 0.3, 'unsure'), (0.9, 0.88, 'unsure')):
+        verdict = IdentityVerdict('ann', 0.5, probability, least)
+        assert verdict.stranger == (kind == 'stranger') and verdict.unsure == (kind == 'unsure')
+    sure = IdentityVerdict('ann', 0.5, 0.99, 0.88)
+    assert not sure.stranger and not sure.unsure and not IdentityVerdict().unsure
 
 
 def test_networks_that_ship_are_the_default(tmp_path):
