@@ -95,6 +95,8 @@ def shrink(opt: dict) -> dict:
             dataset['max_images'] = SAMPLES
     train = opt.get('train') or {}
     train.update({key: value for key, value in TRAIN.items() if key in train})
+    if train.get('freeze'):  # a small network has fewer taps
+        train['freeze'] = [name for name in train['freeze'] if name not in ('transfer.2', 'transfer.3')]
     for key in [k for k, v in train.items() if isinstance(v, dict) and v.get('type') in DOWNLOADS]:
         train[key] = None
     for key in ('cycle_every', 'net_d_reg_every'):
