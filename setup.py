@@ -77,6 +77,7 @@ setup(
         'refstar.options': ['**/*.yml'],
         **{f'refstar.{name}': ['templates/*', '*.yml'] for name in ('evaluation', 'restore', 'tools', 'utils')},
     },
+    data_files=[('share/doc/refstar', ['docs/model_card.md'])],
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={

@@ -19,11 +19,15 @@ class LPIPSLoss(nn.Module):
         size (int | None): side to which images are resized first: enlarged where they are smaller (the backbones were
             trained at 224 pixels; at 64 their deepest features are 3 x 3), area-averaged where they are larger, which
             saves time. Default: None, as they are.
+        shift (int): both images are cut by a random number of pixels below this at the top and on the left. The
+            backbones' strides reward dots on a grid; on a grid that moves they are no use. Default: 1, not at all.
     """
 
-    def __init__(self, weights: str, net: str = 'squeeze', loss_weight: float = 1.0, size: int | None = None) -> None:
+    def __init__(
+        self, weights: str, net: str = 'squeeze', loss_weight: float = 1.0, size: int | None = None, shift: int = 1
+    ) -> None:
         super().__init__()
-        self.net, self.loss_weight, self.size = net, loss_weight, size
+        self.net, self.loss_weight, self.size, self.shift = net, loss_weight, size, shift
         self.model = load_lpips(net, weights).to(memory_format=torch.channels_last)
 
     def forward(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -42,5 +46,8 @@ class LPIPSLoss(nn.Module):
         """Compute the distances without the weight, shape (b,)."""
         if self.size is not None:
             pred, target = (resize(x, (self.size, self.size)) for x in (pred, target))
+        if self.shift > 1:
+            top, left = torch.randint(self.shift, (2,)).tolist()
+            pred, target = (x[..., top:, left:] for x in (pred, target))
         pred, target = (x.contiguous(memory_format=torch.channels_last) for x in (pred, target.detach()))
         return self.model(pred, target).flatten()
