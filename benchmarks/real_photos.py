@@ -40,7 +40,7 @@ SHARP = {'blur_sigma': 0, 'downsample_range': 1, 'noise_range': None, 'jpeg_rang
 DEGRADATIONS = {'severe': 'ffhq_ref_severe', 'moderate': 'ffhq_ref_moderate', 'none': SHARP}
 ARMS = ('photo', 'none', 'right', 'wrong')
 COLUMNS = ('psnr', 'detail', 'lpips', 'id_gt', 'id_wrong', 'mouth', 'teeth', 'used')
-SHOWN = ('london_003', 'london_007', 'london_009')
+SHOWN = ('london_003_01', 'london_007_01', 'london_009_01')
 SHOWN_ARMS = ('photo', 'ref', 'none', 'right', 'gt')
 CAPTIONS = {'ref': 'reference', 'none': 'without reference', 'right': 'with reference', 'gt': 'truth'}
 DOWN = 1 / 64 / SIGMA_PER_DOWN  # of detail, in sides: its Gaussian has 1/64 of the side
@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument('--sets', nargs='+', choices=['london_test', 'portraits_test', 'lfw_test'])
     parser.add_argument('--degradations', nargs='+', choices=list(DEGRADATIONS), default=list(DEGRADATIONS))
     parser.add_argument('--sheets', type=int, default=0, help='so many rows of pictures for each set')
-    parser.add_argument('--pictures', type=Path, help='folder for pictures of the people in SHOWN (docs/images)')
+    parser.add_argument('--pictures', type=Path, help='folder for pictures of SHOWN (docs/images)')
     parser.add_argument('--out', type=Path, default=Path('results/real_photos'))
     args = parser.parse_args()
     weights = args.faces / 'weights'
@@ -191,7 +191,7 @@ def main() -> None:
                 scores += [{**about, 'arm': arm, **found[arm]} for arm in ARMS]
                 if len(pictures) < args.sheets:
                     pictures.append(row_of(images))
-                if args.pictures and name == 'london_test' and identity in SHOWN and stem == '01':
+                if args.pictures and stem in SHOWN:
                     shown.append(row_of({key: images[key] for key in SHOWN_ARMS}, 256))
             text += [f'**{name}, {degradation}**', '', *table(rows), '']
             print('\n'.join(text[-len(ARMS) - 8 :]), flush=True)

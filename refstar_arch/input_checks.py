@@ -29,13 +29,13 @@ def check_settings(strength: Any, chunk: Any, combine: Any, guidance_scale: Any,
     """
 
     def number(value: Any) -> bool:
-        return isinstance(value, (int, float)) and math.isfinite(value)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
     if combine not in COMBINE:
         raise RefStarError(f'{where}combine is {combine!r}; known are {", ".join(COMBINE)}')
     if not isinstance(strength, Tensor) and not (number(strength) and 0 <= strength <= 1):
         raise RefStarError(f'{where}strength is {strength!r}; it is a number from 0 (the backbone alone) to 1')
-    if chunk is not None and not (isinstance(chunk, int) and chunk >= 1):
+    if chunk is not None and not (isinstance(chunk, int) and chunk >= 1 and chunk is not True):
         raise RefStarError(f'{where}chunk is {chunk!r}; it is how many references are encoded at a time: 1 or more')
     if not number(guidance_scale):
         raise RefStarError(f'{where}guidance_scale is {guidance_scale!r}; it is a finite number')

@@ -83,8 +83,9 @@ def test_wheel_holds_only_refstar(tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns('__pycache__')
     for folder in _setup_folders().values():
         shutil.copytree(ROOT / folder, source / folder, ignore=ignored, dirs_exist_ok=True)
-    for name in ('setup.py', 'pyproject.toml', 'LICENSE'):
-        shutil.copy(ROOT / name, source)
+    (source / 'docs').mkdir()
+    for name in ('setup.py', 'pyproject.toml', 'LICENSE', 'docs/model_card.md'):
+        shutil.copy(ROOT / name, source / name)
     command = [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '-q', '-w', tmp_path, source]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

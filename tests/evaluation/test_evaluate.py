@@ -92,7 +92,9 @@ def test_folders_get_figures_and_intervals(folder, identity_weights, capsys):
     assert found['intervals']['drawn_again'] == 'people'
     text = capsys.readouterr().out
     assert 'lpips: not measured: give --lpips_weights (vgg16' in text and 'n 4, missing 0, failed 0' in text
-    for column in ('lpips', 'flpips', 'lmd', 'fid', 'musiq', 'niqe', 'id_wrong'):
+    landmarks = found['measures']['lmd']
+    assert landmarks['network'] == 'face-api, 68 points' and means['near', 'lmd'] < means['far', 'lmd']
+    for column in ('lpips', 'flpips', 'fid', 'musiq', 'niqe', 'id_wrong'):
         assert found['not_measured'][column].startswith('not measured: ')
 
 

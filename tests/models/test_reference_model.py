@@ -90,7 +90,10 @@ def test_impossible_recipes_are_named(block, key, value, message, tmp_path, monk
         model.optimize_parameters(1)
 
 
-@pytest.mark.parametrize(('key', 'value'), [('combine', 'sum'), ('strength', 1.5), ('chunk', 0)])
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [('combine', 'sum'), ('strength', 1.5), ('strength', True), ('chunk', 0), ('chunk', True)],
+)
 def test_validation_settings_are_checked_at_the_start(key, value, tmp_path, monkeypatch):
     opt = options('test_refstar.yml', tmp_path, monkeypatch)
     opt['val'][key] = value
