@@ -12,7 +12,7 @@ people apart).
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -37,10 +37,11 @@ from refstar.utils.text_files import write_csv
 
 LONDON_TEST = Path(__file__).parents[1] / 'options/release/london_test.txt'
 SHARP = {'blur_sigma': 0, 'downsample_range': 1, 'noise_range': None, 'jpeg_range': None}
-DEGRADATIONS = {'severe': 'ffhq_ref_severe', 'moderate': 'ffhq_ref_moderate', 'none': SHARP}
+DEGRADATIONS = {'severe': 'ffhq_ref_severe', 'moderate': 'ffhq_ref_moderate', 'sharp': SHARP}
 ARMS = ('photo', 'none', 'right', 'wrong')
-COLUMNS = ('psnr', 'detail', 'lpips', 'id_gt', 'id_wrong', 'mouth', 'teeth', 'used')
-SHOWN = ('london_003_01', 'london_007_01', 'london_009_01')
+COMPARED = ('psnr', 'detail', 'lpips', 'id_gt', 'id_wrong', 'mouth')
+COLUMNS = (*COMPARED, 'teeth', 'used')
+SHOWN = ('london_003_02', 'london_007_02', 'london_036_01')
 SHOWN_ARMS = ('photo', 'ref', 'none', 'right', 'gt')
 CAPTIONS = {'ref': 'reference', 'none': 'without reference', 'right': 'with reference', 'gt': 'truth'}
 DOWN = 1 / 64 / SIGMA_PER_DOWN  # of detail, in sides: its Gaussian has 1/64 of the side
@@ -134,26 +135,24 @@ def row_of(images: dict[str, Tensor], side: int | None = None) -> np.ndarray:
     return strip(panels)
 
 
-def table(rows: list[dict]) -> list[str]:
-    """Lines of a table: the mean of every arm, and differences of arms with their 95 % intervals."""
+def table(rows: list[dict], title: str, sharp: bool) -> list[str]:
+    """Lines of a table: the mean of every arm and, unless photos are sharp, differences with their 95 % intervals."""
     values = {arm: np.array([[row['scores'][arm][c] for c in COLUMNS] for row in rows]) for arm in ARMS}
     people = [row['identity'] for row in rows]
-    lines = [
-        f'| {len(rows)} photos, {len(set(people))} people | ' + ' | '.join(COLUMNS) + ' |',
-        '|---' * (len(COLUMNS) + 1) + '|',
-    ]
-    for arm in ARMS:
-        lines.append(
-            f'| {arm} | '
-            + ' | '.join(
-                f'{x:.2f}' if c == 'psnr' else f'{x:.3f}' for c, x in zip(COLUMNS, values[arm].mean(0), strict=True)
-            )
-            + ' |'
-        )
-    for a, b in (('right', 'photo'), ('right', 'none'), ('none', 'photo'), ('wrong', 'none')):
+    about = f'{title}: {len(rows)} photos, {len(set(people))} people'
+    lines = [line(about, COLUMNS), line('---', ['---'] * len(COLUMNS))]
+    for arm in ARMS[1:] if sharp else ARMS:
+        digits = [2 if c == 'psnr' else 3 for c in COLUMNS]
+        lines.append(line(arm, [f'{x:.{d}f}' for d, x in zip(digits, values[arm].mean(0), strict=True)]))
+    for a, b in () if sharp else (('right', 'photo'), ('right', 'none'), ('none', 'photo'), ('wrong', 'none')):
         found = bootstrap(values[a] - values[b], people)
-        lines.append(f'| {a} - {b} | ' + ' | '.join(cell(c, i) for c, i in zip(COLUMNS, found, strict=True)) + ' |')
+        cells = [cell(c, i) for c, i in zip(COMPARED, found[: len(COMPARED)], strict=True)]
+        lines.append(line(f'{a} - {b}', [*cells, *[''] * (len(COLUMNS) - len(COMPARED))]))
     return lines
+
+
+def line(first: str, cells: Sequence[str]) -> str:
+    return f'| {" | ".join([first, *cells])} |'
 
 
 def cell(column: str, found: Interval) -> str:
@@ -179,7 +178,7 @@ def main() -> None:
     check_needs([{'network': 'edgeface_xxs', 'weights': str(weights / 'edgeface_xxs_q.pt')}], files)
     restorer, judge = Restorer.from_pretrained(args.network, detector=None), Judge(weights)
     args.out.mkdir(parents=True, exist_ok=True)
-    text, scores = [], []
+    text_of_all, scores = [], []
     for name, options in test_sets(args.faces, args.portraits).items():
         if args.sets and name not in args.sets:
             continue
@@ -193,14 +192,15 @@ def main() -> None:
                     pictures.append(row_of(images))
                 if args.pictures and stem in SHOWN:
                     shown.append(row_of({key: images[key] for key in SHOWN_ARMS}, 256))
-            text += [f'**{name}, {degradation}**', '', *table(rows), '']
-            print('\n'.join(text[-len(ARMS) - 8 :]), flush=True)
+            text = [*table(rows, f'{name}, {degradation}', degradation == 'sharp'), '']
+            print('\n'.join(text), flush=True)
+            text_of_all += text
             if pictures:
                 cv2.imwrite(str(args.out / f'{name}_{degradation}.png'), np.vstack(pictures))
             if shown:
                 file = str(args.pictures / f'real_photos_{degradation}.jpg')
                 cv2.imwrite(file, np.vstack(shown), [cv2.IMWRITE_JPEG_QUALITY, 92])
-    (args.out / 'table.md').write_text('\n'.join(text), encoding='utf-8')
+    (args.out / 'table.md').write_text('\n'.join(text_of_all), encoding='utf-8')
     write_csv(args.out / 'scores.csv', scores, scores[0])
 
 
