@@ -166,6 +166,7 @@ def main() -> None:
     parser.add_argument('faces', type=Path)
     parser.add_argument('portraits', type=Path)
     parser.add_argument('--network', default=SHIPPED, help='default: the network that ships')
+    parser.add_argument('--base', help='weights of another restorer, whose output the network gets too')
     parser.add_argument('--photos', type=int, help='photos of each set, evenly spread; default: all')
     parser.add_argument('--sets', nargs='+', choices=['london_test', 'portraits_test', 'lfw_test'])
     parser.add_argument('--degradations', nargs='+', choices=list(DEGRADATIONS), default=list(DEGRADATIONS))
@@ -176,7 +177,7 @@ def main() -> None:
     weights = args.faces / 'weights'
     files = [weights / 'squeezenet1_1_features.pth', args.faces / 'london_512', args.portraits / 'identities']
     check_needs([{'network': 'edgeface_xxs', 'weights': str(weights / 'edgeface_xxs_q.pt')}], files)
-    restorer, judge = Restorer.from_pretrained(args.network, detector=None), Judge(weights)
+    restorer, judge = Restorer.from_pretrained(args.network, detector=None, base=args.base), Judge(weights)
     args.out.mkdir(parents=True, exist_ok=True)
     text_of_all, scores = [], []
     for name, options in test_sets(args.faces, args.portraits).items():
