@@ -23,25 +23,11 @@ import numpy as np
 import torch
 
 from refstar import RefSTAR, Restorer
+from refstar.blind_restorer import GFPGAN
 from refstar.restore.faces import RestoreSettings
 from refstar.trainer.option_file import load_options
 
-# The network of the released GFPGANv1.3 and v1.4 weights.
-NETWORK = {
-    'size': 512,
-    'backbone': {
-        'type': 'GFPGANv1Clean',
-        'out_size': 512,
-        'num_style_feat': 512,
-        'channel_multiplier': 2,
-        'fix_decoder': False,
-        'num_mlp': 8,
-        'input_is_latent': True,
-        'different_w': True,
-        'narrow': 1,
-        'sft_half': True,
-    },
-}
+NETWORK = {'size': 512, 'backbone': GFPGAN}
 WANTED = {'references': 1.15, 'bank': 1.08, 'frame': 1.08}  # at most, with one reference
 
 

@@ -16,20 +16,21 @@ from .multi_reference import image_of
 
 KNOWN = 'GFPGAN (1.3, 1.4), RestoreFormer, CodeFormer or Real-ESRGAN'
 SIDE = 512  # of the faces that the face restorers take
+GFPGAN = {
+    'type': 'GFPGANv1Clean',
+    'out_size': SIDE,
+    'num_style_feat': 512,
+    'channel_multiplier': 2,
+    'fix_decoder': False,
+    'num_mlp': 8,
+    'input_is_latent': True,
+    'different_w': True,
+    'narrow': 1,
+    'sft_half': True,
+}  # the network of the released GFPGANv1.3 and v1.4 weights
 # A key of the state dict -> the option block that builds the network.
 FACE_RESTORERS = {
-    'stylegan_decoder.style_mlp.1.weight': {
-        'type': 'GFPGANv1Clean',
-        'out_size': SIDE,
-        'num_style_feat': 512,
-        'channel_multiplier': 2,
-        'fix_decoder': False,
-        'num_mlp': 8,
-        'input_is_latent': True,
-        'different_w': True,
-        'narrow': 1,
-        'sft_half': True,
-    },
+    'stylegan_decoder.style_mlp.1.weight': GFPGAN,
     'position_emb': {'type': 'CodeFormer'},
     'quantize.embedding.weight': {'type': 'RestoreFormer'},
 }

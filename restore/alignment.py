@@ -144,6 +144,14 @@ def warp_to_face(photo: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray
     return cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA) if factor > 1 else crop
 
 
+def for_scaled_photo(matrix: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """Return the matrix of :func:`cut` for the same photo at `factor` times its width and height, (2,)."""
+    scaled = matrix.copy()
+    scaled[:, 2] += matrix[:, :2] @ (0.5 / factor - 0.5)
+    scaled[:, :2] /= factor
+    return scaled
+
+
 def side_in_photo(matrix: np.ndarray, size: int) -> float:
     """Return the side of a crop in pixels of the photo."""
     return float(size / np.sqrt(np.linalg.det(matrix[:, :2])))

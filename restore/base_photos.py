@@ -3,15 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import MAX_PIXELS, Picture, read_picture
 from refstar.utils.photo_files import is_photo
 
-from .alignment import warp_to_face
+from .alignment import for_scaled_photo, warp_to_face
 from .faces import AlignedFace
+from .photo import resize, scaled
 from .references import fit
 
 SAME_SHAPE = 0.02  # largest difference of the ratios of width and height
@@ -39,15 +39,10 @@ def with_base(face: AlignedFace, picture: Picture, base: Picture) -> AlignedFace
     size = len(face.crop)
     if face.matrix is None:
         return replace(face, base=fit(base, size, 'the restored photo (--base)'))
-    factor = np.array(picture.rgb.shape[1::-1]) / np.array(base.rgb.shape[1::-1])
-    matrix = face.matrix.copy()  # pixels of the restored photo -> of the photo -> of the crop
-    matrix[:, 2] += matrix[:, :2] @ (0.5 * factor - 0.5)
-    matrix[:, :2] *= factor
-    return replace(face, base=warp_to_face(base.rgb, matrix, size))
+    factor = np.array(base.rgb.shape[1::-1]) / np.array(picture.rgb.shape[1::-1])
+    return replace(face, base=warp_to_face(base.rgb, for_scaled_photo(face.matrix, factor), size))
 
 
 def as_background(base: Picture, rgb: np.ndarray, factor: float) -> np.ndarray:
     """Return the restored photo at `factor` times the sides of the photo `rgb`; a `PhotoSettings.background`."""
-    size = tuple(max(1, round(side * factor)) for side in rgb.shape[1::-1])
-    smaller = size[0] < base.rgb.shape[1]
-    return cv2.resize(base.rgb, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LANCZOS4)
+    return resize(base.rgb, scaled(rgb, factor))

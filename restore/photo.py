@@ -12,7 +12,7 @@ from refstar.utils.checkpoint import load_fitting, read_state_dict
 from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import MAX_PIXELS, Picture, refuse_large, to_image, to_tensor
 
-from .alignment import AREAS, feather, paste
+from .alignment import AREAS, feather, for_scaled_photo, paste
 from .faces import AlignedFace
 
 OVERLAP = 16  # pixels around a tile that are computed and discarded: no seams
@@ -65,9 +65,7 @@ def put_back(
         if face.matrix is None:
             photo, area[:] = resize(face.image, photo.shape[1::-1]), 1
             continue
-        matrix = face.matrix.copy()  # pixels of the enlarged photo -> of the photo -> of the crop
-        matrix[:, 2] += matrix[:, :2] @ (0.5 / factor - 0.5)
-        matrix[:, :2] /= factor
+        matrix = for_scaled_photo(face.matrix, factor)
         mask = feather(len(face.image), photo_settings.paste)
         area = np.maximum(area, paste(photo, face.image, matrix, mask))
     restored = picture.with_rgb(photo)

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from refstar.utils.errors import CommandParser, RefStarError
-from refstar.utils.released_weights import released, resolve
+from refstar.utils.released_weights import resolve
 
 from .cli_common import at_least, command
 from .train import main as train
@@ -18,7 +18,7 @@ from .train import main as train
 SYNTHETIC_SIZE, SIZE = 256, 512
 # Least confidence and agreement. Photos have noise and fine folds that procedural people lack: they are never as alike.
 LEAST = {'synthetic': {'confidence': 0.75, 'agreement': 0.85}, 'photos': {'confidence': 0.55, 'agreement': 0.6}}
-SHIPPED = {'landmarks': str(released()['landmarks_68'].path), 'network': 'dlib'}
+SHIPPED = {'landmarks': 'landmarks_68', 'network': 'dlib'}
 NETWORKS = ('detector', 'landmarks', 'parsing', 'network', 'weights', 'prepare')
 OPTIONS = Path(__file__).parents[1] / 'options' / 'masks' / 'refsel.yml'
 
@@ -77,6 +77,7 @@ def build(args: argparse.Namespace) -> None:
         photos = list_photos(args.root, {'dataroot_gt': args.gt, 'dataroot_ref': args.ref}, args.splits, args.split)
         networks = {key: getattr(args, key) for key in NETWORKS}
         networks |= {key: name for key, name in SHIPPED.items() if getattr(args, key) is None}
+        networks['landmarks'] = resolve(networks['landmarks'])
         rules = {'per_person': args.per_person, 'similarity': tuple(args.similarity), 'limit': args.pairs}
         source = PhotoPairs(photos, args.root, networks, rules, args.size or SIZE, args.gt)
     rows = build_masks(args.out, source, least, training, train, args.jobs or cores())
