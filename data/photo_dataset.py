@@ -48,6 +48,7 @@ class AugmentationOptions(OptionBlock):
     wrong_ref_prob: Share = Field(0.1, description='share of references of another person, with nothing to select')
     self_pair_prob: Share = Field(0.5, description='share of references made from the GT by a warp and new light')
     ref_jitter: Share = Field(0.5, description='size of colour and affine changes of real references: 0 none, 1 full')
+    ref_small_prob: Share = Field(0.0, description='share of real references that are shrunk up to fourfold first, as if small')
     warp_strength: Strength = Field(1.0, description='size of the warp of self-pairs; 1 moves up to 8 % of the side')
     light_strength: Strength = Field(1.0, description='size of the light change of self-pairs: 0 none, 1 full')
     occlusion_prob: Share = Field(0.2, description='share of self-pairs with a covered reference; the GT half as often')
@@ -126,6 +127,15 @@ class TrainingPhotoDataset(PhotoDataset):
             points = (points * face.size - 0.5) @ matrix[:, :2].T + matrix[:, 2]
             points = ((points + 0.5) / face.size).astype(np.float32)
         return Face(relight(img.clip(0, 1), rng, strength), points)
+
+    def shrink(self, img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Sometimes leave an image no more detail than a smaller photo has."""
+        if self.options.ref_small_prob == 0 or rng.random() >= self.options.ref_small_prob:
+            return img
+        size = img.shape[0]
+        side = round(size / rng.uniform(1, 4))
+        small = cv2.resize(img, (side, side), interpolation=cv2.INTER_AREA)
+        return cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC).clip(0, 1)
 
     def self_pair(self, gt: Face, rng: np.random.Generator) -> PairedReference:
         """Make a reference from the GT itself."""

@@ -1,6 +1,7 @@
 """Training on real photos: a photo is degraded, other photos of the person (or itself, warped) are its references."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,8 @@ class ReferencePairDataset(TrainingPhotoDataset):
             elif own or (not others and o.self_pair_prob > 0):
                 found.append(self.self_pair(gt, rng))
             elif others:
-                found.append(pair(gt, self.jitter(self.face(others.pop(), mirror), rng)))
+                real = pair(gt, self.jitter(self.face(others.pop(), mirror), rng))
+                found.append(replace(real, ref=self.shrink(real.ref, rng)))
         return found
 
     def _other_person(self, entry: Entry, mirror: bool, rng: np.random.Generator) -> Face:

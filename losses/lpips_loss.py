@@ -19,15 +19,16 @@ class LPIPSLoss(nn.Module):
         size (int | None): side to which images are resized first: enlarged where they are smaller (the backbones were
             trained at 224 pixels; at 64 their deepest features are 3 x 3), area-averaged where they are larger, which
             saves time. Default: None, as they are.
-        shift (int): both images are cut by a random number of pixels below this at the top and on the left. The
-            backbones' strides reward dots on a grid; on a grid that moves they are no use. Default: 1, not at all.
+        augment (bool): mirror, transpose, scale (by 0.7 to 1.3) and cut both images at random, alike, before they are
+            compared (after E-LPIPS, Kettunen et al., arXiv 1906.03973). The networks reward dots on their grid;
+            on a grid that changes these are no use. Default: False.
     """
 
     def __init__(
-        self, weights: str, net: str = 'squeeze', loss_weight: float = 1.0, size: int | None = None, shift: int = 1
+        self, weights: str, net: str = 'squeeze', loss_weight: float = 1.0, size: int | None = None, augment: bool = False
     ) -> None:
         super().__init__()
-        self.net, self.loss_weight, self.size, self.shift = net, loss_weight, size, shift
+        self.net, self.loss_weight, self.size, self.augment = net, loss_weight, size, augment
         self.model = load_lpips(net, weights).to(memory_format=torch.channels_last)
 
     def forward(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -46,8 +47,21 @@ class LPIPSLoss(nn.Module):
         """Compute the distances without the weight, shape (b,)."""
         if self.size is not None:
             pred, target = (resize(x, (self.size, self.size)) for x in (pred, target))
-        if self.shift > 1:
-            top, left = torch.randint(self.shift, (2,)).tolist()
-            pred, target = (x[..., top:, left:] for x in (pred, target))
+        if self.augment:
+            pred, target = augment(pred, target)
         pred, target = (x.contiguous(memory_format=torch.channels_last) for x in (pred, target.detach()))
         return self.model(pred, target).flatten()
+
+
+def augment(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Mirror, transpose, scale (by 0.7 to 1.3) and cut (by up to 15 pixels) two batches, alike, at random."""
+    both = torch.cat([pred, target])
+    mirror, transpose = (torch.rand(2) < 0.5).tolist()
+    if mirror:
+        both = both.flip(-1)
+    if transpose:
+        both = both.mT
+    scale = 0.7 + 0.6 * torch.rand(()).item()
+    both = resize(both, [round(side * scale) for side in both.shape[-2:]])
+    top, left = torch.randint(16, (2,)).tolist()
+    return both[..., top:, left:].chunk(2)
