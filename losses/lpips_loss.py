@@ -25,7 +25,12 @@ class LPIPSLoss(nn.Module):
     """
 
     def __init__(
-        self, weights: str, net: str = 'squeeze', loss_weight: float = 1.0, size: int | None = None, augment: bool = False
+        self,
+        weights: str,
+        net: str = 'squeeze',
+        loss_weight: float = 1.0,
+        size: int | None = None,
+        augment: bool = False,
     ) -> None:
         super().__init__()
         self.net, self.loss_weight, self.size, self.augment = net, loss_weight, size, augment
