@@ -48,9 +48,7 @@ class AugmentationOptions(OptionBlock):
     wrong_ref_prob: Share = Field(0.1, description='share of references of another person, with nothing to select')
     self_pair_prob: Share = Field(0.5, description='share of references made from the GT by a warp and new light')
     ref_jitter: Share = Field(0.5, description='size of colour and affine changes of real references: 0 none, 1 full')
-    ref_small_prob: Share = Field(
-        0.0, description='share of real references given no more detail than a small photo has'
-    )
+    ref_small_prob: Share = Field(0.0, description='share of real references that get no more detail than small photos')
     warp_strength: Strength = Field(1.0, description='size of the warp of self-pairs; 1 moves up to 8 % of the side')
     light_strength: Strength = Field(1.0, description='size of the light change of self-pairs: 0 none, 1 full')
     occlusion_prob: Share = Field(0.2, description='share of self-pairs with a covered reference; the GT half as often')
