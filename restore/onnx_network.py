@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from refstar.backbones import fixed_arguments
 from refstar.layers import from_range, to_range
 from refstar.multi_reference import image_of
 from refstar.utils.atomic_files import write_atomically
@@ -32,8 +33,6 @@ INPUTS = ('lq', 'refs', 'ref_valid', 'strength', 'w')  # the last one where the 
 OUTPUTS = ('image', 'mask', 'carried', 'weight', 'alpha', 'flow')  # the others as in `RefSTAR.select_and_match`
 KEY = 'refstar'  # of the metadata: {"version", "size", "lq_size", "value_range"}
 VERSION = 1
-# Arguments of backbones: StyleGAN's noise is that of its weights file, not drawn; images of lower levels are not made.
-FIXED = {'randomize_noise': False, 'return_rgb': False}
 BATCHES, COUNTS, FIDELITY = (1, 2), (1, 3), 0.5  # at which file and network are compared
 
 
@@ -143,7 +142,7 @@ class Exportable(nn.Module):
         super().__init__()
         self.net = net
         known = inspect.signature(net.backbone.forward).parameters
-        self.fixed = {name: value for name, value in FIXED.items() if name in known}
+        self.fixed = fixed_arguments(net.backbone)
         self.has_w = 'w' in known and hasattr(net.backbone, 'fuse_convs_dict')  # CodeFormer's
 
     def forward(self, lq: Tensor, refs: Tensor, ref_valid: Tensor, strength: Tensor, w: Tensor | None = None) -> tuple:
