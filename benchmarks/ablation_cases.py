@@ -16,6 +16,7 @@ from refstar.evaluation.demo_steps import set_option, shipped
 from refstar.trainer.option_file import load_options
 
 REPO = Path(__file__).resolve().parent.parent
+FLOW = REPO / 'options/train/flow_64.yml'
 
 # Part -> dotted keys of the training's options.
 CYCLE = {'train.cycle_opt': {'type': 'CycleConsistencyLoss', 'loss_weight': 0.1}, 'train.cycle_every': 4}
@@ -91,8 +92,10 @@ class Case:
         return who | more if train else who | {'max_images': 100}
 
     def training(self, step: str, experiment: str, changes: dict) -> dict:
-        """The demo's options of 'refsel', 'backbone' or 'refstar' for these people, with changes."""
-        opt = json.loads(json.dumps(load_options(shipped(step))))
+        """The demo's options of 'refsel', 'backbone', 'refstar', or those of 'flow', for these people, with changes."""
+        opt = json.loads(json.dumps(load_options(FLOW if step == 'flow' else shipped(step))))
+        opt['datasets'].pop('val', None)
+        opt.pop('val', None)
         old = opt['datasets']['train']
         loading = ('name', 'gt_size', 'num_refs', 'wrong_ref_prob', 'ref_drop_prob', 'use_shuffle')
         loading += ('num_worker_per_gpu', 'batch_size_per_gpu', 'dataset_enlarge_ratio', 'prefetch_mode')

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from refstar.utils.errors import RefStarError
 
 from .backbones import fixed_arguments
+from .diffusion_path import DiffusionPath
 from .euler import euler
 from .flow_path import StraightPath
 from .layers import from_range, to_range
@@ -49,13 +50,15 @@ def draw_noise(seed: int, height: int, width: int) -> Tensor:
 class FlowRestorer(nn.Module):
     """Restore a photo by a flow that starts at the noisy mean of another restorer (after PMRF, arXiv 2410.00418).
 
-    Untrained, one step returns the mean.
+    Untrained, one step of a flow returns the mean.
 
     Args:
         mean (dict): option block of any registered restorer that keeps the size; it is never trained.
         channels (list[int]): width of every level of :class:`~refstar.velocity.VelocityNet`. Default: [96, 192].
         blocks (int): residual blocks of a level. Default: 2.
-        sigma (float): noise on the mean, in units of [-1, 1]. Default: 0.2.
+        path (str): 'flow', or 'diffusion': from pure noise, by noise prediction and DDIM; untrained it draws noise.
+            Default: 'flow'.
+        sigma (float): noise of a flow on the mean, in units of [-1, 1]. Default: 0.2.
         steps (int): steps of a restoration; 0: the mean itself. Default: 4.
         condition (list[str]): what the network sees besides the state: 'lq', 'mean'. Default: both.
         mean_range (tuple | list): black and white of the mean's images. Default: (-1, 1); BasicSR's: (0, 1).
@@ -69,6 +72,7 @@ class FlowRestorer(nn.Module):
         mean: dict,
         channels: tuple[int, ...] | list[int] = (96, 192),
         blocks: int = 2,
+        path: str = 'flow',
         sigma: float = 0.2,
         steps: int = 4,
         condition: tuple[str, ...] | list[str] = ('lq', 'mean'),
@@ -77,10 +81,12 @@ class FlowRestorer(nn.Module):
         super().__init__()
         if set(condition) - {'lq', 'mean'}:
             raise RefStarError(f'FlowRestorer: condition is {list(condition)}; known are lq, mean')
+        if path not in ('flow', 'diffusion'):
+            raise RefStarError(f'FlowRestorer: path is {path!r}; known are flow, diffusion')
         self.steps, self.condition, self.mean_range = check_steps(steps), tuple(condition), tuple(mean_range)
         self.mean = build_network(mean).requires_grad_(False).eval()
         self.mean_arguments = fixed_arguments(self.mean)
-        self.path = StraightPath(sigma)
+        self.path = StraightPath(sigma) if path == 'flow' else DiffusionPath()
         self.velocity = VelocityNet(3 + 3 * len(condition), list(channels), blocks)
 
     def train(self, mode: bool = True) -> 'FlowRestorer':

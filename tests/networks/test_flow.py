@@ -8,6 +8,7 @@ import torch
 from helpers.networks import BACKBONES, SIZE, bare, images, make, run
 
 from refstar import FlowRestorer, RefSTAR, RefStarError
+from refstar.diffusion_path import DiffusionPath
 from refstar.euler import euler
 from refstar.flow_path import StraightPath, stratified
 from refstar.refstar_arch import __file__ as package
@@ -27,6 +28,51 @@ def flow(**options) -> FlowRestorer:
 
 
 # ------------------------------------------------------------------ path and solver
+@pytest.mark.parametrize('steps', [1, 2, 5])
+def test_true_noise_lands_on_the_photo(steps):
+    path, photo, noise = DiffusionPath(), images(2, seed=1), torch.randn(2, 3, SIZE, SIZE)
+    t = path.levels[-1:].expand(2)
+    state, target = path.sample(photo, photo, noise, t)
+    assert torch.equal(target, noise)
+    torch.testing.assert_close(euler(lambda state, t: noise, state, path.times(steps)), photo, atol=1e-4, rtol=0)
+
+
+def test_euler_along_diffusion_is_ddim():
+    """One step against the equations of DDIM with the schedule in its usual form."""
+    betas = torch.linspace(0.0015**0.5, 0.0155**0.5, 1000) ** 2
+    kept = (1 - betas).cumprod(0)
+    path, state, noise = DiffusionPath(), torch.randn(1, 3, 8, 8), torch.randn(1, 3, 8, 8)
+    first, then = kept[999], kept[499]
+    start, after = path.times(2)[:2]
+    photo = (state - (1 - first).sqrt() * noise) / first.sqrt()
+    wanted = then.sqrt() * photo + (1 - then).sqrt() * noise
+    seen = []
+
+    def predict(x, t):
+        seen.append(path.seen(x, t))
+        return noise
+
+    out = euler(predict, path.source(state, state), [start, after])
+    torch.testing.assert_close(seen[0][0], state, atol=1e-4, rtol=1e-4)  # the network sees the usual state
+    assert seen[0][1].item() == 1
+    torch.testing.assert_close(path.seen(out, torch.tensor([after]))[0], wanted, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(path.share(path.levels), kept.sqrt(), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(
+        path.end(path.source(state, state), noise, path.levels[-1:]), photo, atol=1e-3, rtol=1e-3
+    )
+
+
+def test_diffusion_in_the_same_classes():
+    net, lq = flow(path='diffusion', condition=['lq']), images(2, seed=1)
+    torch.nn.init.normal_(net.velocity.out[-1].weight, std=0.1)
+    with torch.no_grad():
+        assert torch.equal(net(lq, steps=0), net.mean(lq))
+        assert torch.equal(net(lq, seed=1), net(lq, seed=1)) and not torch.equal(net(lq), net(lq, seed=1))
+        sample = net(lq, photo=images(2, seed=3))
+    assert sample.share.min() >= 0 and sample.share.max() < 1
+    assert 'levels' not in ''.join(net.state_dict())
+
+
 @pytest.mark.parametrize('steps', [1, 2, 5])
 def test_true_velocity_lands_on_the_photo(steps):
     path, photo, mean, noise = StraightPath(0.2), images(2, seed=1), images(2, seed=2), torch.randn(2, 3, SIZE, SIZE)
@@ -107,6 +153,7 @@ def test_the_velocity_learns():
         ({'steps': -1}, 'steps is -1'),
         ({'steps': True}, 'steps is True'),
         ({'condition': ['lq', 'lqs']}, 'known are lq, mean'),
+        ({'path': 'flows'}, 'known are flow, diffusion'),
     ],
 )
 def test_options_without_a_meaning_are_named(options, message):
