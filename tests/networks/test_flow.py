@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from basicsr.archs import build_network
 from helpers.networks import BACKBONES, SIZE, bare, images, make, run
+from helpers.recipes import OPTIONS
 
 from refstar import FlowRestorer, RefSTAR, RefStarError
 from refstar.diffusion_path import DiffusionPath
 from refstar.euler import euler
 from refstar.flow_path import StraightPath, stratified
 from refstar.refstar_arch import __file__ as package
+from refstar.trainer.option_file import load_options
 from refstar.velocity import VelocityNet
 
 MEAN = BACKBONES['RRDBNet']
@@ -230,3 +233,13 @@ def test_nothing_for_references_to_change_is_refused():
         RefSTAR(BACKBONES['FlowRestorer'], SIZE, inputs=[])
     with pytest.raises(RefStarError, match='write pixels: 4, say'):
         RefSTAR(BACKBONES['FlowRestorer'], SIZE)
+
+
+def test_shipped_512_network_builds_on_the_meta_device():
+    network = load_options(OPTIONS / 'train/refstar_flow_512.yml')['network_g']
+    network['refsel'].pop('person'), network['context'].pop('identity')  # weights that do not ship
+    with torch.device('meta'):
+        net = build_network(network)
+    assert net.taps == {'velocity.stem': 512} and net.scale == 1
+    assert net.context_taps == ['velocity.encode.3', 'velocity.decode.2']
+    assert sum(p.numel() for p in net.backbone.velocity.parameters()) > 10e6
