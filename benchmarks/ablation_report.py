@@ -1,8 +1,9 @@
 """Tables and plots of benchmarks/ablation.py."""
 
 import statistics
-import sys
 from pathlib import Path
+
+from trainings import write_between
 
 BEGIN, END = '<!-- ablation: written by benchmarks/ablation.py -->', '<!-- /ablation -->'
 METRICS = {'psnr': 2, 'ssim': 3, 'lpips': 3, 'detail': 3, 'detail_energy': 2, 'id_gt': 3, 'id_ref': 3}  # digits
@@ -87,12 +88,3 @@ def write_docs(docs: Path, text: str, table: dict) -> None:
     """Put the tables and plots between the marks in experiments.md."""
     pictures = '\n'.join(f'![{f.stem}](images/{f.name})' for f in plot(table, docs / 'images'))
     write_between(docs / 'experiments.md', BEGIN, END, f'{text}\n{pictures}')
-
-
-def write_between(file: Path, begin: str, end: str, text: str) -> None:
-    """Put text between two marks of a file."""
-    old = file.read_text(encoding='utf-8')
-    if begin not in old or end not in old:
-        sys.exit(f'{file}: has no marks {begin} and {end}')
-    head, tail = old[: old.index(begin)], old[old.index(end) :]
-    file.write_text(f'{head}{begin}\n\n{text}\n\n{tail}', encoding='utf-8')

@@ -11,7 +11,6 @@ two and a half hours for synthetic people and both seeds, by estimate.
 """
 
 import argparse
-import csv
 import json
 import os
 import re
@@ -19,14 +18,13 @@ import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ablation import synthetic_networks
-from ablation_cases import IDENTITY, Case, Networks
-from ablation_report import TITLES, collect, markdown, write_between
+from ablation_cases import IDENTITY
+from ablation_report import TITLES, collect, markdown
 from checks import check_needs
+from trainings import Case, Kind, Networks, synthetic_networks, write_between
 
 BEGIN, END = '<!-- tables: written by benchmarks/generative.py -->', '<!-- /tables -->'
 # Variant -> dotted keys of the training's options.
@@ -55,23 +53,23 @@ def slug(name: str) -> str:
     return re.sub(r'\W+', '_', name).strip('_')
 
 
-@dataclass(frozen=True)
 class FlowCase(Case):
-    """All variants on one kind of people with one seed; ``iterations`` also has 'flow'."""
+    """All variants on one kind of people with one seed; ``iterations`` are of 'refsel', 'backbone' and 'flow'."""
 
     def parts(self) -> dict[str, str]:
         """Trains RefSel and the mean: key of `path` -> checkpoint, and under '' the text of their options."""
-        found, text = {}, ''
-        for step, key in (('refsel', 'pretrain_network_refsel'), ('backbone', 'pretrain_network_mean')):
-            name = f'{self.label}_{step}'
-            text += self.call('train', self.training(step, name, {}))
-            found[f'path.{key}'] = self.checkpoint(name)
-        return found | {'': text}
+        refsel, text = self.refsel(person=False)
+        name = f'{self.label}_mean'
+        text += self.call('train', self.training('backbone', name, {}))
+        files = {'refsel': refsel, 'mean': self.checkpoint(name)}
+        return {f'path.pretrain_network_{part}': file for part, file in files.items()} | {'': text}
 
     def variant(self, name: str, parts: dict[str, str]) -> dict:
         """Options of the training of a variant."""
         files = {key: file for key, file in parts.items() if key}
-        return self.training('flow', f'{self.label}_{slug(name)}', {**VARIANTS[name], **files})
+        opt = self.training('flow', f'{self.label}_{slug(name)}', {**VARIANTS[name], **files})
+        opt['datasets'].pop('val'), opt.pop('val')  # tests come after all trainings
+        return opt
 
     def sampling(self, name: str, network: dict, row: str, val: dict, num_refs: int = 1) -> dict:
         """Options of a test of a variant."""
@@ -100,16 +98,9 @@ class FlowCase(Case):
     def results(self) -> dict[str, dict[str, dict]]:
         return {row: self.figures(test) for row, test in self.rows().items() if not row.startswith('noise')}
 
-    def photos(self, row: str) -> dict[str, dict[tuple[str, str], dict[str, float]]]:
-        """Test set -> (photo, arm) -> metric -> value of a row."""
-        found = {}
-        for file in sorted((self.out / 'results' / self.rows()[row]).glob('metrics_*.csv')):
-            with open(file, encoding='utf-8') as opened:
-                lines = list(csv.DictReader(opened))
-            found[file.stem.removeprefix('metrics_')] = {
-                (line.pop('image'), line.pop('arm')): {k: float(v or 'nan') for k, v in line.items()} for line in lines
-            }
-        return found
+    def measured(self, row: str) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+        """Test set -> arm -> photo -> metric -> value of a row."""
+        return self.photos(self.rows()[row])
 
 
 # ----------------------------------------------------------------- tables
@@ -117,7 +108,7 @@ def datasets(cases: list[FlowCase]) -> dict[str, list[FlowCase]]:
     """Test set -> the cases that were tested on it."""
     found: dict[str, list[FlowCase]] = {}
     for case in cases:
-        for dataset in case.photos(USED):
+        for dataset in case.measured(USED):
             found.setdefault(dataset, []).append(case)
     return found
 
@@ -130,19 +121,19 @@ def differences(cases: list[FlowCase]) -> Iterator[str]:
     pairs = {f'{USED}, none, less the mean': (flow, (MEAN, 'none'))}
     pairs |= {f'{arm} less none': ((USED, arm), flow) for arm in ('right', 'wrong')}
     for dataset, those in datasets(cases).items():
-        tables = {row: [case.photos(row)[dataset] for case in those] for row in (USED, MEAN)}
-        photos = sorted({photo for photo, _ in tables[USED][0]})
-        metrics = [m for m in DIFFERENCES if m in next(iter(tables[USED][0].values()))]
+        tables = {row: [case.measured(row)[dataset] for case in those] for row in (USED, MEAN)}
+        arms = tables[USED][0]
+        photos, metrics = sorted(arms['none']), [m for m in DIFFERENCES if m in next(iter(arms['none'].values()))]
         values = {
-            (row, arm): np.mean([[[t[photo, arm][m] for m in metrics] for photo in photos] for t in tables[row]], 0)
-            for row, arm in [*pairs['right less none'], *pairs['wrong less none'], (MEAN, 'none')]
+            (row, arm): np.mean([[[t[arm][photo][m] for m in metrics] for photo in photos] for t in tables[row]], 0)
+            for row, arm in {side for pair in pairs.values() for side in pair}
         }
         yield f'**{dataset}**: mean difference [95 % interval, people resampled]'
         yield ''
         yield '| | ' + ' | '.join(TITLES[m] for m in metrics) + ' |'
         yield '|---' * (len(metrics) + 1) + '|'
         for title, (a, b) in pairs.items():
-            found = bootstrap(values[a] - values[b], [photo.split('_')[0] for photo in photos])
+            found = bootstrap(values[a] - values[b], [photo.rpartition('_')[0] for photo in photos])
             digits = [DIFFERENCES[m] for m in metrics]
             cells = [f'{i.mean:+.{d}f} [{i.low:+.{d}f}, {i.high:+.{d}f}]' for i, d in zip(found, digits, strict=True)]
             yield f'| {title} | ' + ' | '.join(cells) + ' |'
@@ -154,10 +145,10 @@ def spread(cases: list[FlowCase]) -> Iterator[str]:
     for dataset, those in datasets(cases).items():
         found: dict[str, list[float]] = {'none': [], 'right': []}
         for case in those:
-            noises = [case.photos(row)[dataset] for row in (USED, *(f'noise {seed}' for seed in SEEDS[1:]))]
-            for photo, arm in noises[0]:
-                if arm in found:
-                    found[arm].append(np.std([noise[photo, arm]['id_gt'] for noise in noises], ddof=1))
+            noises = [case.measured(row)[dataset] for row in (USED, *(f'noise {seed}' for seed in SEEDS[1:]))]
+            for arm, values in found.items():
+                for photo in noises[0][arm]:
+                    values.append(np.std([noise[arm][photo]['id_gt'] for noise in noises], ddof=1))
         means = {arm: f'{np.nanmean(values):.4f}' for arm, values in found.items()}
         yield f'{dataset}: spread of ID-GT over {len(SEEDS)} noises: {means["none"]} without a reference, '
         yield f'{means["right"]} with the right one.'
@@ -187,7 +178,8 @@ def picture(case: FlowCase, network: dict, file: Path) -> None:
     from basicsr.data import build_dataset
     from basicsr.utils import tensor2img
 
-    data = build_dataset({'name': 'x', 'phase': 'test', 'gt_size': 64, 'num_refs': 1, **case.people('synthetic')})
+    people = {'seed': 1, **next(iter(case.kind.tests.values()))}
+    data = build_dataset({'name': 'x', 'phase': 'test', 'gt_size': case.size, 'num_refs': 1, **people})
     net = build_network(json.loads(json.dumps(network))).eval()
     weights = case.out / case.checkpoint(f'{case.label}_{slug(FULL)}')
     net.load_state_dict(torch.load(weights, weights_only=True)['params_ema'])
@@ -225,25 +217,22 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('results/generative'))
     parser.add_argument('--write', type=Path, metavar='DOCS', help='write tables and picture into DOCS/generative.md')
     args = parser.parse_args()
-    out, faces = args.out.resolve(), args.faces and args.faces.resolve()
+    out, faces, landmarks = args.out.resolve(), args.faces and args.faces.resolve(), args.landmarks.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    squeeze, kinds, used, files = None, [], [], [args.write / 'generative.md'] if args.write else []
+    networks, kinds = None, []
+    check_needs([], [args.write / 'generative.md'] if args.write else [])
     if faces:
-        squeeze = faces / 'weights/squeezenet1_1_features.pth'
-        used = [('mobilefacenet', faces / 'weights/mobilefacenet_ms1m_128.pt')]
-        used += [('edgeface_xxs', faces / 'weights/edgeface_xxs_q.pt')]
-        kinds, files = [('real', Networks(*used, squeeze))], [*files, squeeze, args.landmarks, faces / 'identities']
-    check_needs([Networks.block(network) for network in used], files)
-    kinds = [('synthetic', synthetic_networks(out, squeeze)), *kinds]
+        networks = Networks.in_folder(faces / 'weights')
+        kinds = [Kind.real('real', faces, 'lfw_train', ['lfw_test', 'london_test'], landmarks, networks)]
+        blocks, files = kinds[0].needs()
+        check_needs(blocks, [*files, landmarks])
+    kinds = [Kind.synthetic(synthetic_networks(out, networks and networks.squeeze)), *kinds]
     iterations = dict(zip(('refsel', 'backbone', 'flow'), args.iterations, strict=True))
-
-    def case(kind: str, networks: Networks, seed: int) -> FlowCase:
-        return FlowCase(kind, seed, out, networks, iterations, faces, args.landmarks.resolve())
-
-    cases = [case(*kind, seed) for seed in args.seeds for kind in kinds]
+    cases = [FlowCase(kind, seed, out, iterations) for seed in args.seeds for kind in kinds]
     with ThreadPoolExecutor(args.jobs) as pool:
-        parts = dict(zip((k for k, _ in kinds), pool.map(lambda kind: case(*kind, 0).parts(), kinds), strict=True))
-        list(pool.map(lambda one: one.run(parts[one.kind]), cases))
+        made = zip(kinds, pool.map(FlowCase.parts, cases[: len(kinds)]), strict=True)
+        parts = {kind.name: part for kind, part in made}
+        list(pool.map(lambda one: one.run(parts[one.kind.name]), cases))
     network = cases[0].variant(FULL, parts['synthetic'])['network_g']
     text = report(cases, network)
     (out / 'tables.md').write_text(text, encoding='utf-8')

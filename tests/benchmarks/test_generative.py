@@ -19,8 +19,8 @@ SMALL |= {'backbone': BACKBONES['FlowRestorer']}
 @pytest.fixture
 def case(tmp_path, identity_weights, squeeze_weights) -> generative.FlowCase:
     network = ('mobilefacenet', Path(identity_weights))
-    networks = generative.Networks(network, network, Path(squeeze_weights))
-    return generative.FlowCase('synthetic', 0, tmp_path, networks, {'refsel': 3, 'backbone': 4, 'flow': 5})
+    kind = generative.Kind.synthetic(generative.Networks(network, network, Path(squeeze_weights)))
+    return generative.FlowCase(kind, 0, tmp_path, {'refsel': 3, 'backbone': 4, 'flow': 5})
 
 
 @pytest.mark.parametrize('variant', generative.VARIANTS)
@@ -50,9 +50,9 @@ def test_parts_rest_on_each_other(case, monkeypatch):
     )
     case.run(case.parts())
     trained = [opt for what, opt, _ in calls if what == 'train']
-    assert [opt['name'] for opt in trained[:2]] == ['synthetic_s0_refsel', 'synthetic_s0_backbone']
+    assert [opt['name'] for opt in trained[:2]] == ['synthetic_s0_refsel', 'synthetic_s0_mean']
     for opt in trained[2:]:
-        assert opt['path']['pretrain_network_mean'].endswith('synthetic_s0_backbone/models/net_g_latest.pth')
+        assert opt['path']['pretrain_network_mean'].endswith('synthetic_s0_mean/models/net_g_latest.pth')
     assert all(of == 'xx' for what, opt, of in calls[2:] if what == 'train')
     assert {opt['name'] for what, opt, _ in calls if what == 'test'} == set(case.rows().values())
 
