@@ -7,7 +7,7 @@
 FACES as for benchmarks/real_faces.py, whose landmarks are used (`--landmarks`). The same command goes on where it was
 stopped. RefSel and the mean are trained once for each kind of people; from them every variant is trained, once for
 every seed, all equally long. Identity is reported by another network than the one in the losses. Two cores take about
-two and a half hours for synthetic people and both seeds, by estimate.
+three hours for synthetic people and both seeds, by estimate; real ones take as long again.
 """
 
 import argparse
@@ -150,7 +150,7 @@ def spread(cases: list[FlowCase]) -> Iterator[str]:
                 for photo in noises[0][arm]:
                     values.append(np.std([noise[arm][photo]['id_gt'] for noise in noises], ddof=1))
         means = {arm: f'{np.nanmean(values):.4f}' for arm, values in found.items()}
-        yield f'{dataset}: spread of ID-GT over {len(SEEDS)} noises: {means["none"]} without a reference, '
+        yield f'{dataset}: spread of ID-GT over {len(SEEDS)} noises: {means["none"]} without a reference,'
         yield f'{means["right"]} with the right one.'
 
 

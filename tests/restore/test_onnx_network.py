@@ -190,6 +190,7 @@ def test_result_equals_torch(pair, strength):
         ('net.onnx', ['--bf16'], 'computes in fp32'),
         ('net.onnx', ['--use', 'eyes'], 'take the network in torch'),
         ('net.onnx', ['--fidelity', '0.5'], 'CodeFormer has'),
+        ('net.onnx', ['--steps', '4'], 'FlowRestorer has'),
         ('net.onnx', ['--ref_mask_dir', '.'], 'take the network in torch'),
     ],
 )
