@@ -48,8 +48,7 @@ def arcface_crop(x: Tensor) -> Tensor:
     """
     matrix = cv2.invertAffineTransform(similarity(np.array(FFHQ_512) * (x.shape[-1] / 512), np.array(ARCFACE_112)))
     over = max(1, round(float(np.hypot(*matrix[:, 0]))))  # samples per output pixel and axis
-    exact = torch.float32 if x.device.type == 'mps' else torch.float64  # Apple GPUs have no float64
-    pixel = (torch.arange(112 * over, dtype=exact, device=x.device) + 0.5) / over - 0.5
+    pixel = (torch.arange(112 * over, device=x.device) + 0.5) / over - 0.5  # not float64: Apple GPUs have none
     column, row = pixel[None, :], pixel[:, None]
     source = torch.stack([a * column + b * row + c for a, b, c in matrix.tolist()], -1)
     grid = ((source + 0.5) * (2 / x.shape[-1]) - 1).to(x.dtype)

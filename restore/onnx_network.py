@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +43,7 @@ class OnnxNetwork:
 
     Args:
         path: the file.
-        device: 'cpu' or 'cuda'.
+        device, providers: what computes, as of :func:`~refstar.utils.onnx_session.open_session`.
 
     Attributes:
         size, lq_size (int): side H = W of references and restored image, and side of the degraded photo.
@@ -53,8 +54,8 @@ class OnnxNetwork:
         RefStarError: as :func:`~refstar.utils.onnx_session.open_session`, or the file is not one of `refstar export`.
     """
 
-    def __init__(self, path: str | Path, device: str | torch.device = 'cpu') -> None:
-        self.session = open_session(path, 'the backend onnx', device)
+    def __init__(self, path: str | Path, device: str | torch.device = 'cpu', providers: str | None = None) -> None:
+        self.session = open_session(path, 'the backend onnx', device, providers)
         self.net, self.device = None, torch.device(device)
         try:
             note = json.loads(self.session.get_modelmeta().custom_metadata_map[KEY])
@@ -218,12 +219,13 @@ def example(net: Exportable, batch: int, count: int, seed: int = 0) -> dict[str,
     return inputs | ({'w': torch.rand(batch, generator=random)} if net.has_w else {})
 
 
-def export_onnx(net: nn.Module, path: str | Path) -> None:
+def export_onnx(net: nn.Module, path: str | Path, fp16: bool = False) -> None:
     """Write a RefSTAR as an ONNX file for :class:`OnnxNetwork`.
 
     Args:
         net: a RefSTAR in evaluation mode, on the CPU, float32.
         path: file to write.
+        fp16: see :func:`half_precision`.
 
     Raises:
         RefStarError: it is no RefSTAR, a package is missing, or its backbone cannot be exported with an open batch.
@@ -261,10 +263,20 @@ def export_onnx(net: nn.Module, path: str | Path) -> None:
         raise RefStarError(f'export: {type(net.backbone).__name__} does not keep these sizes open: {", ".join(fixed)}')
     note = {'version': VERSION, 'size': net.size, 'lq_size': net.lq_size, 'value_range': net.value_range}
     program.model.metadata_props[KEY] = json.dumps(note)
+    for node in program.model.graph:
+        node.metadata_props.clear()  # megabytes of torch's notes, with paths of this machine
+    model = half_precision(program.model_proto) if fp16 else program.model_proto
     try:
-        write_atomically(Path(path), program.model_proto.SerializeToString())
+        write_atomically(Path(path), model.SerializeToString())
     except OSError as error:
         raise RefStarError(f'cannot write {path}: {error}') from error
+
+
+def half_precision(model: Any) -> Any:
+    """Turn weights and arithmetic of an ONNX model into float16; its inputs and outputs stay float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    return convert_float_to_float16(model, keep_io_types=True)
 
 
 def differences(net: nn.Module, path: str | Path) -> Iterator[tuple[int, int, dict[str, float]]]:

@@ -86,6 +86,7 @@ class Restorer(FaceReader):
         max_pixels: int = MAX_PIXELS,
         backend: str | None = None,
         base: str | Path | None = None,
+        providers: str | None = None,
     ) -> 'Restorer':
         """Open a network file: .safetensors or .pth (see `network_file.load_network`), or .onnx of `refstar export`.
 
@@ -97,6 +98,7 @@ class Restorer(FaceReader):
             detector: file of a face detector, or a name of `refstar weights list`; None: all pictures are aligned.
             backend: `torch` or `onnx`; None: by the file's name.
             base: file of a released restorer (`BlindRestorer`), or its name, whose output is a second input.
+            providers: of onnxruntime, as of :class:`OnnxNetwork`.
 
         Raises:
             RefStarError: a file is missing or of another kind, or there is a threshold that nothing uses.
@@ -106,9 +108,13 @@ class Restorer(FaceReader):
             hint = 'write one by `refstar export`' if backend == 'onnx' else 'it runs by the backend onnx'
             raise RefStarError(f'backend {backend}: {path} is no file for it; {hint}')
         if by_name == 'onnx' and precision != 'fp32':
-            raise RefStarError(f'{precision}: the backend onnx computes in fp32')
+            raise RefStarError(
+                f'{precision}: an ONNX file has its precision in it; write another: refstar export --fp16'
+            )
+        if by_name == 'torch' and providers:
+            raise RefStarError(f'--provider {providers}: {path} runs in torch; only ONNX files (refstar export) do not')
         if by_name == 'onnx':
-            engine = OnnxNetwork(path, device)
+            engine = OnnxNetwork(path, device, providers)
         else:
             engine = TorchEngine(load_network(path, device, options), device, precision)
         if identity not in (None, ('dlib', None)):

@@ -160,8 +160,11 @@ def share_validation(model_class: type[BaseModel]) -> None:
     validate = model_class.nondist_validation
 
     @wraps(validate)
-    def nondist_validation(self: BaseModel, *args: Any) -> None:
-        import_module('refstar.trainer.validation').validate_share(validate, self, *args)
+    def nondist_validation(
+        self: BaseModel, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool
+    ) -> None:
+        share = import_module('refstar.trainer.validation').validate_share
+        share(validate, self, dataloader, current_iter, tb_logger, save_img)
 
     model_class.dist_validation = _ours('validation', 'dist_validation')
     model_class.nondist_validation = nondist_validation

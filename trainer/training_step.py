@@ -35,9 +35,9 @@ class TrainingStep:
         skipped_g (Tensor | None): bool, whether net_g's step was skipped; None before it.
     """
 
-    def __init__(self, opt: dict[str, Any]) -> None:
+    def __init__(self, opt: dict[str, Any], device: str) -> None:
         train = opt.get('train') or {}
-        self.device = 'cuda' if opt['num_gpu'] else 'cpu'
+        self.device = device
         self.dtype = TYPES.get(train.get('amp'))
         self.parts = train.get('accumulate') or 1
         self.clip = train.get('grad_clip') or 0
@@ -235,7 +235,7 @@ def split(batch: Any, parts: int) -> list[Any]:
 def step_of(model: BaseModel) -> TrainingStep:
     """Returns the step of a model; made at the first call."""
     if 'training_step' not in vars(model):
-        model.training_step = TrainingStep(model.opt)
+        model.training_step = TrainingStep(model.opt, model.device.type)
     return model.training_step
 
 

@@ -19,6 +19,7 @@ from refstar.restore.onnx_network import (
     equal_forms,
     example,
     export_onnx,
+    half_precision,
 )
 from refstar.tools.bank import main as bank
 from refstar.tools.export import main as export
@@ -59,7 +60,7 @@ def test_command_compares_file_and_network(exported):
 
 def test_differences_beyond_tolerance_exit_1(exported, tmp_path, monkeypatch, capsys):
     other = network_file(tmp_path, seed=1)
-    monkeypatch.setattr('refstar.restore.onnx_network.export_onnx', lambda net, path: None)
+    monkeypatch.setattr('refstar.restore.onnx_network.export_onnx', lambda net, path, fp16: None)
     assert export([str(other), '--onnx', str(exported / 'net.onnx')]) == 1
     assert 'BEYOND the tolerance' in capsys.readouterr().out
 
@@ -85,6 +86,18 @@ def test_file_equals_the_network(onnx):
     assert close(out, wanted)
     assert all(close(aux[name], wanted_aux[name]) for name in OUTPUTS[1:])
     assert close(onnx(lq), bare(net, lq))
+
+
+def test_half_precision_is_close_and_half_as_large(exported, tmp_path):
+    library = pytest.importorskip('onnx')
+    library.save(half_precision(library.load(exported / 'net.onnx')), tmp_path / 'half.onnx')
+    assert (tmp_path / 'half.onnx').stat().st_size < 0.7 * (exported / 'net.onnx').stat().st_size
+    for *_, found in differences(network(), tmp_path / 'half.onnx'):
+        assert 0 < found['image'] < 1e-3 and max(found.values()) < 1e-2
+
+
+def test_no_path_of_this_machine_is_in_the_file(exported):
+    assert b'onnx_network.py' not in (exported / 'net.onnx').read_bytes()
 
 
 def test_wrong_input_is_refused(onnx, tmp_path):
@@ -171,7 +184,10 @@ def test_result_equals_torch(pair, strength):
     [
         ('net0.safetensors', ['--backend', 'onnx'], 'refstar export'),
         ('net.onnx', ['--backend', 'torch'], 'runs by the backend onnx'),
-        ('net.onnx', ['--bf16'], 'computes in fp32'),
+        ('net.onnx', ['--bf16'], 'refstar export --fp16'),
+        ('net.onnx', ['--provider', 'coremll'], "no provider 'coremll', but "),
+        ('net.onnx', ['--provider', 'cpu,'], "no provider '', but "),
+        ('net0.safetensors', ['--provider', 'cpu'], 'runs in torch'),
         ('net.onnx', ['--use', 'eyes'], 'take the network in torch'),
         ('net.onnx', ['--fidelity', '0.5'], 'CodeFormer has'),
         ('net.onnx', ['--ref_mask_dir', '.'], 'take the network in torch'),
