@@ -25,6 +25,7 @@ from refstar.utils.option_block import Names, Numbers, OptionBlock, Share
 from .reference_mixin import ReferenceMixin
 
 KINDS = ['iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso', 'plateau_aniso']
+REACH = 10  # pixels, half a kernel: a photo must be larger, since it is mirrored at its border
 CHANCES = [0.45, 0.25, 0.12, 0.03, 0.12, 0.03]
 
 
@@ -88,6 +89,12 @@ class RefRealESRGANModel(ReferenceMixin, RealESRGANModel):
         if opt.get('gt_size') != size:
             raise RefStarError(
                 f'gt_size: {opt.get("gt_size")}, but faces are not cropped; write network_g.size, {size}'
+            )
+        least = int(size * min(1, opt['resize_range'][0], 1 / self.networks()[0].scale))
+        if least <= REACH:
+            raise RefStarError(
+                f'resize_range: faces of {size} pixels become as small as {least}, and kernels of {2 * REACH + 1} pixels '
+                f'need at least {REACH + 1}'
             )
         self.kernels = Kernels(options)
 

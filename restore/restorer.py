@@ -107,14 +107,12 @@ class Restorer(FaceReader):
         if backend not in (None, by_name):
             hint = 'write one by `refstar export`' if backend == 'onnx' else 'it runs by the backend onnx'
             raise RefStarError(f'backend {backend}: {path} is no file for it; {hint}')
-        if by_name == 'onnx' and precision != 'fp32':
-            raise RefStarError(
-                f'{precision}: an ONNX file has its precision in it; write another: refstar export --fp16'
-            )
-        if by_name == 'torch' and providers:
-            raise RefStarError(f'--provider {providers}: {path} runs in torch; only ONNX files (refstar export) do not')
         if by_name == 'onnx':
+            if precision != 'fp32':
+                raise RefStarError(f'{precision}: an ONNX file has a precision of its own; see refstar export --fp16')
             engine = OnnxNetwork(path, device, providers)
+        elif providers:
+            raise RefStarError(f'--provider {providers}: {path} runs in torch; only ONNX files (refstar export) do not')
         else:
             engine = TorchEngine(load_network(path, device, options), device, precision)
         if identity not in (None, ('dlib', None)):

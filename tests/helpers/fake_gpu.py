@@ -34,7 +34,7 @@ def fake_gpu() -> Iterator[Types]:
     """While open, `.to('cuda')` works and every computation is of shapes alone."""
     state = torch.get_rng_state()
     with (
-        mock.patch.multiple(torch.cuda, get_rng_state=lambda device: state, set_rng_state=lambda state, device: None),
+        mock.patch.multiple(torch.cuda, get_rng_state=lambda *args: state, set_rng_state=lambda *args: None),
         mock.patch.object(Tensor, 'pin_memory', lambda x: x),
         torch.jit.optimized_execution(False),  # scripts would be compiled for the device
         FakeTensorMode(allow_non_fake_inputs=True),

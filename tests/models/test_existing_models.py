@@ -121,7 +121,7 @@ def test_references_go_through_the_pool_with_their_photo(tmp_path, monkeypatch):
     first['ref_valid'] = torch.tensor([[True, False], [True, True]])
     model.feed_data(first)
     before = model.gt, model.references['refs'], model.references['ref_valid']
-    assert model.lq.shape[-1] * 4 == model.gt.shape[-1]
+    assert model.lq.shape[-1] * 2 == model.gt.shape[-1]
     model.feed_data(second)  # the pool is full: the first ones come back, in any order
     after = model.gt, model.references['refs'], model.references['ref_valid']
     order = [next(j for j in range(2) if torch.equal(photo, before[0][j])) for photo in after[0]]
@@ -141,9 +141,10 @@ def test_realesrgan_trains_on_pairs_too(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'gt_size': 256}, 'gt_size: 256, but faces are not cropped; write 32, network_g.size'),
+        ({'gt_size': 256}, 'gt_size: 256, but faces are not cropped; write network_g.size, 32'),
         ({'kernels': {'kernel_prob2': [1.0]}}, 'kernels:kernel_list2: one kernel_prob2 each'),
         ({'kernels': {'kernel_list': ['round'], 'kernel_prob': [1.0]}}, 'kernels:kernel_list: .* of iso, aniso'),
+        ({'resize_range': [0.15, 1.5]}, 'resize_range: .* 32 pixels .* at least 11'),
         ({'kernels': {'sinc_probb': 0.1}}, "unknown key 'sinc_probb' .*nearest: sinc_prob"),
         ({'kernels': {'blur_sigma': 3}}, r'kernels:blur_sigma: expected \[low, high\], got 3'),
     ],
