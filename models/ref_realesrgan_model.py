@@ -93,8 +93,8 @@ class RefRealESRGANModel(ReferenceMixin, RealESRGANModel):
         least = int(size * min(1, opt['resize_range'][0], 1 / self.networks()[0].scale))
         if least <= REACH:
             raise RefStarError(
-                f'resize_range: faces of {size} pixels become as small as {least}, and kernels of {2 * REACH + 1} pixels '
-                f'need at least {REACH + 1}'
+                f'resize_range: faces of {size} pixels become as small as {least}, but the kernels need photos of at '
+                f'least {REACH + 1} pixels'
             )
         self.kernels = Kernels(options)
 

@@ -144,7 +144,7 @@ def test_realesrgan_trains_on_pairs_too(tmp_path, monkeypatch):
         ({'gt_size': 256}, 'gt_size: 256, but faces are not cropped; write network_g.size, 32'),
         ({'kernels': {'kernel_prob2': [1.0]}}, 'kernels:kernel_list2: one kernel_prob2 each'),
         ({'kernels': {'kernel_list': ['round'], 'kernel_prob': [1.0]}}, 'kernels:kernel_list: .* of iso, aniso'),
-        ({'resize_range': [0.15, 1.5]}, 'resize_range: .* 32 pixels .* at least 11'),
+        ({'resize_range': [0.15, 1.5]}, 'resize_range: .* 32 pixels become as small as 4, .* at least 11'),
         ({'kernels': {'sinc_probb': 0.1}}, "unknown key 'sinc_probb' .*nearest: sinc_prob"),
         ({'kernels': {'blur_sigma': 3}}, r'kernels:blur_sigma: expected \[low, high\], got 3'),
     ],
