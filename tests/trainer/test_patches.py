@@ -114,7 +114,7 @@ def test_slurm_ports_follow_from_the_job(tmp_path, monkeypatch) -> None:
 
 
 def _stock_functions() -> Iterator[tuple[str, Any, list[str], int]]:
-    """Functions and methods of the packages: name, what is there now, names of arguments as in the file, defaults."""
+    """Functions and methods of the packages: name, what is there now, names of its arguments, how many by position."""
     for module in [module for name, module in sys.modules.items() if name.split('.')[0] in ('basicsr', 'gfpgan')]:
         tree = ast.parse(Path(module.__file__).read_text(encoding='utf-8'))
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
@@ -122,23 +122,22 @@ def _stock_functions() -> Iterator[tuple[str, Any, list[str], int]]:
             home = vars(module) if block is tree else vars(vars(module)[block.name])
             for node in block.body:
                 if isinstance(node, ast.FunctionDef) and inspect.isfunction(home.get(node.name)):
-                    names = [a.arg for a in node.args.args]
+                    names = [a.arg for a in (*node.args.args, *node.args.kwonlyargs)]
                     where = f'{module.__name__}:{node.lineno} {node.name}'
-                    yield where, home[node.name], names, len(node.args.defaults)
+                    yield where, home[node.name], names, len(node.args.args)
 
 
 def test_what_is_replaced_takes_the_same_arguments() -> None:
     """By position and by name, as other programs give them."""
     wrong, count = [], 0
-    for where, function, names, defaults in _stock_functions():
+    for where, function, names, positional in _stock_functions():
         if function.__module__.startswith('refstar.'):
             function = getattr(import_module(function.__module__), function.__name__, function)
             count += 1
         signature = inspect.signature(function, follow_wrapped=False)
         try:
-            signature.bind(*names)
             signature.bind(**dict.fromkeys(names))
-            signature.bind(*names[: len(names) - defaults])
+            signature.bind(*names[:positional], **dict.fromkeys(names[positional:]))
         except TypeError as error:
             wrong.append(f'{where}: {error}')
     assert count > 10 and wrong == []
