@@ -100,8 +100,6 @@ class RefRealESRGANModel(ReferenceMixin, RealESRGANModel):
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Feed a batch; in training draw its blur kernels, where the data set gives none."""
-        if 'gt' in data:
-            data = {**data, 'gt': data['gt'].contiguous()}  # BasicSR's filters take no other layout
         if self.is_train and self.kernels is not None and 'kernel1' not in data:
             data = {**data, **self.kernels.draw(len(data['gt']))}
         super().feed_data(data)

@@ -24,7 +24,7 @@ from basicsr.data import degradations
 from basicsr.models import realesrgan_model, realesrnet_model
 from basicsr.models.base_model import BaseModel
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import dist_util, options
+from basicsr.utils import dist_util, img_process_util, options
 from basicsr.utils.registry import Registry
 
 from refstar.utils.errors import RefStarError
@@ -170,6 +170,18 @@ def share_validation(model_class: type[BaseModel]) -> None:
     model_class.nondist_validation = nondist_validation
 
 
+def _patch_filter() -> None:
+    """utils/img_process_util.py:25, 29: views photos whose layout current torch keeps as BasicSR's JPEG makes it."""
+    original = img_process_util.filter2D
+
+    @wraps(original)
+    def filter2D(img: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+        return original(img.contiguous(), kernel)
+
+    for module in (img_process_util, realesrgan_model, realesrnet_model):
+        module.filter2D = filter2D
+
+
 def patch_realesrgan(module: ModuleType, model_class: type[BaseModel]) -> None:
     """realesrgan_model.py:27, 43, realesrnet_model.py:26, 42: `.cuda()` also on the CPU."""
 
@@ -252,6 +264,7 @@ def apply() -> None:
     for name in BASE_MODEL:
         setattr(BaseModel, name, _ours('base_model', name))
     share_validation(SRModel)
+    _patch_filter()
     patch_realesrgan(realesrgan_model, realesrgan_model.RealESRGANModel)
     patch_realesrgan(realesrnet_model, realesrnet_model.RealESRNetModel)
     _patch_operators()

@@ -10,7 +10,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -41,6 +41,19 @@ def fake_gpu() -> Iterator[Types]:
         Types() as types,
     ):
         yield types
+
+
+def to_gpu(net: nn.Module) -> nn.Module:
+    """`net.to('cuda')`; that fails for a module of fake tensors in two places."""
+    moved = {id(x): x.detach().to('cuda').requires_grad_(x.requires_grad) for x in [*net.parameters(), *net.buffers()]}
+    for module in net.modules():
+        for name, p in module._parameters.items():
+            if p is not None and id(p) in moved:
+                module._parameters[name] = nn.Parameter(moved[id(p)], p.requires_grad)
+        for name, x in module._buffers.items():
+            if x is not None and id(x) in moved:
+                module._buffers[name] = moved[id(x)]
+    return net
 
 
 def devices(value: Any) -> set[str]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
-from helpers.fake_gpu import devices, fake_gpu
+from helpers.fake_gpu import devices, fake_gpu, to_gpu
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
@@ -45,4 +45,4 @@ def test_every_loss_stays_on_its_device(name: str, identity_weights: str, squeez
     loss = LOSS_REGISTRY.get(name)(**options.get(name, {}))
     with fake_gpu():
         arguments = tree_map(lambda x: x.to('cuda'), ARGUMENTS[name])
-        assert devices(loss.to('cuda')(*arguments)) == {'cuda'}
+        assert devices(to_gpu(loss)(*arguments)) == {'cuda'}

@@ -4,6 +4,7 @@ An iteration runs with gradients of zeros and optimizers that do nothing. What t
 log and the metrics, comes later.
 """
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from basicsr.data import build_dataset
 from basicsr.models import build_model
 from basicsr.utils.registry import MODEL_REGISTRY
-from helpers.fake_gpu import devices, fake_gpu
+from helpers.fake_gpu import devices, fake_gpu, to_gpu
 from helpers.networks import narrow_codeformer
 from helpers.recipes import MODELS, OPTIONS, existing_options, parsed
 from helpers.shrink import replace_files, shrink
@@ -59,12 +60,12 @@ def no_gradients(model: Any) -> Iterator[None]:
         yield
 
 
-def send(model: Any) -> None:
-    """Moves a model that was built for the CPU, with its training step, to the GPU."""
+def send(model: Any, opt: dict[str, Any]) -> None:
+    """Moves a model that was built for the CPU, with its training step, to the GPU; `opt` are its options, unread."""
     for value in vars(model).values():
         if isinstance(value, nn.Module):
-            value.to('cuda')
-    model.device, model.opt['num_gpu'] = torch.device('cuda'), 1
+            to_gpu(value)
+    model.device, model.opt = torch.device('cuda'), {**opt, 'num_gpu': 1}
     for name in ('feed_data', 'optimize_parameters', 'training_step'):
         vars(model).pop(name)
     model.optimizers.clear()
@@ -90,16 +91,16 @@ def test_losses_and_arms_stay_on_the_gpu(name: str, tmp_path: Any, monkeypatch: 
     opt = shrink(replace_files(CASES[name], tmp_path / 'files')) if CASES[name] else existing_options(name)
     opt = parsed(opt, tmp_path, monkeypatch)
     with narrow_codeformer():
-        model = build_model(opt)
-    data = {phase: build_dataset(block) for phase, block in opt['datasets'].items()}
-    batch, photo = default_collate([data['train'][i] for i in range(2)]), default_collate([data['val'][0]])
+        model = build_model(copy.deepcopy(opt))
+    data = [build_dataset(block) for block in opt['datasets'].values()]  # training; validation, if there is one
+    batch, photo = default_collate([data[0][i] for i in range(2)]), default_collate([data[-1][0]])
     with fake_gpu(), no_gradients(model):
-        send(model)
+        send(model, opt)
         model.feed_data(batch)
         model.optimize_parameters(16)  # R1 too
         losses = {key: value for key, value in model.log_dict.items() if key.startswith('l_')}
         assert losses and devices(losses) == {'cuda'}
         model.feed_data(photo)
         with torch.no_grad():
-            for arm in getattr(model, 'arms', ('right', 'none', 'wrong')):
+            for arm in ('right', 'none', *(['wrong'] if 'wrong_refs' in photo else [])):
                 assert devices(run_arm(model, arm)) == {'cuda'}

@@ -84,6 +84,15 @@ def test_realesrgan_pool_stays_on_the_device_of_the_photos() -> None:
     assert torch.equal(model.queue_lr[:2], model.lq) and model.queue_gt.shape == (4, 3, 8, 8)
 
 
+def test_realesrgan_filters_photos_of_any_layout() -> None:
+    """Its JPEG and resizing give channels_last ones; of one photo alone BasicSR takes these too."""
+    photos, kernels = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 3)
+    wanted = realesrgan_model.filter2D(photos, kernels)
+    turned = photos.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(realesrgan_model.filter2D(turned, kernels), wanted)
+    assert realesrgan_model.USMSharp()(torch.rand(2, 3, 32, 32).to(memory_format=torch.channels_last)).shape[0] == 2
+
+
 def test_gfpgan_mirrors_eyes_and_mouth_once() -> None:
     kind = DATASET_REGISTRY.get('FFHQDegradationDataset')
     boxes = {'left_eye': [200.0, 240.0, 40.0], 'right_eye': [310.0, 240.0, 40.0], 'mouth': [256.0, 370.0, 50.0]}
