@@ -10,7 +10,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -36,24 +36,12 @@ def fake_gpu() -> Iterator[Types]:
     with (
         mock.patch.multiple(torch.cuda, get_rng_state=lambda *args: state, set_rng_state=lambda *args: None),
         mock.patch.object(Tensor, 'pin_memory', lambda x: x),
+        mock.patch.object(torch.utils, 'swap_tensors', lambda old, new: None),  # a module in two places moves once
         torch.jit.optimized_execution(False),  # scripts would be compiled for the device
         FakeTensorMode(allow_non_fake_inputs=True),
         Types() as types,
     ):
         yield types
-
-
-def to_gpu(net: nn.Module) -> nn.Module:
-    """`net.to('cuda')`; that fails for a module of fake tensors in two places."""
-    moved = {id(x): x.detach().to('cuda').requires_grad_(x.requires_grad) for x in [*net.parameters(), *net.buffers()]}
-    for module in net.modules():
-        for name, p in module._parameters.items():
-            if p is not None and id(p) in moved:
-                module._parameters[name] = nn.Parameter(moved[id(p)], p.requires_grad)
-        for name, x in module._buffers.items():
-            if x is not None and id(x) in moved:
-                module._buffers[name] = moved[id(x)]
-    return net
 
 
 def devices(value: Any) -> set[str]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from helpers import networks
-from helpers.fake_gpu import devices, fake_gpu, to_gpu
+from helpers.fake_gpu import devices, fake_gpu
 from helpers.networks import SIZE
 from helpers.shrink import NETWORKS
 from torch import Tensor, nn
@@ -49,7 +49,7 @@ def inputs(net: nn.Module, side: int) -> dict[str, Tensor]:
 def test_every_arch_stays_on_its_device(name: str, identity_weights: str) -> None:
     net = built(name, identity_weights)
     with fake_gpu() as types:
-        to_gpu(net)
+        net.to('cuda')
         assert devices(net(**inputs(net, SIDES.get(name, SIZE)))) == {'cuda'}
     assert torch.float64 not in types.seen  # which Apple GPUs do not have
 
@@ -58,7 +58,7 @@ def test_every_arch_stays_on_its_device(name: str, identity_weights: str) -> Non
 def test_references_in_every_backbone(name: str) -> None:
     net = networks.make(name, context=True)
     with fake_gpu() as types:
-        to_gpu(net)
+        net.to('cuda')
         assert devices(net(**inputs(net, net.lq_size), return_aux=True)) == {'cuda'}
     assert torch.float64 not in types.seen
 
@@ -67,7 +67,7 @@ def test_references_in_every_backbone(name: str) -> None:
 def test_every_way_of_combining_references(how: dict[str, Any]) -> None:
     net = networks.make('RRDBNet')
     with fake_gpu():
-        to_gpu(net)
+        net.to('cuda')
         assert devices(net(**inputs(net, SIZE) | how, return_aux=True)) == {'cuda'}
 
 
