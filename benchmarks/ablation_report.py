@@ -1,8 +1,9 @@
 """Tables and plots of benchmarks/ablation.py."""
 
 import statistics
-import sys
 from pathlib import Path
+
+from trainings import write_between
 
 BEGIN, END = '<!-- ablation: written by benchmarks/ablation.py -->', '<!-- /ablation -->'
 METRICS = {'psnr': 2, 'ssim': 3, 'lpips': 3, 'detail': 3, 'id_gt': 3, 'id_ref': 3}  # digits
@@ -86,9 +87,4 @@ def plot(table: dict, folder: Path) -> list[Path]:
 def write_docs(docs: Path, text: str, table: dict) -> None:
     """Put the tables and plots between the marks in experiments.md."""
     pictures = '\n'.join(f'![{f.stem}](images/{f.name})' for f in plot(table, docs / 'images'))
-    file = docs / 'experiments.md'
-    old = file.read_text(encoding='utf-8')
-    if BEGIN not in old or END not in old:
-        sys.exit(f'{file}: has no marks {BEGIN} and {END}')
-    head, tail = old[: old.index(BEGIN)], old[old.index(END) :]
-    file.write_text(f'{head}{BEGIN}\n\n{text}\n{pictures}\n\n{tail}', encoding='utf-8')
+    write_between(docs / 'experiments.md', BEGIN, END, f'{text}\n{pictures}')

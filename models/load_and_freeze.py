@@ -19,6 +19,9 @@ class PartOptions(OptionBlock):
             None, description='weights of the bare backbone, loaded into net_g.backbone'
         )
         param_key_backbone: str | None = Field('params_ema', description='key in that file; ~ for a bare state dict')
+        strict_load_backbone: bool = Field(
+            True, description='false: that file may lack weights (a VQGAN, for CodeFormer) or have others'
+        )
         pretrain_network_refsel: str | None = Field(
             None, description='weights of a trained RefSel, loaded into net_g.refsel'
         )
@@ -53,7 +56,8 @@ def load_parts(model: BaseModel, net: nn.Module) -> None:
             continue
         if not hasattr(net, part):
             raise RefStarError(f'path:pretrain_network_{part}: {type(net).__name__} has no {part}')
-        model.load_network(getattr(net, part), file, True, path.get(f'param_key_{part}', 'params_ema'))
+        strict = path.get(f'strict_load_{part}', True)
+        model.load_network(getattr(net, part), file, strict, path.get(f'param_key_{part}', 'params_ema'))
 
 
 def freeze_parts(model: BaseModel, net: nn.Module) -> None:

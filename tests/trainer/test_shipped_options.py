@@ -1,7 +1,6 @@
 """Every option file that is shipped: its keys are known, and everything that it names runs together for one step."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ import torch
 from basicsr.data import build_dataset
 from basicsr.models import build_model
 from basicsr.utils import make_exp_dirs
-from helpers.networks import narrow_codeformer
 from helpers.recipes import OPTIONS, parsed
 from helpers.shrink import SAMPLES, SIZE, blocks, replace_files, shrink
 from torch.utils.data import default_collate
@@ -27,12 +25,6 @@ RUNS = [name for name in SHIPPED if name not in TABLES]
 @pytest.fixture(scope='session')
 def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp('files')
-
-
-@pytest.fixture(scope='module', autouse=True)
-def small_codeformer() -> Iterator[None]:
-    with narrow_codeformer():
-        yield
 
 
 def is_training(opt: dict) -> bool:
