@@ -16,7 +16,6 @@ from basicsr.data import build_dataset
 from basicsr.models import build_model
 from basicsr.utils.registry import MODEL_REGISTRY
 from helpers.fake_gpu import devices, fake_gpu
-from helpers.networks import narrow_codeformer
 from helpers.recipes import MODELS, OPTIONS, existing_options, parsed
 from helpers.shrink import replace_files, shrink
 from torch import Tensor, nn
@@ -94,8 +93,7 @@ def test_losses_and_arms_stay_on_the_gpu(name: str, tmp_path: Any, monkeypatch: 
     else:
         opt = shrink(replace_files(CASES[name], tmp_path / 'files'))
     opt = parsed(opt, tmp_path, monkeypatch)
-    with narrow_codeformer():
-        model = build_model(copy.deepcopy(opt))
+    model = build_model(copy.deepcopy(opt))
     data = [build_dataset(block) for block in opt['datasets'].values()]  # training; validation, if there is one
     batch, photo = default_collate([data[0][i] for i in range(2)]), default_collate([data[-1][0]])
     with fake_gpu(), no_gradients(model):

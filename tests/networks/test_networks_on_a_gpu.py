@@ -32,8 +32,7 @@ def built(name: str, weights: str) -> nn.Module:
     """The network, small."""
     given = {'network': 'mobilefacenet', 'weights': weights, 'backbone': networks.RRDB} | NETWORKS.get(name, {})
     known = inspect.signature(ARCHS[name]).parameters
-    with networks.narrow_codeformer():
-        return ARCHS[name](**{key: value for key, value in given.items() if key in known}).eval()
+    return ARCHS[name](**{key: value for key, value in given.items() if key in known}).eval()
 
 
 def inputs(net: nn.Module, side: int) -> dict[str, Tensor]:
