@@ -25,7 +25,8 @@ class Types(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        self.seen |= {x.dtype for x in tree_leaves(out) if isinstance(x, Tensor) and x.device.type != 'cpu'}
+        outs = [out] if isinstance(out, Tensor) else tree_leaves(out)
+        self.seen.update(x.dtype for x in outs if isinstance(x, Tensor) and x.is_cuda)
         return out
 
 

@@ -28,11 +28,8 @@ from refstar.trainer.training_step import take_over
 import_hook.register_all()
 OURS = [name for name, model in MODEL_REGISTRY._obj_map.items() if model.__module__.startswith('refstar')]
 ALL = {path.name: load_options(path) for path in sorted((OPTIONS / 'train').glob('*.yml'))}
-# One recipe of every model and backbone; the stages of a training are different recipes.
-FOUND = {
-    (opt['model_type'], opt['network_g'].get('backbone', {}).get('type'), 'stage2' in name): name
-    for name, opt in ALL.items()
-}
+# One recipe of every model and backbone.
+FOUND = {(opt['model_type'], opt['network_g'].get('backbone', {}).get('type')): name for name, opt in ALL.items()}
 RECIPES = {name: ALL[name] for name in FOUND.values() if ALL[name]['model_type'] not in MODELS}
 CASES = {**dict.fromkeys(MODELS), **RECIPES}
 
