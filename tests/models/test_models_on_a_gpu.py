@@ -28,8 +28,9 @@ from refstar.trainer.training_step import take_over
 import_hook.register_all()
 OURS = [name for name, model in MODEL_REGISTRY._obj_map.items() if model.__module__.startswith('refstar')]
 ALL = {path.name: load_options(path) for path in sorted((OPTIONS / 'train').glob('*.yml'))}
-# One recipe of every model and backbone.
-FOUND = {(opt['model_type'], opt['network_g'].get('backbone', {}).get('type')): name for name, opt in ALL.items()}
+# Of every model the recipe with most losses, and that for codes.
+BY_LOSSES = sorted(ALL, key=lambda name: sum(key.endswith('_opt') for key in ALL[name]['train']))
+FOUND = {(ALL[name]['model_type'], 'network_vqgan' in ALL[name]): name for name in BY_LOSSES}
 RECIPES = {name: ALL[name] for name in FOUND.values() if ALL[name]['model_type'] not in MODELS}
 CASES = {**dict.fromkeys(MODELS), **RECIPES}
 

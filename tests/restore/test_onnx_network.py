@@ -92,7 +92,7 @@ def test_half_precision_is_close_with_half_the_weights(exported, tmp_path):
 
 
 def test_no_path_of_this_machine_is_in_the_file(exported):
-    assert b'onnx_network.py' not in (exported / 'net.onnx').read_bytes()
+    assert b'onnx_export.py' not in (exported / 'net.onnx').read_bytes()
 
 
 def test_wrong_input_is_refused(onnx, tmp_path):
