@@ -30,7 +30,8 @@ def no_gradients() -> Iterator[None]:
 
 def built(name: str, weights: str) -> nn.Module:
     """The network, small."""
-    given = {'network': 'mobilefacenet', 'weights': weights, 'backbone': networks.RRDB} | NETWORKS.get(name, {})
+    given = dict.fromkeys(('backbone', 'mean'), networks.RRDB) | {'network': 'mobilefacenet', 'weights': weights}
+    given |= NETWORKS.get(name, {})
     known = inspect.signature(ARCHS[name]).parameters
     return ARCHS[name](**{key: value for key, value in given.items() if key in known}).eval()
 
