@@ -93,7 +93,7 @@ def train_loader(opt: dict[str, Any], start_iter: int = 0) -> DataLoader:
     """Returns the loader of the training set; its sampler is a :class:`~resume.ResumableSampler`."""
     block = opt['datasets']['train']
     dataset = build_dataset(block)
-    batch = block['batch_size_per_gpu'] * (opt['train'].get('accumulate') or 1)
+    batch = block['batch_size_per_gpu']
     sampler = resume.ResumableSampler(
         dataset,
         opt['world_size'],
@@ -104,7 +104,7 @@ def train_loader(opt: dict[str, Any], start_iter: int = 0) -> DataLoader:
         start_iter=start_iter,
         seed=opt['manual_seed'],
     )
-    block = {'pin_memory': torch.cuda.is_available(), **block, 'batch_size_per_gpu': batch}
+    block = {'pin_memory': torch.cuda.is_available(), **block}
     loader = build_dataloader(
         resume.SeededDataset(dataset), block, opt['num_gpu'], opt['dist'], sampler, opt['manual_seed']
     )

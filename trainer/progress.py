@@ -23,7 +23,7 @@ class MessageLogger(logger.MessageLogger):
     def __init__(self, opt: dict[str, Any], start_iter: int = 0) -> None:
         super().__init__({**opt, 'logger': {'use_tb_logger': False, **opt['logger']}}, start_iter)
         processes = opt['world_size'] if opt['dist'] else max(opt['num_gpu'], 1)  # as BasicSR makes its loader
-        self.images = opt['datasets']['train']['batch_size_per_gpu'] * processes * (opt['train'].get('accumulate') or 1)
+        self.images = opt['datasets']['train']['batch_size_per_gpu'] * processes
         self.on_gpu, self.line_iter, self.line_time = opt['num_gpu'] > 0, start_iter, time.perf_counter()
         self.waited = self.paused = 0.0  # seconds since the last line
 
