@@ -16,14 +16,13 @@ from .cli_common import at_least, command, import_modules, shared
 
 ARMS = ('right', 'none', 'wrong')
 OF_MODEL = {'arms': 'arms', 'force_yml': 'force_yml', 'modules': 'import'}  # with --opt only
-OF_FOLDERS = 'gt lq mapping refs wrong people regions size name make_lq lq_seed num_refs pred_suffix'  # not with --opt
+OF_FOLDERS = 'gt lq mapping refs wrong people regions size name num_refs pred_suffix'  # not with --opt
 PANELS = ('LQ', 'reference', 'GT')  # of the report's pictures, so no names of methods
 WEIGHTS = {
     'lpips_weights': 'ImageNet backbone of LPIPS (torchvision)',
     'id_weights': 'network of the identity protocol (.onnx, .pth, TorchScript)',
     'detector_weights': "face detector of the protocol insightface: facexlib's RetinaFace (.pth) or YuNet (.onnx)",
-    'landmark_weights': "LMD: facexlib's alignment_WFLW_4HG.pth, or a 68-point .onnx (default: the one that ships)",
-    'parsing_weights': "fLPIPS: facexlib's parsing_parsenet.pth or parsing_bisenet.pth",
+    'landmark_weights': "LMD: facexlib's alignment_WFLW_4HG.pth (default: 68 points, which ship)",
     'fid_weights': "FID: torch-fidelity's weights-inception-2015-12-05-6726825d.pth, or TorchScript features",
 }
 
@@ -48,8 +47,6 @@ def add_arguments(p: CommandParser) -> None:
     data.add_argument('--regions', type=Path, metavar='DIR', help='masks for the metric detail (default: face oval)')
     data.add_argument('--size', type=at_least(1), metavar='S', help='bring ground truth and references to S pixels')
     data.add_argument('--name', help='name of the test set')
-    data.add_argument('--make_lq', metavar='PRESET', help='degrade --gt into the new folder --lq by these ranges')
-    data.add_argument('--lq_seed', type=at_least(0), default=0, metavar='N', help='of --make_lq (default: 0)')
     how = p.add_argument_group('measures; a file that is not given is a score that is not measured')
     how.add_argument('--id_protocol', '--id-protocol', help='refldm (default), gfpgan, vqfr, insightface ...')
     for key, text in WEIGHTS.items():
@@ -72,8 +69,8 @@ def run(args: Namespace) -> None:
     Raises:
         RefStarError: wrong input.
     """
-    if bool(args.opt) == bool(args.pred or args.make_lq):
-        raise RefStarError('give either --opt (a model to run), or --pred (folders of restored photos) or --make_lq')
+    if bool(args.opt) == bool(args.pred):
+        raise RefStarError('give either --opt (a model to run), or --pred (folders of restored photos)')
     parser = CommandParser()
     add_arguments(parser)
     others = {key: key for key in OF_FOLDERS.split()} if args.opt else OF_MODEL
@@ -107,18 +104,11 @@ def score_model(args: Namespace) -> None:
 
 
 def score_folders(args: Namespace) -> None:
-    """Make the degraded photos of `--make_lq`; score the folders of `--pred`."""
-    from refstar.evaluation.testset import Folders, read_testset, synthesise
+    """Score the folders of `--pred`."""
+    from refstar.evaluation.testset import Folders, read_testset
 
-    if args.make_lq:
-        if not args.lq or not args.gt:
-            raise RefStarError('--make_lq: give --gt and the new folder --lq')
-        plain = Folders(gt=args.gt, mapping=args.mapping, refs=args.refs)
-        synthesise(read_testset(plain).samples, args.make_lq, args.lq_seed, args.lq, args.size)
-        print(f'{args.lq}: degraded photos')
-    if args.pred:
-        folders = Folders(**{f.name: getattr(args, f.name) for f in fields(Folders)})
-        score(args, read_testset(folders, args.num_refs, args.name), methods(args.pred), args.out)
+    folders = Folders(**{f.name: getattr(args, f.name) for f in fields(Folders)})
+    score(args, read_testset(folders, args.num_refs, args.name), methods(args.pred), args.out)
 
 
 def methods(given: list[str]) -> dict[str, Path]:
