@@ -46,7 +46,7 @@ REQUIRES = [
 
 EXTRAS = {
     'app': ['gradio>=6'],
-    'evaluate': ['timm', 'torch-fidelity'],  # EdgeFace; FID
+    'evaluate': ['timm'],  # EdgeFace
     'heic': ['pillow-heif'],
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
     'video': ['av'],

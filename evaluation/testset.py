@@ -17,11 +17,6 @@ from refstar.utils.errors import RefStarError
 from refstar.utils.photo_files import folders_in, images_in, natural
 from refstar.utils.text_files import read_csv
 
-LEAK = (
-    'FFHQ-Ref: the released CodeFormer, VQFR and DAEFR were trained on all of FFHQ, these test photos included '
-    '(ReF-LDM says so): their figures here are too good.'
-)
-
 
 @dataclass(frozen=True)
 class Folders:
@@ -160,8 +155,6 @@ def _describe(testset: TestSet, folders: Folders) -> TestSet:
     """Add the source of the degraded photos, and what a reader of the figures has to know."""
     if folders.lq:
         testset.lq_source = f'files of {folders.lq}'
-    if 'ffhq' in f'{testset.title} {folders.gt} {folders.mapping} {folders.lq}'.lower():
-        testset.notes.append(LEAK)
     if testset.people is None:
         testset.notes.append('Who is on which photo is not known: photos are taken as independent.')
     return testset

@@ -23,7 +23,6 @@ WEIGHTS = {
     'id_weights': 'network of the identity protocol (.onnx, .pth, TorchScript)',
     'detector_weights': "face detector of the protocol insightface: facexlib's RetinaFace (.pth) or YuNet (.onnx)",
     'landmark_weights': "LMD: facexlib's alignment_WFLW_4HG.pth (default: 68 points, which ship)",
-    'fid_weights': "FID: torch-fidelity's weights-inception-2015-12-05-6726825d.pth, or TorchScript features",
 }
 
 
@@ -52,7 +51,6 @@ def add_arguments(p: CommandParser) -> None:
     for key, text in WEIGHTS.items():
         how.add_argument(f'--{key}', metavar='FILE', help=text)
     how.add_argument('--lpips_net', choices=['vgg', 'alex', 'squeeze'], help='default: vgg')
-    how.add_argument('--fid_ref', type=Path, metavar='DIR', help='photos that FID compares with (default: --gt)')
     how.add_argument('--crop_border', type=at_least(0), metavar='N', help='for PSNR, SSIM, NIQE (default: 0)')
     text = 'strongest down-sampling factor, for detail (default: side / 16)'
     how.add_argument('--down', type=at_least(1.01, float), help=text)
@@ -77,10 +75,6 @@ def run(args: Namespace) -> None:
     if extra := [f'--{flag}' for key, flag in others.items() if getattr(args, key) != parser.get_default(key)]:
         which = '--opt, whose option file names the test sets' if args.opt else '--pred: of a model to run (--opt)'
         raise RefStarError(f'{", ".join(extra)}: not with {which}')
-    if args.fid_weights and not Path(args.fid_weights).is_file():
-        raise RefStarError(f'--fid_weights: {args.fid_weights}: not there')
-    if args.fid_ref and not args.fid_ref.is_dir():
-        raise RefStarError(f'--fid_ref: {args.fid_ref}: not there')
     import_modules(args.modules)
     import basicsr  # noqa: F401  (registers everything)
 
@@ -148,22 +142,15 @@ def score(
     from refstar.evaluation.evaluation_report import write_evaluation_report
     from refstar.evaluation.measures import build_measures
     from refstar.evaluation.score_tables import summarise_scores, terminal_text, write_tables
-    from refstar.evaluation.scores import add_fid, score_all
+    from refstar.evaluation.scores import score_all
     from refstar.evaluation.testset import find_predictions
-    from refstar.metrics.fid import FeatureNetwork
 
     chosen = settings(args, named)
     predictions = {name: find_predictions(path, testset.samples, args.pred_suffix) for name, path in folders.items()}
     measures, absent = build_measures(chosen, testset.has_gt)
     about = {', '.join(m.columns): m.about for m in measures}
-    features = FeatureNetwork(args.fid_weights, chosen.device) if args.fid_weights else None
     scores = score_all(testset, predictions, measures, args.size)
-    if features:
-        add_fid(scores, testset, predictions, features, args.size, args.fid_ref)
-        about['fid'] = features.about() | {'compared_with': str(args.fid_ref or 'the ground truth')}
-    else:
-        absent['fid'] = f'give --fid_weights ({WEIGHTS["fid_weights"].removeprefix("FID: ")})'
-    absent['musiq'] = 'not part of this command; pyiqa measures it on the same folders'
+    absent['fid, musiq'] = 'not part of this command; pyiqa measures them on the same folders'
     known = {*scores.columns, *', '.join(absent).split(', ')}
     for name, kind in asked.items():
         if kind.removeprefix('calculate_') not in known:

@@ -6,18 +6,14 @@ import cv2
 import lpips
 import numpy as np
 import pytest
-import scipy.linalg
 import torch
 from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim
 from helpers.measuring import CLOSE, photo, rgb, scored
-from torch import nn
 
 from refstar.data.face_region import face_oval
 from refstar.evaluation.measures import MeasureSettings, Truth, build_measures
 from refstar.metrics.detail_metric import calculate_detail
-from refstar.metrics.fid import FeatureNetwork, frechet_distance
 from refstar.metrics.landmark_metric import calculate_lmd
-from refstar.utils.errors import RefStarError
 
 
 # ---------------------------------------------------------------- PSNR, SSIM, NIQE, detail
@@ -82,22 +78,3 @@ def test_lmd_sees_a_shift(faces_root):
     moved = np.roll(img, 6, axis=1)
     assert calculate_lmd(img, img) == 0
     assert calculate_lmd(moved, img) == pytest.approx(6, abs=2)
-
-
-# ---------------------------------------------------------------- FID
-def test_fid_is_the_frechet_distance(tmp_path):
-    class Features(nn.Module):
-        def forward(self, x, return_features: bool = False):
-            x = x.float() / 255
-            return torch.cat([x.mean((2, 3)), x.std((2, 3))], 1) if return_features else x[:, :, 0, 0]
-
-    torch.jit.script(Features()).save(tmp_path / 'features.pt')
-    network = FeatureNetwork(str(tmp_path / 'features.pt'))
-    a, b = (torch.stack([network(photo(i, 24)) for i in range(start, start + 20)]) for start in (0, 50))
-    assert a.shape == (20, 6)
-    (mu, s), (nu, t) = ((x.mean(0).numpy(), np.cov(x.numpy().T)) for x in (a, b))
-    want = ((mu - nu) ** 2).sum() + np.trace(s + t - 2 * scipy.linalg.sqrtm(s @ t).real)
-    assert frechet_distance(a, b) == pytest.approx(want, **CLOSE) and want > 1e-3
-    assert network.about()['program'].startswith('torch-fidelity')
-    with pytest.raises(RefStarError, match='two photos on each side'):
-        frechet_distance(a[:1], b)
