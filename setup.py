@@ -54,7 +54,6 @@ EXTRAS = {
 EXTRAS['all'] = sorted({name for names in EXTRAS.values() for name in names})
 EXTRAS['dev'] = [
     *EXTRAS['all'],
-    'hypothesis',
     'playwright',
     'pytest',
     'pytest-timeout',
