@@ -63,10 +63,11 @@ def dist_validation(self: BaseModel, dataloader: Any, current_iter: Any, tb_logg
 
     DDP would send the buffers of a network to the others in every forward pass.
     """
+    group = cpu_group()
     if get_dist_info()[0] == 0:
         with bare_networks(self):
             self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
-    distributed.barrier(group=cpu_group())
+    distributed.barrier(group=group)
 
 
 @contextmanager
