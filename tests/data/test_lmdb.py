@@ -1,13 +1,9 @@
 """lmdb: BasicSR's are read like folders, a broken one is one clear error."""
 
-from pathlib import Path
-
-import cv2
 import numpy as np
 import pytest
 import torch
-from basicsr.utils.lmdb_util import LmdbMaker
-from helpers.photos import face, write, write_csv
+from helpers.photos import face, pack, write, write_csv
 from torch.utils.data import DataLoader
 
 from refstar.data.collections.manifest import read_manifest
@@ -15,17 +11,6 @@ from refstar.data.images import decode
 from refstar.data.reference_pair_dataset import ReferencePairDataset
 from refstar.data.reference_test_dataset import ReferenceTestDataset
 from refstar.utils.errors import RefStarError
-
-
-def pack(folder):
-    """Pack a folder with BasicSR's writer."""
-    maker = LmdbMaker(f'{folder}.lmdb')
-    for path in sorted(folder.rglob('*.*')):
-        img = cv2.imread(str(path))
-        code = np.ascontiguousarray(cv2.imencode('.png', img)[1]).tobytes()
-        maker.put(code, path.relative_to(folder).with_suffix('').as_posix(), img.shape)
-    maker.close()
-    return Path(f'{folder}.lmdb')
 
 
 @pytest.fixture
