@@ -20,6 +20,7 @@ FOLDERS = {
     'refstar.options': 'options',
     'refstar.restore': 'restore',
     'refstar.tools': 'tools',
+    'refstar.tools.comfyui': 'tools/comfyui',
     'refstar.trainer': 'trainer',
     'refstar.utils': 'utils',
 }
@@ -74,6 +75,7 @@ setup(
     package_data={
         'refstar': ['pretrained/*'],
         'refstar.options': ['**/*.yml'],
+        'refstar.tools.comfyui': ['example_workflows/*.json'],
         **{f'refstar.{name}': ['templates/*', '*.yml'] for name in ('evaluation', 'restore', 'tools', 'utils')},
     },
     data_files=[('share/doc/refstar', ['docs/model_card.md'])],
