@@ -61,7 +61,7 @@ class LPIPSLoss(nn.Module):
 
 
 def augment(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Mirror, transpose, scale (by 0.7 to 1.3) and cut (by up to 15 pixels) two batches, alike, at random."""
+    """Mirror, transpose, scale (by 0.7 to 1.3) and cut (by up to 1/16) two batches, alike, at random."""
     both = torch.cat([pred, target])
     if random.random() < 0.5:
         both = both.flip(-1)
@@ -69,4 +69,5 @@ def augment(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         both = both.mT
     scale = random.uniform(0.7, 1.3)
     both = resize(both, [round(side * scale) for side in both.shape[-2:]])
-    return both[..., random.randrange(16) :, random.randrange(16) :].chunk(2)
+    top, left = (random.randrange(max(side // 16, 1)) for side in both.shape[-2:])
+    return both[..., top:, left:].chunk(2)
