@@ -64,7 +64,7 @@ def send(model: Any, opt: dict[str, Any]) -> None:
             value.to('cuda')
     model.device = torch.device('cuda')
     model.opt |= {'num_gpu': 1, 'train': copy.deepcopy(opt['train'])}
-    for name in ('feed_data', 'optimize_parameters', 'training_step'):
+    for name in ('optimize_parameters', 'training_step'):
         vars(model).pop(name)
     model.optimizers.clear()
     model.setup_optimizers()
