@@ -74,7 +74,9 @@ class RefRealESRGANModel(ReferenceMixin, RealESRGANModel):
     class Options(ReferenceMixin.Options):
         """Keys of option files."""
 
-        kernels: KernelOptions = Field(KernelOptions(), description='blur of the degradation on the training device')
+        kernels: KernelOptions | None = Field(
+            None, description='blur kernels of the degradation: keys of RealESRGANDataset (default: those of x4plus)'
+        )
 
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)
