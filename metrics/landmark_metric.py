@@ -55,19 +55,28 @@ class OnnxPoints:
     name = 'ONNX, 68 points'
 
     def __init__(self, weights: str) -> None:
+        self.weights = weights
         try:
             self.net = cv2.dnn.readNetFromONNX(str(weights))
         except cv2.error as error:
             raise RefStarError(f'landmark network: {weights} cannot be read ({error.err})') from None
 
     def __call__(self, img: np.ndarray) -> np.ndarray:
-        """Find the points of uint8 (H, H, 3) BGR, FFHQ-aligned: (68, 2) in pixels."""
+        """Find the points of uint8 (H, H, 3) BGR, FFHQ-aligned: (68, 2) in pixels.
+
+        Raises:
+            RefStarError: the file is of another network.
+        """
         size, centre = img.shape[0], np.array([0.5, MIDDLE])
         crop = cut_square(img, MIDDLE, SIDE, INPUT)
         self.net.setInput(cv2.dnn.blobFromImage(crop, 1 / 255))
-        points = [out for out in self.net.forward(self.net.getUnconnectedOutLayersNames()) if out.size == 136]
+        try:
+            outputs = self.net.forward(self.net.getUnconnectedOutLayersNames())
+        except cv2.error as error:
+            raise RefStarError(f'landmark network: {self.weights} does not take {INPUT} pixels ({error.err})') from None
+        points = [out for out in outputs if out.size == 136]
         if not points:
-            raise RefStarError('landmark network: no output of 136 numbers; give one with 68 points')
+            raise RefStarError(f'landmark network: {self.weights} gives no 136 numbers; name one with 68 points')
         return ((points[0].reshape(68, 2) - 0.5) * SIDE + centre) * size - 0.5
 
 

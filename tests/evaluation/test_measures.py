@@ -19,6 +19,7 @@ from refstar.metrics.fid import FeatureNetwork, frechet_distance
 from refstar.metrics.landmark_metric import calculate_lmd
 from refstar.metrics.lpips_metric import FACE, calculate_flpips
 from refstar.utils.errors import RefStarError
+from refstar.utils.released_weights import PRETRAINED
 
 
 # ---------------------------------------------------------------- PSNR, SSIM, NIQE, detail
@@ -111,6 +112,25 @@ def test_lmd_sees_a_shift(faces_root):
     weights = str(faces_root / 'weights' / 'pfld_68.onnx')
     assert calculate_lmd(img, img, weights) == 0
     assert calculate_lmd(moved, img, weights) == pytest.approx(6, abs=2)
+
+
+@pytest.mark.parametrize(
+    ('file', 'message'),
+    [
+        ('none.onnx', 'none.onnx: no such file'),
+        ('page.onnx', 'page.onnx cannot be read'),
+        ('yunet.onnx', 'yunet.onnx gives no 136 numbers; name one with 68 points'),
+        ('dlib_face.safetensors', 'is a checkpoint of another network than LandmarkNet68'),
+        ('dlib_face.pth', 'is a checkpoint of another network than FAN'),
+    ],
+)
+def test_another_network_than_of_landmarks_is_refused(file, message, tmp_path):
+    (tmp_path / 'page.onnx').write_bytes(b'<!DOCTYPE html>')
+    if file.endswith('.pth'):
+        torch.save({'head.weight': torch.zeros(1)}, tmp_path / file)
+    path = PRETRAINED / file if (PRETRAINED / file).is_file() else tmp_path / file
+    with pytest.raises(RefStarError, match=message):
+        calculate_lmd(photo(0), photo(0), str(path))
 
 
 # ---------------------------------------------------------------- FID
