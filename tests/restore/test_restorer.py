@@ -138,7 +138,7 @@ def test_people_who_look_alike_are_warned_of():
     for hue, among, notes in ((1, 1.0, 0), (0, 0.5, 1)):
         people = restorer.people([picture(1, hue=0)]) + restorer.people([picture(2, hue=hue)])
         result = restorer(lq, people)
-        assert result.identity.among == pytest.approx(among, abs=0.01) and len(result.chosen) == 1
+        assert result.identity.among == pytest.approx(among, abs=0.05) and len(result.chosen) == 1
         assert sum('not certain' in note for note in result.notes) == notes
 
 
