@@ -33,7 +33,11 @@ demo: setup
 experiment: setup
 	$(BIN)/refstar demo --length experiment
 
-release: setup datasets/portraits_68.npz datasets/london_68.npz options/release/refsel.pth
+# what the stages need, so that nothing is found missing after hours
+RELEASE_NEEDS := datasets/portraits/identities datasets/portraits/large datasets/faces/london_512 \
+  datasets/faces/weights/squeezenet1_1_features.pth datasets/weights/realesrgan_x4plus_fp16.safetensors
+
+release: $(RELEASE_NEEDS) setup datasets/portraits_68.npz datasets/london_68.npz options/release/refsel.pth
 	$(BIN)/basicsr train -opt options/release/half.yml --auto_resume
 	$(BIN)/basicsr train -opt options/release/full.yml --auto_resume
 	$(BIN)/basicsr train -opt options/release/base.yml --auto_resume

@@ -1,0 +1,51 @@
+"""What a photo still shows stays its own: references give only the detail that the photo alone does not.
+
+Detail is split into octaves. Without references, a network that does not invent draws an octave as strongly as with
+them where the photo shows it, and weakly where it does not. This project's own.
+
+Axis letters: b batch, H W image size.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from .layers import enlarge, resize
+
+GRIDS = (128, 64, 32, 16, 8)  # cells a side: each octave is what its grid does not show and the one before does
+
+
+def split_octaves(x: Tensor) -> list[Tensor]:
+    """Split images (b, c, H, W) into octaves that sum to them, fine to coarse; the last one is the rest."""
+    shown = [x, *(enlarge(resize(x, (grid, grid)), x.shape[-2:]) for grid in GRIDS)]
+    return [fine - coarse for fine, coarse in pairwise(shown)] + shown[-1:]
+
+
+def octave_strengths(image: Tensor, where: Tensor) -> Tensor:
+    """Measure each octave of images (b, 3, H, W) under weights (b, 1, H, W): squares, shape (octaves, b)."""
+    octaves = split_octaves(image.float().mean(1, keepdim=True))[:-1]
+    return torch.stack([(where * octave.square()).mean((1, 2, 3)) for octave in octaves]) + 1e-12
+
+
+def keep_known(restored: Tensor, plain: Tensor, alpha: Tensor, limits: tuple[float, float]) -> Tensor:
+    """Keep the octaves that a photo, restored without references, has already.
+
+    Args:
+        restored (Tensor): restored with references, (b, 3, H, W), RGB in any range.
+        plain (Tensor): the same without.
+        alpha (Tensor): share of the references, (b, 1, H, W) in [0, 1]: where octaves are measured.
+        limits (tuple): strength of an octave of ``plain``, relative to that of ``restored``, up to which it is taken
+            from ``restored``, and from which it is that of ``plain``. Between them it is mixed.
+
+    Returns:
+        Tensor: ``restored`` less what is known; ``plain``, bit for bit, where both are equal.
+    """
+    low, high = limits
+    ratio = (octave_strengths(plain, alpha) / octave_strengths(restored, alpha)).sqrt()
+    # An octave is known if the next finer one begins to be; the finest of all is noise as often as detail.
+    ratio = torch.cat([ratio[1:2], ratio[1:2], (ratio[2:] + ratio[1:-1]) / 2])
+    known = ((ratio - low) / (high - low)).clamp(0, 1)[:, :, None, None, None]
+    return restored - sum(
+        share * octave for share, octave in zip(known, split_octaves(restored - plain)[:-1], strict=True)
+    )

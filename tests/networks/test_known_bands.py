@@ -1,0 +1,55 @@
+import torch
+
+from refstar.known_bands import GRIDS, keep_known, octave_strengths, split_octaves
+
+LIMITS = (0.75, 0.95)
+SIDE = 128
+
+
+def stripes(period: int, phase: float) -> torch.Tensor:
+    """A grey image (1, 3, SIDE, SIDE) of stripes."""
+    x = torch.arange(SIDE) * 2 * torch.pi / period + phase
+    return (0.3 * x.sin()).expand(1, 3, SIDE, SIDE).clone()
+
+
+def everywhere() -> torch.Tensor:
+    return torch.ones(1, 1, SIDE, SIDE)
+
+
+def test_octaves_sum_to_the_image():
+    image = torch.rand(2, 3, SIDE, SIDE)
+    octaves = split_octaves(image)
+    assert len(octaves) == len(GRIDS) + 1
+    torch.testing.assert_close(sum(octaves), image)
+
+
+def test_strength_is_found_in_the_octave_of_the_stripes():
+    strengths = octave_strengths(stripes(12, 0.0), everywhere())[:, 0]
+    assert strengths.argmax() == 3  # the grid of 32 cells, of 4 pixels, still shows them, that of 16 does not
+
+
+def test_what_the_photo_shows_is_kept():
+    plain, restored = torch.rand(2, 1, 3, SIDE, SIDE)
+    change = split_octaves(keep_known(restored, plain, everywhere(), LIMITS) - plain)
+    before = split_octaves(restored - plain)
+    assert sum(change[:3]).abs().mean() < 0.05 * sum(before[:3]).abs().mean()
+
+
+def test_detail_that_the_photo_lacks_is_taken():
+    plain = torch.zeros(1, 3, SIDE, SIDE)
+    restored = stripes(12, 0.5)
+    torch.testing.assert_close(keep_known(restored, plain, everywhere(), LIMITS), restored)
+
+
+def test_photos_of_a_batch_are_judged_alone():
+    known, unknown = stripes(12, 0.0), 0.1 * stripes(12, 0.0)
+    restored = stripes(12, 1.5)
+    both = keep_known(restored.repeat(2, 1, 1, 1), torch.cat([known, unknown]), everywhere().repeat(2, 1, 1, 1), LIMITS)
+    alone = keep_known(restored, unknown, everywhere(), LIMITS)
+    torch.testing.assert_close(both[1:], alone)
+    assert (both[0] - both[1]).abs().mean() > 0.1
+
+
+def test_without_a_change_the_plain_photo_comes_back():
+    plain = torch.rand(1, 3, SIDE, SIDE)
+    assert torch.equal(keep_known(plain.clone(), plain, torch.zeros(1, 1, SIDE, SIDE), LIMITS), plain)
