@@ -20,6 +20,7 @@ FOLDERS = {
     'refstar.options': 'options',
     'refstar.restore': 'restore',
     'refstar.tools': 'tools',
+    'refstar.tools.comfyui': 'tools/comfyui',
     'refstar.trainer': 'trainer',
     'refstar.utils': 'utils',
 }
@@ -46,7 +47,7 @@ REQUIRES = [
 
 EXTRAS = {
     'app': ['gradio>=6'],
-    'evaluate': ['timm', 'torch-fidelity'],  # EdgeFace; FID
+    'evaluate': ['timm'],  # EdgeFace
     'heic': ['pillow-heif'],
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
     'video': ['av'],
@@ -54,7 +55,6 @@ EXTRAS = {
 EXTRAS['all'] = sorted({name for names in EXTRAS.values() for name in names})
 EXTRAS['dev'] = [
     *EXTRAS['all'],
-    'hypothesis',
     'playwright',
     'pytest',
     'pytest-timeout',
@@ -75,6 +75,7 @@ setup(
     package_data={
         'refstar': ['pretrained/*'],
         'refstar.options': ['**/*.yml'],
+        'refstar.tools.comfyui': ['example_workflows/*.json'],
         **{f'refstar.{name}': ['templates/*', '*.yml'] for name in ('evaluation', 'restore', 'tools', 'utils')},
     },
     data_files=[('share/doc/refstar', ['docs/model_card.md'])],

@@ -15,25 +15,13 @@ written: figures only. Two cores take some three hours for both seeds.
 import argparse
 import json
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ablation_cases import REPO, Case, Networks
+from ablation_cases import Ablation
 from ablation_report import collect, markdown, write_docs
 from checks import check_needs
-
-
-def synthetic_networks(out: Path, squeeze: Path | None) -> Networks:
-    """Trains the two identity networks of synthetic people unless they are there."""
-    files = [out / f'identity{seed}.pth' for seed in (0, 1)]
-    for seed, file in enumerate(files):
-        if not file.is_file():
-            print(f'{file.name}', flush=True)
-            script = REPO / 'benchmarks/synthetic_identity.py'
-            subprocess.run([sys.executable, script, file, '--seed', str(seed)], check=True)
-    return Networks(('mobilefacenet', files[0]), ('mobilefacenet', files[1]), squeeze)
+from trainings import Kind, Networks, synthetic_networks
 
 
 def main() -> None:
@@ -56,27 +44,23 @@ def main() -> None:
     out = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     faces, landmarks = args.faces and args.faces.resolve(), args.landmarks.resolve()
-    squeeze, real, used, files = None, [], [], [args.write / 'experiments.md'] if args.write else []
+    networks, real, files = None, [], [args.write / 'experiments.md'] if args.write else []
     if faces:
-        weights = faces / 'weights'
-        squeeze = weights / 'squeezenet1_1_features.pth'
-        names = {'mobilefacenet': 'mobilefacenet_ms1m_128.pt', 'edgeface_xxs': 'edgeface_xxs_q.pt'}
-        used = [(name, weights / file) for name, file in names.items()]
-        real = [('real', Networks(*used, squeeze))]
-        splits = [faces / 'splits' / f'{name}.txt' for name in ('lfw_train', 'lfw_test', 'london_test')]
-        files += [squeeze, landmarks, faces / 'identities', *splits]
-    check_needs([Networks.block(network) for network in used], files)
-    kinds = [('synthetic', synthetic_networks(out, squeeze)), *real]
+        networks = Networks.in_folder(faces / 'weights')
+        real = [Kind.real('real', faces, 'lfw_train', ['lfw_test', 'london_test'], landmarks, networks)]
+    for kind in real:
+        blocks, more = kind.needs()
+        check_needs(blocks, [*more, landmarks])
+    check_needs([], files)
+    synthetic = synthetic_networks(out, networks and networks.squeeze)
     iterations = dict(zip(('refsel', 'backbone', 'refstar'), args.iterations, strict=True))
-
-    def case(kind: str, networks: Networks, seed: int) -> Case:
-        return Case(kind, seed, out, networks, iterations, faces, landmarks)
-
-    cases = [case(*kind, seed) for seed in args.seeds for kind in kinds]
+    kinds = [Kind.synthetic(synthetic), *real]
+    cases = [Ablation(kind, seed, out, iterations) for seed in args.seeds for kind in kinds]
     with ThreadPoolExecutor(args.jobs) as pool:
-        firsts = [case(*kind, args.seeds[0]) for kind in kinds]
-        refsels = {first.kind: made for first, made in zip(firsts, pool.map(Case.refsels, firsts), strict=True)}
-        list(pool.map(lambda one: one.run(refsels[one.kind]), cases))
+        firsts = cases[: len(kinds)]
+        made = zip(kinds, pool.map(Ablation.refsels, firsts), strict=True)
+        refsels = {kind.name: checkpoints for kind, checkpoints in made}
+        list(pool.map(lambda one: one.run(refsels[one.kind.name]), cases))
     table = collect([case.results() for case in cases])
     text = markdown(table)
     (out / 'table.json').write_text(json.dumps(table, indent=2))

@@ -22,19 +22,18 @@ from refstar.trainer.training_step import step_of
 from refstar.utils.errors import RefStarError
 from refstar.utils.option_block import Block, IterationsFrom0
 
-from . import adversarial
+from .adversarial import AdversarialModel, check_needs
 from .arms import StrengthOptions, check_scale, test_settings, training_strength
 from .auxiliary_losses import reference_losses, same_person
 from .cycle import CycleOptions, degrade_reference
 from .outputs import Output, read_output
 from .pictures import overlay
-from .reference_model import ReferenceModel
 
 IMAGE_LOSSES = ('pixel_opt', 'pyramid_opt', 'lpips_opt', 'perceptual_opt')
 
 
 @MODEL_REGISTRY.register()
-class RefSTARModel(ReferenceModel):
+class RefSTARModel(AdversarialModel):
     """Train and test ``RefSTAR`` (``network_g``) on any backbone.
 
     Losses (option blocks of ``train``, each may be absent): ``pixel_opt``, ``pyramid_opt``, ``perceptual_opt``,
@@ -44,28 +43,25 @@ class RefSTARModel(ReferenceModel):
 
     arms = ('right', 'none', 'wrong')
 
-    class Options(ReferenceModel.Options, StrengthOptions):
+    class Options(AdversarialModel.Options, StrengthOptions):
         """Keys of option files, see :mod:`refstar.trainer.option_check`."""
 
-        network_d: Built | None = Field(None, description='its discriminator: `type` and its arguments')
         network_vqgan: Built | None = Field(
             None, description='the VQGAN whose codes are to be predicted, never trained: `type` and its arguments'
         )
 
-        class Path(ReferenceModel.Options.Path):
+        class Path(AdversarialModel.Options.Path):
             """Weights of other networks."""
 
             pretrain_network_base: str | None = Field(
                 None, description='weights of a released restorer, whose output the backbone gets as `base`'
             )
 
-        class Train(ReferenceModel.Options.Train, StrengthOptions.Train, adversarial.AdversarialOptions, CycleOptions):
+        class Train(AdversarialModel.Options.Train, StrengthOptions.Train, CycleOptions):
             """Losses and when they run."""
 
-            pixel_opt: Built | None = Field(None, description='loss between output and GT')
             pyramid_opt: Built | None = Field(None, description="the same on the backbone's pyramid (GFPGAN)")
             perceptual_opt: Built | None = Field(None, description="BasicSR's perceptual loss")
-            lpips_opt: Built | None = Field(None, description='LPIPS between output and GT')
             identity_opt: Built | None = Field(None, description='identity loss')
             code_opt: Built | None = Field(
                 None, description='loss of the predicted codes (CodeFormer); needs network_vqgan'
@@ -77,7 +73,7 @@ class RefSTARModel(ReferenceModel):
                 None, description='last iteration of the pyramid loss (default: all)'
             )
 
-        class Val(ReferenceModel.Options.Val, StrengthOptions.Val):
+        class Val(AdversarialModel.Options.Val, StrengthOptions.Val):
             """Arguments of tests."""
 
             backbone_kwargs: Block | None = Field(
@@ -100,38 +96,20 @@ class RefSTARModel(ReferenceModel):
         check_scale(opt, self.net_g)
 
     def init_training_settings(self) -> None:
-        self.net_d, path = None, self.opt['path']
-        if self.opt.get('network_d'):
-            self.net_d = self.model_to_device(build_network(self.opt['network_d'])).train()
-            self.print_network(self.net_d)
-            if file := path.get('pretrain_network_d'):
-                strict = path.get('strict_load_d', True)
-                self.load_network(self.net_d, file, strict, path.get('param_key_d', 'params'))
+        path = self.opt['path']
         if self.opt.get('network_vqgan'):
             self.net_vqgan = build_network(self.opt['network_vqgan']).to(self.device).eval().requires_grad_(False)
             if file := path.get('pretrain_network_vqgan'):
                 self.load_network(self.net_vqgan, file, True, path.get('param_key_vqgan', 'params_ema'))
         super().init_training_settings()
 
-    def setup_optimizers(self) -> None:
-        super().setup_optimizers()
-        if self.net_d is not None:
-            opt = dict(self.opt['train']['optim_d'])
-            self.optimizer_d = self.get_optimizer(opt.pop('type'), self.net_d.parameters(), **opt)
-            self.optimizers.append(self.optimizer_d)
-
     # ----------------------------------------------------------------- a step
     def optimize_parameters(self, current_iter: int) -> None:
         with step_of(self).autocast():
             terms = self.generator_terms(current_iter)
         self.update_generator(terms)
-        if self.is_adversarial(current_iter):
-            terms |= self.discriminator_step(current_iter)
+        terms |= self.discriminator_step(current_iter)
         self.log_dict = self.reduce_loss_dict(OrderedDict(terms))
-
-    def is_adversarial(self, current_iter: int) -> bool:
-        """Return whether the discriminator takes part in this iteration."""
-        return self.net_d is not None and current_iter > self.opt['train'].get('net_d_start', 0)
 
     def base(self) -> dict[str, Tensor]:
         """Return the backbone's argument `base`: what another restorer makes of the photos, if there is one."""
@@ -162,12 +140,7 @@ class RefSTARModel(ReferenceModel):
         due = current_iter >= opt.get('cycle_start', 0) and current_iter % opt.get('cycle_every', 1) == 0
         if 'cycle' in cri and due:
             terms |= self.named('cycle', self.cycle(out.image, aux, strength))
-        if self.is_adversarial(current_iter):
-            self.net_d.requires_grad_(False)
-            loss = cri['gan'](self.net_d(out.image), True, is_disc=False)
-            share = opt.get('gan_adaptive', 0)
-            terms['l_g_gan'] = share * adversarial.gradient_ratio(image_loss, loss, out.image) * loss if share else loss
-        return terms
+        return terms | self.adversarial_terms(out.image, image_loss, current_iter)
 
     def image_terms(self, out: Output, current_iter: int) -> dict[str, Tensor]:
         """Compute the losses between the restored image and the ground truth."""
@@ -206,23 +179,6 @@ class RefSTARModel(ReferenceModel):
         mask = aux['mask'][:, 0].detach() * valid[:, :, None, None]
         return self.criteria['cycle'](back, ref, mask)
 
-    def discriminator_step(self, current_iter: int) -> dict[str, Tensor]:
-        """Update net_d; R1 is lazy."""
-        self.net_d.requires_grad_(True)
-        self.optimizer_d.zero_grad()
-        with step_of(self).autocast():
-            loss, terms = adversarial.discriminator_terms(
-                self.net_d, self.criteria['gan'], self.output, self.gt, self.opt['train'], current_iter
-            )
-        self.compute_gradients(loss, self.net_d)
-        self.optimizer_d.step()
-        return terms
-
-    def save(self, epoch: int, current_iter: int) -> None:
-        if getattr(self, 'net_d', None) is not None:
-            self.save_network(self.net_d, 'net_d', current_iter)
-        super().save(epoch, current_iter)
-
     # ----------------------------------------------------------------- evaluation
     def test_arm(self, arm: str) -> dict[str, Tensor]:
         """Run one arm. right: the person's references; none: the bare backbone; wrong: references of another person."""
@@ -234,13 +190,17 @@ class RefSTARModel(ReferenceModel):
             return_aux=True,
             **test_settings(self),
             **self.base(),
-            **(self.opt.get('val') or {}).get('backbone_kwargs') or {},
+            **self.backbone_settings(),
         )
         image = read_output(out).image
         if aux is None:
             return {'result': image}
         flow = resize(aux['flow'][:, 0], image.shape[-2:])
         return {'result': image, 'mask': aux['mask'], 'alpha': aux['alpha'], 'flow': flow}
+
+    def backbone_settings(self) -> dict[str, Any]:
+        """Return the arguments of the backbone in tests."""
+        return (self.opt.get('val') or {}).get('backbone_kwargs') or {}
 
     def region(self) -> Any:
         """Return the region of metrics, (H, W) in {0, 1}: the union of the true selections, or the face oval."""
@@ -278,14 +238,10 @@ def check_recipe(opt: dict[str, Any]) -> None:
         return bool(train.get(key))
 
     needs = [
-        (has('gan_opt'), bool(opt.get('network_d')) and has('optim_d'), 'train:gan_opt', 'network_d and train:optim_d'),
-        (bool(opt.get('network_d')), has('gan_opt'), 'network_d', 'train:gan_opt'),
         (has('code_opt'), bool(opt.get('network_vqgan')), 'train:code_opt', 'network_vqgan'),
         (has('gan_adaptive'), any(map(has, IMAGE_LOSSES)), 'train:gan_adaptive', 'one of ' + ', '.join(IMAGE_LOSSES)),
     ]
-    for there, fine, key, wanted in needs:
-        if there and not fine:
-            raise RefStarError(f'{key} needs {wanted}')
+    check_needs(opt, needs)
     if (train.get('backbone_kwargs') or {}).get('code_only'):
         for key in (*IMAGE_LOSSES, 'gan_opt', 'identity_opt', 'cycle_opt'):
             if has(key):

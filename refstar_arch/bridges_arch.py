@@ -18,15 +18,21 @@ from torch import nn
 from refstar.utils.archs import register_arch
 from refstar.utils.errors import RefStarError
 
+CODES = 16  # side of CodeFormer's grid of codes
 
-def _codeformer(module: str, name: str, *args: Any, **kwargs: Any) -> nn.Module:
+
+def _codeformer(module: str, name: str) -> type[nn.Module]:
+    """Return a class of codeformer-pip.
+
+    Raises:
+        RefStarError: the package is not there.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # torch.jit.script is deprecated
-            found = getattr(import_module(f'codeformer.basicsr.archs.{module}'), name)
+            return getattr(import_module(f'codeformer.basicsr.archs.{module}'), name)
     except ImportError as error:
         raise RefStarError(f'{name} needs the package codeformer-pip: pip install codeformer-pip ({error})') from error
-    return found(*args, **kwargs)
 
 
 @register_arch
@@ -35,11 +41,14 @@ def CodeFormer(
     n_head: int = 8,
     n_layers: int = 9,
     codebook_size: int = 1024,
-    latent_size: int = 256,
+    latent_size: int = CODES**2,
     connect_list: Sequence[str] = ('32', '64', '128', '256'),
     fix_modules: Sequence[str] | None = ('quantize', 'generator'),
+    img_size: int = 512,
+    nf: int = 64,
+    ch_mult: Sequence[int] = (1, 2, 2, 4, 4, 8),
 ) -> nn.Module:
-    """Build CodeFormer (512 px): lq (b, 3, 512, 512) RGB in [-1, 1] -> (image, code logits (b, 256, k), lq features).
+    """Build CodeFormer: lq (b, 3, H, H) RGB in [-1, 1] -> (image, code logits (b, 256, k), lq features).
 
     The fidelity weight ``w`` in [0, 1] is an argument of its ``forward`` (default 0). Source: codeformer-pip,
     licence S-Lab 1.0, non-commercial.
@@ -50,12 +59,34 @@ def CodeFormer(
         latent_size (int): number of latent positions.
         connect_list (Sequence[str]): resolutions at which ``w`` mixes in encoder features.
         fix_modules (Sequence[str] | None): modules whose weights are frozen.
+        img_size, nf, ch_mult: as of :func:`VQAutoEncoder`. The default is the released network's.
+
+    Raises:
+        RefStarError: the codes of this autoencoder are no grid of 16 x 16, or it has no such resolution.
     """
+    levels = {str(img_size >> i): i for i in range(len(ch_mult))}
+    if img_size != CODES << len(ch_mult) - 1:
+        raise RefStarError(
+            f'CodeFormer: img_size {img_size} with {len(ch_mult)} levels (ch_mult): the last must have {CODES} pixels'
+        )
+    if unknown := [size for size in connect_list if size not in levels]:
+        raise RefStarError(f'CodeFormer: connect_list: {unknown[0]!r} is no resolution; there are {", ".join(levels)}')
+    stage_one = _codeformer('vqgan_arch', 'VQAutoEncoder')
+
+    class Autoencoder(stage_one):  # CodeFormer calls the next class with the sizes of 512 pixels
+        def __init__(self, _size: int, _width: int, _factors: list[int], *rest: Any) -> None:
+            super().__init__(img_size, nf, list(ch_mult), *rest)
+
     options = {'n_layers': n_layers, 'codebook_size': codebook_size, 'latent_size': latent_size}
-    connect = list(connect_list)
-    return _codeformer(
-        'codeformer_arch', 'CodeFormer', dim_embd, n_head, **options, connect_list=connect, fix_modules=fix_modules
-    )
+    sized = type('CodeFormer', (_codeformer('codeformer_arch', 'CodeFormer'), Autoencoder), {})
+    net = sized(dim_embd, n_head, **options, connect_list=[], fix_modules=fix_modules)
+    fuse, net.connect_list = _codeformer('codeformer_arch', 'Fuse_sft_block'), list(connect_list)
+    for size in connect_list:  # each level has two residual blocks and one that changes the size, the last attention
+        level, width = levels[size], nf * ch_mult[levels[size]]
+        net.fuse_encoder_block[size] = 2 + 3 * level + (level == len(ch_mult) - 1)
+        net.fuse_generator_block[size] = 9 + 3 * (len(ch_mult) - 2 - level)
+        net.fuse_convs_dict[size] = fuse(width, width)
+    return net
 
 
 @register_arch
@@ -73,13 +104,13 @@ def VQAutoEncoder(
     """Build CodeFormer's stage I: image (b, 3, H, W) RGB in [-1, 1] -> (image, codebook loss, statistics)."""
     options = {'codebook_size': codebook_size, 'emb_dim': emb_dim, 'beta': beta}
     sizes = [img_size, nf, list(ch_mult), quantizer, res_blocks, list(attn_resolutions)]
-    return _codeformer('vqgan_arch', 'VQAutoEncoder', *sizes, **options)
+    return _codeformer('vqgan_arch', 'VQAutoEncoder')(*sizes, **options)
 
 
 @register_arch
 def VQGANDiscriminator(nc: int = 3, ndf: int = 64, n_layers: int = 4) -> nn.Module:
     """Build CodeFormer's patch discriminator: image (b, nc, H, W) -> logits (b, 1, h, w)."""
-    return _codeformer('vqgan_arch', 'VQGANDiscriminator', nc, ndf, n_layers)
+    return _codeformer('vqgan_arch', 'VQGANDiscriminator')(nc, ndf, n_layers)
 
 
 @register_arch

@@ -156,7 +156,7 @@ def warp_to_face(photo: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray
     """Cut a face out of a photo by the matrix of :func:`cut`; as its crop."""
     factor = int(np.clip(np.ceil(side_in_photo(matrix, size) / size), 1, max(1, MAX_SUPERSAMPLED // size)))
     side = size * factor
-    fine = _zoom(matrix, factor)
+    fine = for_scaled_crop(matrix, factor)
     crop = cv2.warpAffine(photo, fine, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     return cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA) if factor > 1 else crop
 
@@ -190,7 +190,7 @@ def paste(photo: np.ndarray, face: np.ndarray, matrix: np.ndarray, mask: np.ndar
     side = max(1, round(side_in_photo(matrix, size)))
     if side < size:  # the photo has fewer pixels than the crop: averaging first avoids aliasing
         face, mask = (cv2.resize(img, (side, side), interpolation=cv2.INTER_AREA) for img in (face, mask))
-        matrix = _zoom(matrix, side / size)
+        matrix = for_scaled_crop(matrix, side / size)
     corners = np.array([(0, 0), (0, 1), (1, 0), (1, 1)]) * (len(face) - 1)
     inverse = cv2.invertAffineTransform(matrix)
     corners = corners @ inverse[:, :2].T + inverse[:, 2]
@@ -228,7 +228,7 @@ def feather(size: int, area: str = 'face') -> np.ndarray:
     return mask
 
 
-def _zoom(matrix: np.ndarray, factor: float) -> np.ndarray:
+def for_scaled_crop(matrix: np.ndarray, factor: float) -> np.ndarray:
     """Return the matrix to a crop of `factor` times the side; pixel centres are whole numbers."""
     matrix = matrix * factor
     matrix[:, 2] += (factor - 1) / 2

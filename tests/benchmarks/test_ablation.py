@@ -6,15 +6,16 @@ import ablation_cases
 import ablation_networks  # noqa: F401  (registers the baselines)
 import ablation_report
 import pytest
+from trainings import Kind, Networks
 
 from refstar.trainer.option_check import check_options
 
 
 @pytest.fixture
-def case(tmp_path, identity_weights, squeeze_weights) -> ablation_cases.Case:
+def case(tmp_path, identity_weights, squeeze_weights) -> ablation_cases.Ablation:
     network = ('mobilefacenet', Path(identity_weights))
-    networks = ablation_cases.Networks(network, network, Path(squeeze_weights))
-    return ablation_cases.Case('synthetic', 0, tmp_path, networks, {'refsel': 30, 'backbone': 20, 'refstar': 10})
+    kind = Kind.synthetic(Networks(network, network, Path(squeeze_weights)))
+    return ablation_cases.Ablation(kind, 0, tmp_path, {'refsel': 30, 'backbone': 20, 'refstar': 10})
 
 
 @pytest.mark.parametrize('variant', ablation_cases.VARIANTS)

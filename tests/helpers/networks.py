@@ -9,6 +9,7 @@ from unittest import mock
 import torch
 
 from refstar import RefSTAR
+from refstar.flow_arch import FlowRestorer
 from refstar.light_arch import LightRestorer
 
 SIZE = 32
@@ -20,16 +21,20 @@ RESTOREFORMER = {'type': 'RestoreFormer', 'n_embed': 16, 'embed_dim': 32, 'ch': 
 RESTOREFORMER |= {'num_res_blocks': 1, 'attn_resolutions': [16], 'resolution': SIZE, 'z_channels': 32, 'head_size': 4}
 SWINIR = {'type': 'SwinIR', 'img_size': SIZE, 'window_size': 8, 'depths': [1], 'num_heads': [2], 'embed_dim': 16}
 SWINIR |= {'mlp_ratio': 2, 'upscale': 1, 'upsampler': ''}
+SMALL_VQGAN = {'img_size': SIZE, 'nf': 32, 'ch_mult': [1, 1]}  # the least that CodeFormer takes
 BACKBONES = {
     'RRDBNet': RRDB,
     'GFPGANv1Clean': GFPGAN,
     'GFPGANBilinear': {**GFPGAN, 'type': 'GFPGANBilinear', 'lr_mlp': 0.01},
     'RestoreFormer': RESTOREFORMER,
-    'CodeFormer': {'type': 'CodeFormer', 'dim_embd': 32, 'n_head': 2, 'n_layers': 2, 'connect_list': [str(SIZE)]},
+    'CodeFormer': {'type': 'CodeFormer', 'dim_embd': 32, 'n_head': 2, 'n_layers': 2, 'connect_list': [str(SIZE)]}
+    | SMALL_VQGAN,
     'SwinIR': SWINIR,
 }
 BACKBONES['LightRestorer'] = {'type': 'LightRestorer', 'channels': [8, 16], 'blocks': 1, 'octave': 8}
-PIXELS = {'LightRestorer': 4}  # references as folded pixels
+BACKBONES['FlowRestorer'] = {'type': 'FlowRestorer', 'mean': RRDB, 'channels': [8, 16], 'blocks': 1, 'steps': 2}
+KNOWN = {'LightRestorer': [0.5, 0.95]}  # what the photo shows stays its own
+PIXELS = {'LightRestorer': 4, 'FlowRestorer': 4}  # references as folded pixels
 # Backbones that enlarge: rows of their own, so that every test of all backbones sees them.
 BACKBONES['RRDBNet x4'] = {**RRDB, 'scale': 4}
 BACKBONES['SwinIR x2'] = {**SWINIR, 'img_size': SIZE // 2, 'upscale': 2, 'upsampler': 'pixelshuffle'}
@@ -38,7 +43,7 @@ TAPS = {'SwinIR': ['conv_first', 'conv_after_body']}  # the others have theirs i
 
 @contextmanager
 def narrow_codeformer() -> Iterator[None]:
-    """While open, CodeFormer is built for 32 pixels with 32 channels: the class and its forward are the original.
+    """While open, the original CodeFormer is built for 32 pixels with 32 channels; its forward is as it was.
 
     Where `w` lets the encoder in (`connect_list`) is written in the class for 512 pixels; here it is one place.
     """
@@ -74,9 +79,8 @@ def _made(name: str, context: bool) -> RefSTAR:
     torch.manual_seed(1)
     block = {'dim': 16, 'channels': 8, 'grid': 2} if context else None
     options = {'refsel': {'size': 32, 'channels': 8}, 'ref_channels': 8, 'structure_size': 8, 'taps': TAPS.get(name)}
-    options['pixels'] = PIXELS.get(name, 0)
-    with narrow_codeformer():
-        net = RefSTAR(BACKBONES[name], SIZE, context=block, **options)
+    options |= {'pixels': PIXELS.get(name, 0), 'known': KNOWN.get(name)}
+    net = RefSTAR(BACKBONES[name], SIZE, context=block, **options)
     return randomised(net).eval()
 
 
@@ -123,5 +127,6 @@ def originals() -> dict[str, type]:
     from gfpgan.archs import gfpgan_bilinear_arch, gfpganv1_clean_arch, restoreformer_arch
 
     homes = (rrdbnet_arch, swinir_arch, codeformer_arch, gfpgan_bilinear_arch, gfpganv1_clean_arch, restoreformer_arch)
-    found = {name: cls for home in homes for name, cls in vars(home).items()} | {'LightRestorer': LightRestorer}
+    found = {name: cls for home in homes for name, cls in vars(home).items()}
+    found |= {'LightRestorer': LightRestorer, 'FlowRestorer': FlowRestorer}
     return {name: found[block['type']] for name, block in BACKBONES.items()}

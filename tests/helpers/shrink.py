@@ -29,13 +29,15 @@ NETWORKS = {
     'GFPGANv1Clean': {'out_size': SIZE, 'num_style_feat': 32, 'channel_multiplier': 1, 'narrow': 0.0625, 'num_mlp': 2},
     'StyleGAN2DiscriminatorClean': {'out_size': SIZE, 'channel_multiplier': 1, 'narrow': 0.0625},
     'LightRestorer': {'channels': [8, 8], 'blocks': 1},
+    'FlowRestorer': {'channels': [8, 16], 'blocks': 1},
     'RRDBNet': {'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4},
     'SwinIR': {'img_size': 8, 'window_size': 8, 'embed_dim': 16, 'depths': [1], 'num_heads': [2], 'mlp_ratio': 2},
-    'CodeFormer': {'dim_embd': 32, 'n_head': 2, 'n_layers': 2, 'codebook_size': 16, 'connect_list': [str(SIZE)]},
+    'CodeFormer': {'dim_embd': 32, 'n_head': 2, 'n_layers': 2, 'connect_list': [str(SIZE)]},
     'VQAutoEncoder': {'img_size': SIZE, 'nf': 32, 'ch_mult': [1, 1], 'codebook_size': 16},
     'VQGANDiscriminator': {'ndf': 4, 'n_layers': 2},
     'CompositeContext': {'dim': 16, 'channels': 8, 'grid': 2},
 }
+NETWORKS['CodeFormer'] |= NETWORKS['VQAutoEncoder']
 DATASET = {'gt_size': SIZE, 'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2}
 TRAIN = {'total_iter': 2, 'warmup_iter': -1}
 DOWNLOADS = ('PerceptualLoss',)
@@ -119,9 +121,11 @@ def shrink_network(block: dict) -> None:
         block['refsel'] = {**(block.get('refsel') or {}), **NETWORKS['RefSel']}
         if block.get('context'):
             block['context'].update(NETWORKS['CompositeContext'])
-        if block['backbone']['type'] in TAPS:  # a small network has other modules
-            block['taps'] = None
-        shrink_network(block['backbone'])
+        if block['backbone']['type'] in TAPS:  # a small network has other modules, but for the first ones
+            block['taps'] = [tap for tap in block.get('taps') or [] if tap.startswith('encoder.')] or None
+    for part in ('backbone', 'mean'):
+        if part in block:
+            shrink_network(block[part])
 
 
 def make_files(folder: Path) -> Path:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from basicsr.archs import build_network
 from helpers import runs
-from helpers.networks import image, images, make, originals, run
+from helpers.networks import BACKBONES, image, images, make, originals, randomised, run
 from torch import nn
 
 from refstar import RefSTAR, RefStarError
@@ -80,3 +81,28 @@ def test_w_mixes_in_the_photo_and_strength_0_keeps_it():
     assert all((out[a] - out[b]).abs().mean() > 1e-3 for a, b in ((0, 0.5), (0.5, 1)))
     with torch.no_grad():
         assert torch.equal(run(net, lq, refs, strength=0.0, w=0.5), image(net.backbone(lq, w=0.5)))
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'img_size': 48}, 'img_size 48 with 2 levels'),
+        ({'ch_mult': [1, 1, 1]}, 'img_size 32 with 3 levels'),
+        ({'connect_list': ['64']}, "'64' is no resolution; there are 32, 16"),
+    ],
+)
+def test_sizes_of_codeformer_that_do_not_fit_are_named(changes, message):
+    with pytest.raises(RefStarError, match=message):
+        build_network({**BACKBONES['CodeFormer'], **changes})
+
+
+def test_codeformer_at_64_px_lets_the_encoder_in_everywhere():
+    """Every connected resolution of a small one changes the image, as `w` says."""
+    block = {**BACKBONES['CodeFormer'], 'img_size': 64, 'ch_mult': [1, 2, 2], 'connect_list': ['16', '32', '64']}
+    net, lq = randomised(build_network(block)).eval(), images(1, size=64)
+    with torch.no_grad():
+        none, half, full = (net(lq, w=w)[0] for w in (0, 0.5, 1))
+        for place in block['connect_list']:
+            net.connect_list = [place]
+            assert not torch.equal(net(lq, w=1)[0], none)
+    assert none.shape == lq.shape and not torch.equal(half, full)

@@ -5,10 +5,21 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.networks import BACKBONES, SIZE, bare, image, images, make, narrow_codeformer, originals, photos, run
+from helpers.networks import (
+    BACKBONES,
+    SIZE,
+    SMALL_VQGAN,
+    bare,
+    image,
+    images,
+    make,
+    narrow_codeformer,
+    originals,
+    photos,
+    run,
+)
 
 from refstar import RefSTAR, RefStarError, refstar_arch
-from refstar.reference_bank import ReferenceBank
 
 KINDS = [(name, context) for context in (False, True) for name in BACKBONES]
 
@@ -57,8 +68,9 @@ def test_strength_of_each_photo_of_a_batch(small):
 @pytest.mark.parametrize('name', BACKBONES)
 def test_original_state_dict_loads_unchanged(name):
     net = make(name)
+    sizes = {'type', *SMALL_VQGAN} if name == 'CodeFormer' else {'type'}  # the original knows one size only
     with narrow_codeformer():
-        original = originals()[name](**{k: v for k, v in BACKBONES[name].items() if k != 'type'}).eval()
+        original = originals()[name](**{k: v for k, v in BACKBONES[name].items() if k not in sizes}).eval()
     state = original.state_dict()
     assert {k.removeprefix('backbone.') for k in net.state_dict() if k.startswith('backbone.')} == set(state)
     net.backbone.load_state_dict(state, strict=True)
@@ -105,28 +117,13 @@ def test_outside_of_a_given_mask_has_no_influence(net):
 
 
 # ------------------------------------------------------------------ reference bank
-def test_bank_gives_what_references_give(small, tmp_path):
+def test_bank_gives_what_references_give(small):
     lq, refs = images(2, seed=1), images(1, 3, seed=2)
     valid = torch.tensor([[True, True, False]])
     out = run(small, lq, refs.expand(2, -1, -1, -1, -1), valid.expand(2, -1))
     with torch.no_grad():
         bank = small.encode(refs, valid)
     torch.testing.assert_close(run(small, lq, bank=bank), out, atol=1e-6, rtol=0)
-    bank.save(tmp_path / 'person.bank')
-    assert torch.equal(run(small, lq, bank=ReferenceBank.load(tmp_path / 'person.bank')), run(small, lq, bank=bank))
-
-
-def test_broken_bank_is_refused(small, tmp_path):
-    path = tmp_path / 'person.bank'
-    with pytest.raises(RefStarError, match='no such'):
-        ReferenceBank.load(path)
-    small.encode(images(1, 1)).save(path)
-    path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(RefStarError, match=r'person\.bank'):
-        ReferenceBank.load(path)
-    torch.save({'params': {}}, path)
-    with pytest.raises(RefStarError, match='not a reference bank'):
-        ReferenceBank.load(path)
 
 
 def test_bank_of_another_network_is_refused(small):
@@ -238,7 +235,7 @@ def test_bank_and_references_together_are_refused(small):
 
 
 def test_a_backbone_for_another_size_is_named():
-    with pytest.raises(RefStarError, match='CodeFormer does not take photos of 64x64 pixels'), narrow_codeformer():
+    with pytest.raises(RefStarError, match='CodeFormer does not take photos of 64x64 pixels'):
         RefSTAR(BACKBONES['CodeFormer'], 64)
     with pytest.raises(RefStarError, match='dim must be a multiple of 4'):
         RefSTAR(BACKBONES['RRDBNet'], SIZE, context={'dim': 10})
