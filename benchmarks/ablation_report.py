@@ -6,9 +6,9 @@ from pathlib import Path
 from trainings import write_between
 
 BEGIN, END = '<!-- ablation: written by benchmarks/ablation.py -->', '<!-- /ablation -->'
-METRICS = {'psnr': 2, 'ssim': 3, 'lpips': 3, 'detail': 3, 'id_gt': 3, 'id_ref': 3}  # digits
+METRICS = {'psnr': 2, 'ssim': 3, 'lpips': 3, 'detail': 3, 'detail_energy': 2, 'id_gt': 3, 'id_ref': 3}  # digits
 TITLES = {'psnr': 'PSNR ↑', 'ssim': 'SSIM ↑', 'lpips': 'LPIPS ↓', 'detail': 'detail ↑', 'id_gt': 'ID-GT ↑'}
-TITLES |= {'id_ref': 'ID-Ref', 'copied': 'copied'}
+TITLES |= {'id_ref': 'ID-Ref', 'copied': 'copied', 'detail_energy': 'energy'}
 COLUMNS = (('psnr', 'ssim', 'lpips'), ('detail', 'id_gt', 'id_ref', 'copied'))
 ARMS = ('right', 'none', 'wrong')
 BARE = 'no reference'
@@ -40,13 +40,13 @@ def cell(row: dict, metric: str) -> str:
     return ' / '.join(number(row.get(arm, {}).get(metric), METRICS[metric]) for arm in ARMS)
 
 
-def markdown(table: dict) -> str:
+def markdown(table: dict, tables: tuple[tuple[str, ...], ...] = COLUMNS) -> str:
     """Return tables for people: the mean over the seeds, and the largest half-range of the right arm under each."""
     lines = []
     for dataset, rows in table.items():
         metrics = [m for m in METRICS if any(row.get('right', {}).get(m) for row in rows.values())]
         lines += [f'**{dataset}**: right / none / wrong', '']
-        for columns in COLUMNS:  # two tables, so that no line is too long
+        for columns in tables:  # two tables, so that no line is too long
             shown = [m for m in columns if m in metrics or m == 'copied']
             lines += ['| | ' + ' | '.join(TITLES[m] for m in shown) + ' |', '|---' * (len(shown) + 1) + '|']
             lines += [f'| {name} | ' + ' | '.join(cell(row, m) for m in shown) + ' |' for name, row in rows.items()]

@@ -17,7 +17,7 @@ from refstar.evaluation.demo_steps import set_option, shipped
 from refstar.trainer.option_file import load_options
 
 REPO = Path(__file__).resolve().parent.parent
-VQGAN = REPO / 'options/train/codeformer_stage1_64.yml'
+RECIPES = {'vqgan': 'codeformer_stage1_64.yml', 'flow': 'flow_64.yml'}  # of options/train; the others are the demo's
 PERSON = {'train.person_opt': {'type': 'PersonLoss', 'loss_weight': 0.5, 'stranger_weight': 6}}
 STRICT = 1.5  # strictness of the person check in use, as in options/test/refstar_gfpgan_128.yml (chosen on lfw_val)
 
@@ -99,8 +99,9 @@ class Case:
 
     # ------------------------------------------------------------- options
     def training(self, step: str, experiment: str, changes: dict) -> dict:
-        """The options of 'refsel', 'backbone', 'refstar' (the demo's) or 'vqgan' for these people, with changes."""
-        opt = json.loads(json.dumps(load_options(VQGAN if step == 'vqgan' else shipped(step))))
+        """The options of 'refsel', 'backbone', 'refstar' (the demo's) or one of RECIPES, with changes."""
+        file = REPO / 'options/train' / RECIPES[step] if step in RECIPES else shipped(step)
+        opt = json.loads(json.dumps(load_options(file)))
         old = opt['datasets']['train']
         loading = ('name', 'num_refs', 'wrong_ref_prob', 'ref_drop_prob', 'use_shuffle')
         loading += ('num_worker_per_gpu', 'batch_size_per_gpu', 'dataset_enlarge_ratio', 'prefetch_mode')

@@ -44,7 +44,12 @@ class HardExampleIdentityLoss(nn.Module):
         self.loss_weight, self.lambda_ref, self.focus = loss_weight, lambda_ref, focus
 
     def forward(
-        self, out: Tensor, gt: Tensor, refs: Tensor | None = None, ref_valid: Tensor | None = None
+        self,
+        out: Tensor,
+        gt: Tensor,
+        refs: Tensor | None = None,
+        ref_valid: Tensor | None = None,
+        sample_weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compare identities.
 
@@ -54,6 +59,7 @@ class HardExampleIdentityLoss(nn.Module):
             refs (Tensor | None): references, shape (b, n, 3, H, H); no gradient. None: lambda is 0.
             ref_valid (Tensor | None): bool, shape (b, n): references of *this person*; False for padding and for
                 references of another person. None: all.
+            sample_weight (Tensor | None): factor on each sample, shape (b,). None: 1.
 
         Returns:
             dict: ``gt`` and ``ref``, weighted scalars.
@@ -73,5 +79,5 @@ class HardExampleIdentityLoss(nn.Module):
         far_ref = (far_refs * ref_valid).sum(1) / count.clamp_min(1)
         lambda_ref = self.lambda_ref * (count > 0)
         weight = far_gt.detach().clamp_min(1e-6) ** self.focus
-        weight = self.loss_weight * weight / weight.mean()
+        weight = self.loss_weight * weight / weight.mean() * (1 if sample_weight is None else sample_weight)
         return {'gt': (weight * (1 - lambda_ref) * far_gt).mean(), 'ref': (weight * lambda_ref * far_ref).mean()}

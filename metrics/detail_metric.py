@@ -104,3 +104,30 @@ def calculate_detail(
             raise RefStarError(f'calculate_detail: mask {mask.shape} and image {tuple(x.shape[2:])} differ in size')
         region = torch.from_numpy(mask.astype(np.float64))[None, None]
     return detail(x, y, down, region).item()
+
+
+@METRIC_REGISTRY.register()
+def calculate_detail_energy(img: np.ndarray, img2: np.ndarray, down: float, crop_border: int = 0, **kwargs) -> float:
+    """Compare how much fine structure two images of BasicSR have, wherever it is: 1 is as much as the truth.
+
+    It is the ratio of the standard deviations of the high-passed luminance. The mean of all plausible photos has less
+    than 1: what the degradation destroyed averages out.
+
+    Args:
+        img, img2 (ndarray): output and ground truth, uint8 (H, W, 3), BGR in [0, 255].
+        down (float): as of :func:`calculate_detail`.
+        crop_border (int): pixels to leave out along every edge.
+
+    Returns:
+        float: from 0; NaN where the truth has no detail.
+
+    Raises:
+        RefStarError: shapes differ, or ``down`` is not above 1.
+    """
+    require_same_shape(img, img2)
+    if down <= 1:
+        raise RefStarError(f'calculate_detail_energy: down is {down}; give the strongest down-sampling factor, above 1')
+    luma = torch.tensor(LUMA, dtype=torch.float64)
+    images = (from_basicsr(v, crop_border, 'HWC').double() for v in (img, img2))
+    out, truth = (high_pass(torch.einsum('bchw,c->bhw', v, luma)[:, None], down).std().item() for v in images)
+    return out / truth if truth > FLAT else math.nan

@@ -8,6 +8,8 @@ from torch import nn
 from refstar.utils.errors import RefStarError, nearest
 from refstar.utils.option_block import Names, OptionBlock
 
+PARTS = {'backbone': 'backbone', 'mean': 'backbone.mean', 'refsel': 'refsel'}  # of net_g: name in options -> module
+
 
 class PartOptions(OptionBlock):
     """Keys of every model with references."""
@@ -22,6 +24,8 @@ class PartOptions(OptionBlock):
         strict_load_backbone: bool = Field(
             True, description='false: that file may lack weights (a VQGAN, for CodeFormer) or have others'
         )
+        pretrain_network_mean: str | None = Field(None, description="weights of FlowRestorer's mean")
+        param_key_mean: str | None = Field('params_ema', description='key in that file; ~ for a bare state dict')
         pretrain_network_refsel: str | None = Field(
             None, description='weights of a trained RefSel, loaded into net_g.refsel'
         )
@@ -46,18 +50,18 @@ def load_parts(model: BaseModel, net: nn.Module) -> None:
     Raises:
         RefStarError: the network has no such part, or the file does not fit.
     """
-    path = model.opt['path']
-    for part in ('backbone', 'refsel'):
+    path, modules = model.opt['path'], dict(net.named_modules())
+    for part, module in PARTS.items():
         file = path.get(f'pretrain_network_{part}')
         if not file:
             continue
         if path.get('pretrain_network_g'):
             get_root_logger().info(f'path:pretrain_network_{part} is not read: pretrain_network_g holds all of net_g.')
             continue
-        if not hasattr(net, part):
+        if module not in modules:
             raise RefStarError(f'path:pretrain_network_{part}: {type(net).__name__} has no {part}')
         strict = path.get(f'strict_load_{part}', True)
-        model.load_network(getattr(net, part), file, strict, path.get(f'param_key_{part}', 'params_ema'))
+        model.load_network(modules[module], file, strict, path.get(f'param_key_{part}', 'params_ema'))
 
 
 def freeze_parts(model: BaseModel, net: nn.Module) -> None:

@@ -190,13 +190,17 @@ class RefSTARModel(AdversarialModel):
             return_aux=True,
             **test_settings(self),
             **self.base(),
-            **(self.opt.get('val') or {}).get('backbone_kwargs') or {},
+            **self.backbone_settings(),
         )
         image = read_output(out).image
         if aux is None:
             return {'result': image}
         flow = resize(aux['flow'][:, 0], image.shape[-2:])
         return {'result': image, 'mask': aux['mask'], 'alpha': aux['alpha'], 'flow': flow}
+
+    def backbone_settings(self) -> dict[str, Any]:
+        """Return the arguments of the backbone in tests."""
+        return (self.opt.get('val') or {}).get('backbone_kwargs') or {}
 
     def region(self) -> Any:
         """Return the region of metrics, (H, W) in {0, 1}: the union of the true selections, or the face oval."""

@@ -1,9 +1,10 @@
 """Taps of the known backbones: where references enter. For any other arch write ``taps`` in the option file.
 
-A backbone is a row of two tables: registered name -> function of its built module (and the image size) to module paths.
+A backbone is a row of each table: registered name -> function of its built module (and the image size) to module paths.
 """
 
 import copy
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,6 +47,12 @@ def _swinir_taps(net: nn.Module, size: int) -> list[str]:
     return ['conv_after_body', *larger.get(net.upsampler, [])]
 
 
+def _flow_contexts(net: nn.Module, size: int) -> list[str]:
+    """Take the coarsest grid, and the next one on the way up."""
+    last = len(net.velocity.decode) - 1
+    return [f'velocity.encode.{last + 1}', *([f'velocity.decode.{last}'] if last >= 0 else [])]
+
+
 # Outputs that are feature maps (b, c, r, r): the transfer mixes reference features into them.
 TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
     'GFPGANv1Clean': _stylegan_taps,
@@ -55,7 +62,11 @@ TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
     'RRDBNet': lambda net, size: ['conv_body', 'conv_up1', 'conv_up2'],
     'SwinIR': _swinir_taps,
     'LightRestorer': _light_taps,
+    'FlowRestorer': lambda net, size: [],
 }
+
+# Outputs of first convolutions, to which the references' own pixels are added as a further input. Others have none.
+INPUTS: dict[str, Callable[[nn.Module, int], list[str]]] = {'FlowRestorer': lambda net, size: ['velocity.stem']}
 
 # Outputs of any form that the composite context conditions: style codes, or the transformer's tokens.
 CONTEXT_TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
@@ -66,19 +77,34 @@ CONTEXT_TAPS: dict[str, Callable[[nn.Module, int], list[str]]] = {
     'RRDBNet': lambda net, size: ['conv_first'],
     'SwinIR': lambda net, size: ['patch_embed'],
     'LightRestorer': lambda net, size: [f'encode.{len(net.encode) - 1}'],
+    'FlowRestorer': _flow_contexts,
 }
 
+# Arguments of backbones for results that are the same every time: StyleGAN's noise is that of its weights file, not
+# drawn; images of lower levels are not made.
+FIXED = {'randomize_noise': False, 'return_rgb': False}
 
-def default_taps(name: str, net: nn.Module, size: int, key: str = 'taps') -> list[str]:
-    """Return the module paths of a backbone by its registered name: its 'taps' or its 'context_taps'.
+
+def fixed_arguments(net: nn.Module) -> dict[str, bool]:
+    """Return those of ``FIXED`` that a network's forward takes."""
+    known = inspect.signature(net.forward).parameters
+    return {name: value for name, value in FIXED.items() if name in known}
+
+
+def default_taps(name: str, net: nn.Module, size: int, key: str, given: list[str] | None) -> list[str]:
+    """Return the module paths that are given, or else those of a backbone by its registered name.
 
     Raises:
-        RefStarError: the arch is not in the table.
+        RefStarError: the arch is not in the table of ``key``: 'taps', 'inputs' or 'context_taps'.
     """
-    table = {'taps': TAPS, 'context_taps': CONTEXT_TAPS}[key]
-    if name not in table:
-        raise RefStarError(f'{name} has no default {key}; write network_g.{key} (known backbones: {", ".join(table)})')
-    return table[name](net, size)
+    table = {'taps': TAPS, 'inputs': INPUTS, 'context_taps': CONTEXT_TAPS}[key]
+    if given is not None:
+        return given
+    if name in table:
+        return table[name](net, size)
+    if key == 'inputs':
+        return []
+    raise RefStarError(f'{name} has no default {key}; write network_g.{key} (known backbones: {", ".join(table)})')
 
 
 def _run(net: nn.Module, size: int) -> Any:

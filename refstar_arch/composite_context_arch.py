@@ -53,6 +53,7 @@ class CompositeContext(nn.Module):
             (m, t, d) are the general face tokens. None: none.
         channels (int): width of the low-level network. Default: 32.
         grid (int): low-level tokens along a side. Default: 4.
+        drop (float): share of the photos that get no tokens in training. Default: 0.
     """
 
     option_blocks = {'identity': IdentityEncoder, 'face': IdentityEncoder}
@@ -64,11 +65,14 @@ class CompositeContext(nn.Module):
         face: dict | None = None,
         channels: int = 32,
         grid: int = 4,
+        drop: float = 0.0,
     ) -> None:
         super().__init__()
         if dim % HEADS:
             raise RefStarError(f'CompositeContext: dim must be a multiple of {HEADS}, got {dim}')
-        self.dim = dim
+        if not 0 <= drop <= 1:
+            raise RefStarError(f'CompositeContext: drop is {drop}; it is a share, 0 to 1')
+        self.dim, self.drop = dim, drop
         self.frozen = nn.ModuleDict(
             {name: IdentityEncoder(**block) for name, block in (('identity', identity), ('face', face)) if block}
         )
@@ -110,7 +114,10 @@ class CompositeContext(nn.Module):
             share = weight[:, start : start + part.shape[1]]
             start += part.shape[1]
             summary = summary + torch.einsum('bn,bntd->btd', share, part)
-        return summary, (alpha.flatten(1).mean(1) / FULL_AREA).clamp_max(1)
+        gate = (alpha.flatten(1).mean(1) / FULL_AREA).clamp_max(1)
+        if self.training and self.drop:
+            gate = gate * (torch.rand_like(gate) >= self.drop)
+        return summary, gate
 
 
 def probe(name: str, net: IdentityEncoder) -> Tensor:

@@ -25,7 +25,7 @@ from .layers import from_range, resize_refs, split_refs
 from .multi_reference import guided
 from .reference_bank import EncodedReferences, ReferenceBank, fingerprint_of
 from .refsel_arch import RefSel
-from .transfer import PixelPyramid, ReferenceEncoder, Transfer, warp_features
+from .transfer import build_transfer, gather
 
 
 @ARCH_REGISTRY.register()
@@ -38,6 +38,7 @@ class RefSTAR(nn.Module):
         backbone (dict): option block of any registered arch.
         size (int): side H = W of output, references and masks; the photo's is ``lq_size``.
         taps (list[str] | None): outputs of the backbone that receive references. None: the table in ``backbones.py``.
+        inputs (list[str] | None): outputs of first convolutions that get them as a further input. None: that table.
         refsel (dict | None): arguments of :class:`RefSel`. None: its defaults.
         ref_channels (int): width of the reference encoder. Default: 32.
         structure_size (int): structure grid of the transfer, about the pixels that the degradation leaves. Default: 32.
@@ -73,6 +74,7 @@ class RefSTAR(nn.Module):
         backbone: dict,
         size: int,
         taps: list[str] | None = None,
+        inputs: list[str] | None = None,
         refsel: dict | None = None,
         ref_channels: int = 32,
         structure_size: int = 32,
@@ -89,19 +91,22 @@ class RefSTAR(nn.Module):
         self.size, self.value_range = size, tuple(value_range)
         self.backbone = build_network(backbone)
         measured, self.scale = on_meta(self.backbone, size)
-        self.lq_size, fold = size // self.scale, max(pixels, 1)
-        taps = taps or default_taps(backbone['type'], self.backbone, size)
-        shapes = measure_taps(measured, taps, self.lq_size)
-        self.taps = {tap: r * fold for tap, (_, r) in shapes.items()}  # resolution of its reference features
+        self.lq_size = size // self.scale
+        known = backbone['type'], self.backbone, size
+        taps, inputs = default_taps(*known, 'taps', taps), default_taps(*known, 'inputs', inputs)
+        if not taps and not inputs and context is None:
+            raise RefStarError('RefSTAR: without taps, inputs and context no reference has an effect; give one of them')
+        shapes = measure_taps(measured, [*taps, *inputs], self.lq_size)
+        self.taps = {tap: r * max(pixels, 1) for tap, (_, r) in shapes.items()}  # resolution of its reference features
         self.refsel = RefSel(**(refsel or {}))
-        resolutions, ref_channels = list(self.taps.values()), 3 if pixels else ref_channels
-        self.ref_encoder = PixelPyramid(resolutions) if pixels else ReferenceEncoder(size, resolutions, ref_channels)
-        self.transfer = nn.ModuleList([Transfer(c, ref_channels, structure_size, fold) for c, _ in shapes.values()])
+        self.ref_encoder, self.transfer = build_transfer(size, shapes, inputs, ref_channels, structure_size, pixels)
         self.context, self.context_taps = None, []
         if context is not None:
             self.context = CompositeContext(**context)
-            self.context_taps = context_taps or default_taps(backbone['type'], self.backbone, size, 'context_taps')
-            if set(taps) & set(self.context_taps):
+            self.context_taps = default_taps(
+                backbone['type'], self.backbone, size, 'context_taps', context_taps or None
+            )
+            if set(self.taps) & set(self.context_taps):
                 raise RefStarError('RefSTAR: a module cannot be both in taps and in context_taps')
             layouts = measure_context_taps(measured, self.context_taps, self.lq_size)
             self.inject = nn.ModuleList([ContextAttention(c, self.context.dim, axes) for c, axes in layouts])
@@ -196,13 +201,7 @@ class RefSTAR(nn.Module):
 
     def gather_features(self, encoded: Iterable[dict[int, Tensor]], aux: dict[str, Any]) -> dict[int, Tensor]:
         """Warp features of :meth:`encode_taps`, in parts along n, into LQ coordinates; sum them: {r: (b, c, r, r)}."""
-        gathered, start = dict.fromkeys(self.taps.values(), 0), 0
-        for part in encoded:
-            refs = slice(start, start + next(iter(part.values())).shape[1])
-            start = refs.stop
-            for r, feature in part.items():
-                gathered[r] = gathered[r] + warp_features(feature, aux['flow'][:, refs], aux['weight'][:, refs])
-        return gathered
+        return gather(encoded, list(self.taps.values()), aux['flow'], aux['weight'])
 
     def tap_functions(
         self, features: dict[int, Tensor], aux: dict[str, Any], strength: float | Tensor
@@ -227,20 +226,18 @@ class RefSTAR(nn.Module):
         taps = zip(self.context_taps, self.inject, strict=True)
         return {tap: partial(attention, tokens=summary, gate=gate) for tap, attention in taps}
 
-    def restore(
-        self, lq: Tensor, references: EncodedReferences, strength: float | Tensor, **backbone_kwargs: Any
-    ) -> tuple[Any, dict[str, Any]]:
-        """Restore faces with encoded references of b people; other arguments as of :meth:`forward`.
+    def changes(
+        self, lq: Tensor, strength: float | Tensor, references: EncodedReferences
+    ) -> tuple[dict[str, Callable[[Any], Any]], dict[str, Any]]:
+        """Return what encoded references of b people change in the backbone; other arguments as of :meth:`forward`.
 
         Returns:
-            tuple: what the backbone returns, and the dict of :meth:`select_and_match`.
+            tuple: functions of the outputs of its modules, and the dict of :meth:`select_and_match`.
         """
         strength = strength[:, None, None, None] if isinstance(strength, Tensor) else strength
         aux = self.select_and_match(self.normalise(lq), references.match, references.valid, references.mask)
         functions = self.tap_functions(self.gather_features(references.taps, aux), aux, strength)
-        functions |= self.context_functions(references.context, aux, strength)
-        with replaced_outputs(self.backbone, functions):
-            return self.backbone(lq, **backbone_kwargs), aux
+        return functions | self.context_functions(references.context, aux, strength), aux
 
     def forward(
         self,
@@ -291,10 +288,12 @@ class RefSTAR(nn.Module):
             if bank.network and bank.network != self.fingerprint():
                 raise RefStarError('the reference bank was made by another network; make it again from the photos')
             references = bank.expand(lq.shape[0]).encoded(one_by_one)
-        restore = partial(self.restore, lq, strength=strength, **backbone_kwargs)
+        changes = partial(self.changes, lq, strength)
         if one_by_one:
-            plain = partial(self.backbone, lq, **backbone_kwargs)
-            out, aux = guided(plain, restore, references, guidance_scale, lq.device)
+            run = partial(self.backbone, lq, **backbone_kwargs)
+            out, aux = guided(self.backbone, run, changes, references, guidance_scale)
         else:
-            out, aux = restore(references)
+            functions, aux = changes(references)
+            with replaced_outputs(self.backbone, functions):
+                out = self.backbone(lq, **backbone_kwargs)
         return (out, aux) if return_aux else out

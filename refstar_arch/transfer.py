@@ -8,6 +8,8 @@ The equations are this project's own.
 Axis letters: b batch, n references, m = b * n images, c channels, h w feature size, H W image size.
 """
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -115,6 +117,57 @@ class Transfer(nn.Module):
         return torch.lerp(feature, mixed.type_as(feature), resize(alpha, size).type_as(feature))
 
 
+class ExtraInput(nn.Module):
+    """Give a backbone's first convolution the references' own pixels as a further input, which starts at zero.
+
+    Unlike the transfer it takes nothing away: what the convolution sees besides (noise, a state on its way) stays.
+    Arguments as of :class:`Transfer`.
+    """
+
+    def __init__(self, channels: int, ref_channels: int, structure_size: int, fold: int) -> None:
+        super().__init__()
+        self.fold = fold
+        self.conv = nn.Conv2d((ref_channels + 1) * fold**2, channels, 3, padding=1, bias=False)
+        nn.init.zeros_(self.conv.weight)
+
+    def forward(self, feature: Tensor, ref: Tensor, alpha: Tensor) -> Tensor:
+        """Add ``alpha * ref`` and ``alpha``; arguments as of :meth:`Transfer.forward`, and the same promise."""
+        alpha = resize(alpha, ref.shape[-2:])
+        seen = F.pixel_unshuffle(torch.cat([alpha * ref, alpha], 1), self.fold)
+        return feature + self.conv(seen).type_as(feature)
+
+
+def build_transfer(
+    size: int,
+    shapes: dict[str, tuple[int, int]],
+    inputs: list[str],
+    ref_channels: int,
+    structure_size: int,
+    pixels: int,
+) -> tuple[nn.Module, nn.ModuleList]:
+    """Build the encoder of references, and what brings its features into every tap; arguments as of ``RefSTAR``.
+
+    Args:
+        shapes: channels and resolution of every tap.
+        inputs: taps that get an :class:`ExtraInput` in place of a :class:`Transfer`.
+
+    Raises:
+        RefStarError: there are inputs, but no pixels.
+    """
+    if inputs and not pixels:
+        raise RefStarError('RefSTAR: inputs get the pixels of references; write pixels: 4, say, or inputs: []')
+    resolutions = [r * max(pixels, 1) for _, r in shapes.values()]
+    if pixels or not resolutions:
+        encoder, ref_channels = PixelPyramid(resolutions), 3
+    else:
+        encoder = ReferenceEncoder(size, resolutions, ref_channels)
+    kinds = [ExtraInput if tap in inputs else Transfer for tap in shapes]
+    mixes = zip(kinds, shapes.values(), strict=True)
+    return encoder, nn.ModuleList(
+        kind(channels, ref_channels, structure_size, max(pixels, 1)) for kind, (channels, _) in mixes
+    )
+
+
 def warp_features(ref: Tensor, flow: Tensor, weight: Tensor) -> Tensor:
     """Warp reference features (b, n, c, h, w) into LQ coordinates and sum them over the references: (b, c, h, w).
 
@@ -123,3 +176,16 @@ def warp_features(ref: Tensor, flow: Tensor, weight: Tensor) -> Tensor:
     size, n = ref.shape[-2:], ref.shape[1]
     warped = warp(ref.flatten(0, 1), resize(flow.flatten(0, 1), size)) * resize(weight.flatten(0, 1), size)
     return rearrange(warped, '(b n) c h w -> b n c h w', n=n).sum(1)
+
+
+def gather(
+    encoded: Iterable[dict[int, Tensor]], resolutions: list[int], flow: Tensor, weight: Tensor
+) -> dict[int, Tensor]:
+    """Apply :func:`warp_features` to features by resolution, in one or more parts along n: {r: (b, c, r, r)}."""
+    gathered, start = dict.fromkeys(resolutions, 0), 0
+    for part in encoded if gathered else ():
+        refs = slice(start, start + next(iter(part.values())).shape[1])
+        start = refs.stop
+        for r, feature in part.items():
+            gathered[r] = gathered[r] + warp_features(feature, flow[:, refs], weight[:, refs])
+    return gathered

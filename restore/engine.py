@@ -25,7 +25,7 @@ from refstar.utils.image_files import to_tensor
 from refstar.utils.stopwatch import timed
 
 from .face_masks import allowed_area, fit_mask
-from .faces import AlignedFace, Reference, RestoreSettings
+from .faces import CONTROLS, AlignedFace, Reference, RestoreSettings, check_controls
 
 MAX_ENCODED = 64  # encoded references in memory: some megabytes each
 COLOUR_BLUR = 1 / 16  # standard deviation, as a share of the side: what is coarser survives any degradation
@@ -62,14 +62,13 @@ class TorchEngine:
 
     def check(self, settings: RestoreSettings) -> None:
         """Raise RefStarError if the network cannot do what the settings ask for."""
-        if settings.fidelity is not None and 'w' not in self.arguments:
-            name = type(self.net.backbone).__name__
-            raise RefStarError(f'fidelity: {name} has no such control (CodeFormer has)')
+        check_controls(settings, self.arguments, type(self.net.backbone).__name__)
 
     def backbone_arguments(self, settings: RestoreSettings) -> dict[str, object]:
-        """Return the backbone's arguments: the fidelity if one is asked for, and no random noise."""
+        """Return the backbone's arguments: the controls that are asked for, and no random noise."""
         kwargs: dict[str, object] = {'randomize_noise': False} if 'randomize_noise' in self.arguments else {}
-        return kwargs if settings.fidelity is None else {**kwargs, 'w': settings.fidelity}
+        asked = {argument: getattr(settings, name) for name, (argument, _) in CONTROLS.items()}
+        return kwargs | {argument: value for argument, value in asked.items() if value is not None}
 
     def check_base(self) -> None:
         """Raise RefStarError if the network takes no output of another restorer."""

@@ -1,6 +1,6 @@
 """Settings of a restoration, references, and a face on its way to be restored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -131,6 +131,8 @@ class RestoreSettings:
 
     strength: float = 1.0  # of the references, 0 (the backbone alone) to 1
     fidelity: float | None = None  # CodeFormer's w, 0 to 1; None: the backbone's own
+    steps: int | None = None  # of FlowRestorer, 0 (the mean) or more; None: the network's own
+    seed: int | None = None  # of FlowRestorer's noise; None: 0
     num_refs: int = 4  # most references of a face
     colour: bool = True  # keep the colours of the photo under references of other light
     on_wrong_identity: str = 'drop'  # `drop`, `warn` (use them) or `refuse` references that likely show a stranger
@@ -144,6 +146,10 @@ class RestoreSettings:
             value = getattr(self, key)
             if value is not None and not 0 <= value <= 1:
                 raise RefStarError(f'{key} must be 0 to 1, got {value}')
+        for key in ('steps', 'seed'):
+            value = getattr(self, key)
+            if value is not None and value < 0:
+                raise RefStarError(f'{key} must be 0 or more, got {value}')
         if self.num_refs < 1:
             raise RefStarError(f'num_refs must be at least 1, got {self.num_refs}')
         for key, known in POLICIES.items():
@@ -156,6 +162,17 @@ class RestoreSettings:
         """Return whether the settings, or a mask painted by the user, change the network's own selection."""
         painted = any(ref.mask is not None for ref in references)
         return bool(self.use or self.keep or self.mask_threshold is not None or painted)
+
+
+# Settings of some backbones: field -> the backbone's argument, and who has it.
+CONTROLS = {'fidelity': ('w', 'CodeFormer'), 'steps': ('steps', 'FlowRestorer'), 'seed': ('seed', 'FlowRestorer')}
+
+
+def check_controls(settings: RestoreSettings, taken: Container[str], backbone: str) -> None:
+    """Raise RefStarError if settings ask for a control that is not among the arguments that a backbone takes."""
+    for name, (argument, owner) in CONTROLS.items():
+        if getattr(settings, name) is not None and argument not in taken:
+            raise RefStarError(f'{name}: {backbone} has no such control ({owner} has)')
 
 
 @dataclass(frozen=True)

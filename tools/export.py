@@ -1,7 +1,8 @@
 """`refstar export NETWORK --onnx FILE`: a RefSTAR as an ONNX file, compared with the network in torch.
 
-Inputs: lq (b, 3, H, W), refs (b, n, 3, H, W), ref_valid (b, n), strength (b,), and w (b,) where the backbone is
-CodeFormer. b and n are open. Exit code 1: the file is written, but differs by more than --tolerance.
+Inputs: lq (b, 3, H, W), refs (b, n, 3, H, W), ref_valid (b, n), strength (b,); w (b,) where the backbone is CodeFormer,
+noise (b, 3, H, W) where it is FlowRestorer, whose number of steps is fixed in the file. b and n are open. Exit code 1:
+the file is written, but differs by more than --tolerance.
 """
 
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from refstar.utils.errors import CommandParser, RefStarError
 
-from .cli_common import command, import_modules, shared
+from .cli_common import at_least, command, import_modules, shared
 
 
 def add_arguments(p: CommandParser) -> None:
@@ -18,6 +19,7 @@ def add_arguments(p: CommandParser) -> None:
     p.add_argument('network', metavar='NETWORK', type=Path, help='.safetensors or .pth')
     p.add_argument('--onnx', required=True, metavar='FILE', type=Path, help='file to write, X.onnx')
     p.add_argument('--tolerance', type=float, default=1e-3, help='largest difference of any output (default: 1e-3)')
+    p.add_argument('--steps', type=at_least(0), metavar='K', help="of FlowRestorer (default: the network's own)")
     shared(p, '--options', '--import')
 
 
@@ -32,11 +34,11 @@ def run(args: Namespace) -> int:
     if args.onnx.exists() and args.network.exists() and args.onnx.samefile(args.network):
         raise RefStarError(f'--onnx {args.onnx}: is the network itself and would be overwritten; give another name')
     import_modules(args.modules)
-    from refstar.restore.onnx_network import differences, export_onnx
+    from refstar.restore.onnx_export import differences, export_onnx
     from refstar.utils.network_file import load_network
 
     net, worst = load_network(args.network, options=args.options), 0.0
-    export_onnx(net, args.onnx)
+    export_onnx(net, args.onnx, args.steps)
     print(f'{args.onnx}: {args.onnx.stat().st_size / 1e6:.1f} MB; largest differences from torch:')
     for batch, count, found in differences(net, args.onnx):
         worst = max(worst, *found.values())

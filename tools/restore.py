@@ -35,6 +35,8 @@ def add_arguments(p: CommandParser) -> None:
     text = 'another restorer, whose output is a second input: its weights, a name, or a folder of restored photos'
     how.add_argument('--base', metavar='PATH', help=text)
     how.add_argument('--fidelity', type=float, metavar='W', help="CodeFormer's w, 0 (quality) to 1 (fidelity)")
+    how.add_argument('--steps', type=at_least(0), metavar='K', help="FlowRestorer's steps; 0: its mean")
+    how.add_argument('--seed', type=at_least(0), metavar='N', help="of FlowRestorer's noise (default: 0)")
     how.add_argument(
         '--num_refs', type=at_least(1), default=4, metavar='N', help='most references of a face (default: 4)'
     )

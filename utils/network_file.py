@@ -244,7 +244,8 @@ def _packed(file: NetworkFile, embed: bool) -> tuple[dict[str, Any], dict[str, s
     """Return the options to write, the sha256 of the weights files that they name, and the embedded files."""
     options, hashes, embedded = copy.deepcopy(file.options), {}, {}
     for key in INITIAL:
-        for block in (options, options.get('backbone') or {}):
+        backbone = options.get('backbone') or {}
+        for block in (options, backbone, backbone.get('mean') or {}):
             if key in block:
                 block[key] = None
     for block in frozen_blocks(options):

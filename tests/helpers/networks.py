@@ -9,6 +9,7 @@ from unittest import mock
 import torch
 
 from refstar import RefSTAR
+from refstar.flow_arch import FlowRestorer
 from refstar.light_arch import LightRestorer
 
 SIZE = 32
@@ -31,7 +32,8 @@ BACKBONES = {
     'SwinIR': SWINIR,
 }
 BACKBONES['LightRestorer'] = {'type': 'LightRestorer', 'channels': [8, 16], 'blocks': 1, 'octave': 8}
-PIXELS = {'LightRestorer': 4}  # references as folded pixels
+BACKBONES['FlowRestorer'] = {'type': 'FlowRestorer', 'mean': RRDB, 'channels': [8, 16], 'blocks': 1, 'steps': 2}
+PIXELS = {'LightRestorer': 4, 'FlowRestorer': 4}  # references as folded pixels
 # Backbones that enlarge: rows of their own, so that every test of all backbones sees them.
 BACKBONES['RRDBNet x4'] = {**RRDB, 'scale': 4}
 BACKBONES['SwinIR x2'] = {**SWINIR, 'img_size': SIZE // 2, 'upscale': 2, 'upsampler': 'pixelshuffle'}
@@ -124,5 +126,6 @@ def originals() -> dict[str, type]:
     from gfpgan.archs import gfpgan_bilinear_arch, gfpganv1_clean_arch, restoreformer_arch
 
     homes = (rrdbnet_arch, swinir_arch, codeformer_arch, gfpgan_bilinear_arch, gfpganv1_clean_arch, restoreformer_arch)
-    found = {name: cls for home in homes for name, cls in vars(home).items()} | {'LightRestorer': LightRestorer}
+    found = {name: cls for home in homes for name, cls in vars(home).items()}
+    found |= {'LightRestorer': LightRestorer, 'FlowRestorer': FlowRestorer}
     return {name: found[block['type']] for name, block in BACKBONES.items()}

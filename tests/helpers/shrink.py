@@ -29,6 +29,7 @@ NETWORKS = {
     'GFPGANv1Clean': {'out_size': SIZE, 'num_style_feat': 32, 'channel_multiplier': 1, 'narrow': 0.0625, 'num_mlp': 2},
     'StyleGAN2DiscriminatorClean': {'out_size': SIZE, 'channel_multiplier': 1, 'narrow': 0.0625},
     'LightRestorer': {'channels': [8, 8], 'blocks': 1},
+    'FlowRestorer': {'channels': [8, 16], 'blocks': 1},
     'RRDBNet': {'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4},
     'SwinIR': {'img_size': 8, 'window_size': 8, 'embed_dim': 16, 'depths': [1], 'num_heads': [2], 'mlp_ratio': 2},
     'CodeFormer': {'dim_embd': 32, 'n_head': 2, 'n_layers': 2, 'connect_list': [str(SIZE)]},
@@ -122,7 +123,9 @@ def shrink_network(block: dict) -> None:
             block['context'].update(NETWORKS['CompositeContext'])
         if block['backbone']['type'] in TAPS:  # a small network has other modules, but for the first ones
             block['taps'] = [tap for tap in block.get('taps') or [] if tap.startswith('encoder.')] or None
-        shrink_network(block['backbone'])
+    for part in ('backbone', 'mean'):
+        if part in block:
+            shrink_network(block[part])
 
 
 def make_files(folder: Path) -> Path:

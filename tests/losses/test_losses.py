@@ -200,6 +200,14 @@ def test_identity_focus_weighs_hard_samples(identity_weights):
     torch.testing.assert_close(focused, 2 * plain, rtol=1e-3, atol=1e-6)
 
 
+def test_identity_weights_of_samples(identity_weights):
+    torch.manual_seed(0)
+    out, gt = torch.rand(2, 3, 64, 64) * 2 - 1, torch.rand(2, 3, 64, 64) * 2 - 1
+    loss = HardExampleIdentityLoss('mobilefacenet', identity_weights)
+    weighed = loss(out, gt, sample_weight=torch.tensor([2.0, 0.0]))['gt']
+    torch.testing.assert_close(weighed, loss(out[:1], gt[:1])['gt'])
+
+
 # ---------------------------------------------------------------- person
 def test_person_classes_count_equally_however_rare():
     logits = torch.tensor([[0.0, 2.0, 2.0, 2.0, 9.0]])

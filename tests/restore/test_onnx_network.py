@@ -10,16 +10,10 @@ from helpers.networks import BACKBONES, SIZE, bare, image, images, make
 from helpers.restoring import hue_checker, network, network_file, picture
 
 from refstar import RefSTAR, RefStarError, Restorer
+from refstar.flow_arch import draw_noise
 from refstar.restore.faces import RestoreSettings
-from refstar.restore.onnx_network import (
-    OUTPUTS,
-    Exportable,
-    OnnxNetwork,
-    differences,
-    equal_forms,
-    example,
-    export_onnx,
-)
+from refstar.restore.onnx_export import Exportable, differences, equal_forms, example, export_onnx
+from refstar.restore.onnx_network import INPUTS, OUTPUTS, OnnxNetwork
 from refstar.tools.bank import main as bank
 from refstar.tools.export import main as export
 from refstar.tools.restore import main as restore
@@ -59,7 +53,7 @@ def test_command_compares_file_and_network(exported):
 
 def test_differences_beyond_tolerance_exit_1(exported, tmp_path, monkeypatch, capsys):
     other = network_file(tmp_path, seed=1)
-    monkeypatch.setattr('refstar.restore.onnx_network.export_onnx', lambda net, path: None)
+    monkeypatch.setattr('refstar.restore.onnx_export.export_onnx', lambda net, path, steps: None)
     assert export([str(other), '--onnx', str(exported / 'net.onnx')]) == 1
     assert 'BEYOND the tolerance' in capsys.readouterr().out
 
@@ -112,8 +106,8 @@ def test_exported_forms_equal_the_original(name):
         inputs['w'] = torch.tensor([0.0, 0.7])
     with torch.no_grad():
         with equal_forms(net):
-            out, *_ = form(*inputs.values())
-        named = {key: inputs[key] for key in ('lq', 'refs', 'ref_valid', 'strength')}
+            out, *_ = form(*(inputs.get(name) for name in INPUTS))
+        named = {key: x for key, x in inputs.items() if key != 'w'}
         if form.has_w:  # one for all in torch
             each = [{key: x[i : i + 1] for key, x in named.items()} | {'w': w} for i, w in enumerate((0.0, 0.7))]
             after = torch.cat([image(net(**one, **form.fixed)) for one in each])
@@ -123,9 +117,31 @@ def test_exported_forms_equal_the_original(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['GFPGANv1Clean', 'CodeFormer', 'RestoreFormer', 'SwinIR', 'RRDBNet x4'])
+@pytest.mark.parametrize(
+    'name', ['GFPGANv1Clean', 'CodeFormer', 'RestoreFormer', 'SwinIR', 'RRDBNet x4', 'FlowRestorer']
+)
 def test_every_backbone_exports(name, tmp_path):
     assert_exports(make(name), tmp_path / 'net.onnx')
+
+
+@pytest.mark.slow
+def test_steps_and_noise_of_a_flow(tmp_path):
+    net, path = make('FlowRestorer'), tmp_path / 'net.onnx'
+    export_onnx(net, path, steps=1)
+    file, lq, refs = OnnxNetwork(path), images(1, seed=1), images(1, 1, seed=2)
+    with torch.no_grad():
+        for seed in (0, 7):
+            noise = draw_noise(seed, SIZE, SIZE)
+            assert close(file(lq, refs, noise=noise), net(lq, refs, seed=seed, steps=1))
+        assert close(file(lq, refs), net(lq, refs, steps=1))
+    file.check(RestoreSettings(steps=1, seed=3))
+    with pytest.raises(RefStarError, match='was written for 1 steps'):
+        file.check(RestoreSettings(steps=2))
+
+
+def test_steps_of_other_backbones_are_refused(tmp_path):
+    with pytest.raises(RefStarError, match='RRDBNet takes no steps'):
+        export_onnx(make('RRDBNet'), tmp_path / 'net.onnx', steps=2)
 
 
 @pytest.mark.slow

@@ -92,6 +92,18 @@ def test_fidelity_is_codeformers_w(restorer):
         restorer(picture(0), fidelity=0.5)
 
 
+def test_steps_and_seed_of_a_flow(restorer):
+    flow, photos = Restorer(make('FlowRestorer')), (picture(0), [picture(1)])
+    restored = [flow(*photos, steps=steps, seed=seed).image for steps, seed in ((0, 0), (2, 1), (2, 0))]
+    assert len({image.tobytes() for image in restored}) == 3
+    assert np.array_equal(flow(*photos).image, restored[-1])  # as the network was made, seed 0
+    for setting in ({'steps': 4}, {'seed': 1}):
+        with pytest.raises(RefStarError, match='RRDBNet has no such control'):
+            restorer(picture(0), **setting)
+        with pytest.raises(RefStarError, match='must be 0 or more, got -1'):
+            RestoreSettings(**dict.fromkeys(setting, -1))
+
+
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [

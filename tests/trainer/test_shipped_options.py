@@ -66,22 +66,25 @@ def test_one_step(name, folder, tmp_path, monkeypatch):
 
 def step(model, opt: dict) -> None:
     """Two iterations change every part that has weights to be trained, by finite losses: what starts at zero passes
-    gradients on from the second on."""
+    gradients on from the second on. Three, where one such part is behind another."""
     dataset = build_dataset(opt['datasets']['train'])
     net = model.get_bare_model(model.net_g)
     before = {k: p.clone() for k, p in net.named_parameters()}
+    trained = {k.split('.')[0] for k, p in net.named_parameters() if p.requires_grad}
     model.feed_data(default_collate([dataset[i] for i in range(BATCH)]))
     assert model.lq.shape[2] == SIZE // opt.get('scale', 1)
-    for iteration in (1, 2):
+    for iteration in (1, 2, 3):
         model.update_learning_rate(iteration, warmup_iter=-1)
         model.optimize_parameters(iteration)
+        changed = {k for k, p in net.named_parameters() if not torch.equal(p, before[k])}
+        parts = {k.split('.')[0] for k in changed}
+        if iteration == 2 and parts == trained:
+            break
     losses = {k: v for k, v in model.get_current_log().items() if k.startswith('l_')}
     wanted = [k for k, v in opt['train'].items() if k.endswith('_opt') and v]
     assert len(losses) >= len(wanted)
     assert all(torch.isfinite(torch.tensor(v)) for v in losses.values()), losses
-    changed = {k for k, p in net.named_parameters() if not torch.equal(p, before[k])}
-    trained = {k.split('.')[0] for k, p in net.named_parameters() if p.requires_grad}
-    assert trained and trained == {k.split('.')[0] for k in changed}
+    assert trained and trained == parts
     assert not [k for k in changed if k.startswith(tuple(f'{m}.' for m in opt['train'].get('freeze') or ['\n']))]
 
 
