@@ -59,7 +59,7 @@ class LPIPSLoss(nn.Module):
 
 
 def augment(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Mirror, transpose, scale (by 0.7 to 1.3) and cut (by up to 15 pixels) two batches, alike, at random."""
+    """Mirror, transpose, scale (by 0.7 to 1.3) and cut (by up to 1/16) two batches, alike, at random."""
     both = torch.cat([pred, target])
     mirror, transpose = (torch.rand(2) < 0.5).tolist()
     if mirror:
@@ -68,5 +68,5 @@ def augment(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         both = both.mT
     scale = 0.7 + 0.6 * torch.rand(()).item()
     both = resize(both, [round(side * scale) for side in both.shape[-2:]])
-    top, left = torch.randint(16, (2,)).tolist()
+    top, left = (torch.randint(max(side // 16, 1), ()).item() for side in both.shape[-2:])
     return both[..., top:, left:].chunk(2)

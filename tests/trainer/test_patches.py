@@ -11,7 +11,7 @@ from basicsr.models import realesrgan_model
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.nn import functional as F
 
-from refstar.trainer.patches import slurm_environment
+from refstar.trainer.patches import init_dist
 from refstar.utils.errors import RefStarError
 
 
@@ -88,18 +88,6 @@ def test_gfpgan_mirrors_eyes_and_mouth_once() -> None:
     assert mirrored[0].tolist() == [202 - 56 + 1, 240 - 56 + 1, 202 + 56, 240 + 56]  # the other eye, from the right
 
 
-def test_slurm_ports_follow_from_the_job(tmp_path, monkeypatch) -> None:
-    scontrol = tmp_path / 'scontrol'
-    scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostname node[1-2]" ] && printf "127.0.0.1\\nnode2\\n"\n')
-    scontrol.chmod(0o755)
-    monkeypatch.setenv('PATH', f'{tmp_path}:/usr/bin:/bin')
-    task = {'SLURM_NODELIST': 'node[1-2]', 'SLURM_NTASKS': '2', 'SLURM_PROCID': '1', 'SLURM_LOCALID': '1'}
-    alone = {'MASTER_ADDR': '127.0.0.1', 'RANK': '1', 'WORLD_SIZE': '2', 'LOCAL_RANK': '1'}
-    assert slurm_environment(task) == {**alone, 'MASTER_PORT': '29500'}
-    assert slurm_environment({**task, 'SLURM_JOB_ID': '123456'}, 5)['MASTER_PORT'] == '5'
-    ports = {slurm_environment({**task, 'SLURM_JOB_ID': job})['MASTER_PORT'] for job in ('123456', '123457')}
-    assert ports == {'13456', '13457'}
-    with pytest.raises(RefStarError, match='start by srun'):
-        slurm_environment({})
-    with pytest.raises(RefStarError, match='the nodes elsewhere'):
-        slurm_environment({**task, 'SLURM_NODELIST': 'elsewhere'})
+def test_slurm_without_srun_is_one_line() -> None:
+    with pytest.raises(RefStarError, match='--launcher slurm: needs GPUs, and srun'):
+        init_dist('slurm')
