@@ -105,6 +105,20 @@ def test_impossible_recipes_of_a_vqgan_are_named(block, key, value, message, tmp
         build_model(opt)
 
 
+def test_codes_that_nothing_uses_become_features(tmp_path, monkeypatch):
+    model = build_model(parsed(shrink(load_options(OPTIONS / 'train/codeformer_stage1_64.yml')), tmp_path, monkeypatch))
+    dataset = build_dataset(model.opt['datasets']['train'])
+    model.feed_data(default_collate([dataset[i] for i in range(2)]))
+    book = model.net_g.quantize.embedding.weight
+    book.data[8:] = 100
+    found = []
+    for iteration in (9, 10):
+        model.optimize_parameters(iteration)
+        features = model.net_g.encoder(model.gt).movedim(1, -1).flatten(0, -2)
+        found.append((book[8:, None] == features).all(2).any(1).sum().item())
+    assert found == [0, 8]
+
+
 def test_codeformer_begins_with_the_weights_of_its_stage_1(tmp_path, monkeypatch):
     first = parsed(shrink(load_options(OPTIONS / 'train/codeformer_stage1_64.yml')), tmp_path, monkeypatch)
     state = saved(first['network_g'], tmp_path / 'vqgan.pth', 1)
