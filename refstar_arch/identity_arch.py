@@ -7,6 +7,7 @@ Train with one network and report with another, otherwise the score shows the lo
 Axis letters: b batch, c channels, H W image size, d length of an embedding.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,9 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from basicsr.utils import get_root_logger
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from refstar.utils.archs import register_arch
 from refstar.utils.checkpoint import load_fitting, read_state_dict, sha256, what_instead
 from refstar.utils.errors import RefStarError
 from refstar.utils.face_points import similarity
@@ -187,7 +187,7 @@ NETWORKS = {
 }
 
 
-@ARCH_REGISTRY.register()
+@register_arch
 class IdentityEncoder(nn.Module):
     """Frozen face-recognition network with its crop, normalisation and weights.
 
@@ -229,7 +229,7 @@ class IdentityEncoder(nn.Module):
         for p in net.parameters():  # a ScriptModule has no requires_grad_
             p.requires_grad_(False)
         self.__dict__['net'] = net  # not a submodule: no state dict, no optimizer, no EMA, no train()
-        get_root_logger().info(f'Identity network {network}: {weights}, sha256 {self.sha256}')
+        logging.getLogger('basicsr').info(f'Identity network {network}: {weights}, sha256 {self.sha256}')
 
     def _apply(self, fn: Callable, recurse: bool = True) -> 'IdentityEncoder':
         self.net._apply(fn)

@@ -11,13 +11,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from basicsr.archs import build_network
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from refstar.utils.archs import build_network, register_arch
 from refstar.utils.errors import RefStarError
 
-from .backbones import default_taps, measure_context_taps, measure_taps, on_meta, replaced_outputs
+from .backbones import copy_to_measure, default_taps, measure_context_taps, measure_taps, replaced_outputs
 from .composite_context_arch import CompositeContext, ContextAttention
 from .identity_arch import IdentityEncoder
 from .input_checks import check_photos, check_ranges, check_references, check_settings
@@ -29,7 +28,7 @@ from .refsel_arch import RefSel
 from .transfer import build_transfer, gather
 
 
-@ARCH_REGISTRY.register()
+@register_arch
 class RefSTAR(nn.Module):
     """Backbone with reference selection and transfer.
 
@@ -91,7 +90,7 @@ class RefSTAR(nn.Module):
             raise RefStarError('RefSTAR: context_taps without context has no effect; add context: {}, or leave it out')
         self.size, self.value_range, self.known = size, tuple(value_range), known
         self.backbone = build_network(backbone)
-        measured, self.scale = on_meta(self.backbone, size)
+        measured, self.scale = copy_to_measure(self.backbone, size)
         self.lq_size = size // self.scale
         place = backbone['type'], self.backbone, size
         taps, inputs = default_taps(*place, 'taps', taps), default_taps(*place, 'inputs', inputs)

@@ -21,9 +21,10 @@ from .engine import TorchEngine, keep_colour, stack_faces
 from .faces import AlignedFace, IdentityVerdict, Person, RestoreSettings
 from .identity_check import IdentityChecker
 from .input_files import open_sources, unique
+from .matching import choose_references, match_people
 from .onnx_network import OnnxNetwork
 from .photo import PhotoSettings, RestoredPhoto, put_back
-from .references import FaceReader, choose_references, match_people
+from .references import FaceReader
 
 LARGER = 1.25  # than the network's pixels: a face of more is named
 # Notes for people with an old photo.

@@ -14,6 +14,8 @@ from refstar.data.face_region import face_oval
 from refstar.evaluation.measures import MeasureSettings, Truth, build_measures
 from refstar.metrics.detail_metric import calculate_detail
 from refstar.metrics.landmark_metric import calculate_lmd
+from refstar.utils.errors import RefStarError
+from refstar.utils.released_weights import PRETRAINED
 
 
 # ---------------------------------------------------------------- PSNR, SSIM, NIQE, detail
@@ -71,6 +73,23 @@ def test_lmd_of_facexlibs_network(tmp_path, monkeypatch):
     assert scored(MeasureSettings(landmark_weights=file), Truth(photo(0)), photo(1))['lmd'] == pytest.approx(
         want, **CLOSE
     )
+
+
+@pytest.mark.parametrize(
+    ('file', 'message'),
+    [
+        ('none.pth', 'none.pth: no such file'),
+        ('page.pth', 'page.pth: is a web page, not a network'),
+        ('dlib_face.safetensors', 'is a checkpoint of another network than LandmarkNet68'),
+        ('other.pth', 'is a checkpoint of another network than FAN'),
+    ],
+)
+def test_another_network_than_of_landmarks_is_refused(file, message, tmp_path):
+    (tmp_path / 'page.pth').write_bytes(b'<!DOCTYPE html><html></html>')
+    torch.save({'head.weight': torch.zeros(1)}, tmp_path / 'other.pth')
+    path = PRETRAINED / file if (PRETRAINED / file).is_file() else tmp_path / file
+    with pytest.raises(RefStarError, match=message):
+        calculate_lmd(photo(0), photo(0), str(path))
 
 
 def test_lmd_sees_a_shift(faces_root):
