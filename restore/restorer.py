@@ -141,8 +141,7 @@ class Restorer(FaceReader):
             RefStarError: there is only its ONNX file.
         """
         if self.engine.net is None:
-            what = 'banks, and videos without --no_carry,'
-            raise RefStarError(f'{what} need the network itself (.safetensors or .pth), not its ONNX file')
+            raise RefStarError('banks, and videos without --no_carry, need the network in torch, not its ONNX file')
         return self.engine.net
 
     def check(self, settings: RestoreSettings) -> None:
