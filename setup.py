@@ -47,7 +47,7 @@ REQUIRES = [
 
 EXTRAS = {
     'app': ['gradio>=6'],
-    'evaluate': ['timm', 'torch-fidelity'],  # EdgeFace; FID
+    'evaluate': ['timm'],  # EdgeFace
     'heic': ['pillow-heif'],
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
     'video': ['av'],
@@ -55,7 +55,6 @@ EXTRAS = {
 EXTRAS['all'] = sorted({name for names in EXTRAS.values() for name in names})
 EXTRAS['dev'] = [
     *EXTRAS['all'],
-    'hypothesis',
     'playwright',
     'pytest',
     'pytest-timeout',

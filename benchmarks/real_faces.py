@@ -170,15 +170,14 @@ class Run:
     def check(self) -> None:
         """End the program if a file or package is missing that a step needs."""
         shipped = json.dumps([load_options(file) for file in OPTIONS.values()])
-        made = [] if (self.out / 'landmarks.npz').is_file() else [self.faces / 'weights/pfld_68.onnx']
-        check_needs(json.loads(shipped.replace('datasets/faces/', f'{self.faces}/')), made)
+        check_needs(json.loads(shipped.replace('datasets/faces/', f'{self.faces}/')))
 
     def run(self) -> None:
         """Make landmarks, train RefSel and RefSTAR, and test."""
         landmarks = self.out / 'landmarks.npz'
         if not landmarks.is_file():
-            script, model = REPO / 'benchmarks/landmarks.py', self.faces / 'weights/pfld_68.onnx'
-            subprocess.run([sys.executable, script, self.faces / 'identities', model, landmarks], check=True)
+            script = REPO / 'benchmarks/landmarks.py'
+            subprocess.run([sys.executable, script, self.faces / 'identities', landmarks], check=True)
         for step in ('refstar',) if self.refsel else ('refsel', 'refstar'):
             self.step(step, f'experiments/{self.name(step)}/models/net_g_latest.pth')
         self.step('test', f'results/{self.name("test")}/metrics_london_test.json')

@@ -9,13 +9,12 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from PIL import Image
 
 from refstar.data.refsel_dataset import PARTS, read_triplets
@@ -24,7 +23,6 @@ from refstar.utils.errors import RefStarError
 from refstar.utils.image_files import open_image
 from refstar.utils.text_files import read_csv, write_csv
 
-DECIDED = ('accepted', 'edited', 'rejected')
 UNKNOWN = 'proposed'  # the provenance where meta.csv has none
 
 
@@ -56,23 +54,17 @@ class MaskReview:
 
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().resolve()
-        self._meta, self._lock, self._history = self.root / 'meta.csv', Lock(), self.root / 'mask_history'
+        self._meta, self._lock = self.root / 'meta.csv', Lock()
         for path in (self._meta, *(self.root / part for part in PARTS)):
             if not path.exists():
                 raise RefStarError(f'{path}: is missing; a collection has gt/, ref/, mask/ and meta.csv')
-            self._require_inside(path)
-        _refuse_journal(self.root)
-        self._read()  # a wrong table is named before anything is written
-        with ExitStack() as stack:
-            stack.enter_context(review_lock(self.root))
-            left_out = self._read()  # as it is now that nobody else changes it
-            self._history.mkdir(exist_ok=True)
-            self._require_inside(self._history)
-            changed = self._reopen_changed()
-            self._held = stack.pop_all()
-        notes = {'files missing or links out of the folder, left out': left_out}
-        notes['masks that are not those decided on, to do again'] = changed
-        self.notes = [f'{what}: {", ".join(names)}' for what, names in notes.items() if names]
+        self._held = review_lock(self.root)
+        try:
+            left_out = self._read()
+        except RefStarError:
+            self.close()
+            raise
+        self.notes = [f'files missing, left out: {", ".join(left_out)}'] if left_out else []
 
     def _read(self) -> list[str]:
         """Read the triplets whose files are there; return the files of others."""
@@ -82,7 +74,8 @@ class MaskReview:
         for where, row, files in read_triplets(self.root):
             row |= {'confidence': _confidence(row.get('confidence', ''), where), 'reviewed': row.get('reviewed', '')}
             row['provenance'] = row.get('provenance') or UNKNOWN
-            gone = [f'{part}/{row["id"]}' for part in PARTS if not self._is_usable(files[part], part)]
+            gone = [f'{part}/{row["id"]}' for part in PARTS if files[part] is None]
+            gone += [f'mask/{row["id"]}'] * bool(files['mask'] and files['mask'].suffix.lower() != '.png')
             left_out += gone
             if not gone:
                 self.rows[row['id']], self._files[row['id']] = row, files
@@ -90,18 +83,9 @@ class MaskReview:
             raise RefStarError(f'{self._meta}: lists no triplet whose three files are there')
         return left_out
 
-    def _is_usable(self, path: Path | None, part: str) -> bool:
-        if path is None or (part == 'mask' and path.suffix.lower() != '.png'):
-            return False
-        return not path.is_symlink() or path.resolve().is_relative_to(self.root)
-
-    def _require_inside(self, path: Path) -> None:
-        if not path.resolve().is_relative_to(self.root):
-            raise RefStarError(f'{path}: is a link that leads out of {self.root}; put the file itself there')
-
     def close(self) -> None:
         """Let another process review."""
-        self._held.close()
+        self._held.lock.release()
 
     def counts(self) -> Counter:
         """Count the decisions that stand, by provenance."""
@@ -173,59 +157,42 @@ class MaskReview:
                 raise StaleDecision(f'{name} was decided or changed elsewhere since it was shown; nothing was saved')
             try:
                 if data != seen.data:
-                    write_atomically(self._history / f'{name}.{fingerprint(seen.data)}.png', seen.data)
                     write_atomically(self._files[name]['mask'], data)
-                self._update({name: {'provenance': provenance, 'reviewed': reviewed}})
+                self._update(name, {'provenance': provenance, 'reviewed': reviewed})
             except OSError as error:
                 raise RefStarError(f'{name}: the decision could not be written: {error}') from error
         return self.look(name)
 
-    def _update(self, columns: Mapping[str, Mapping[str, str]]) -> None:
-        """Write columns of some ids, in `meta.csv` as it is now, whole or not at all."""
+    def _update(self, name: str, columns: Mapping[str, str]) -> None:
+        """Write columns of an id, in `meta.csv` as it is now, whole or not at all."""
         rows = [row for _, row in read_csv(str(self._meta), ['id'])]
         for row in rows:
-            row |= columns.get(row['id'], {})
-        if columns:
-            write_csv(self._meta, rows, dict.fromkeys(key for row in rows for key in row))
-        for name, new in columns.items():
-            self.rows[name] |= new
-
-    def _reopen_changed(self) -> list[str]:
-        """Make triplets whose mask is not the one decided on to do again; return their ids."""
-        columns = {}
-        for name, row in self.rows.items():
-            if row['reviewed'] and row['reviewed'] != fingerprint(self.read(name, 'mask')):
-                provenance = UNKNOWN if row['provenance'] in DECIDED else row['provenance']
-                columns[name] = {'provenance': provenance, 'reviewed': ''}
-        self._update(columns)
-        return list(columns)
+            row |= columns if row['id'] == name else {}
+        write_csv(self._meta, rows, dict.fromkeys(key for row in rows for key in row))
+        self.rows[name] |= columns
 
 
-@contextmanager
-def review_lock(root: Path):
-    """Hold the collection for one review or one build.
+def review_lock(root: Path) -> AcquireReturnProxy:
+    """Hold the collection for one review or one build, till the end of the context that is returned.
 
     Raises:
         RefStarError: another process holds it.
     """
     lock = FileLock(root / '.review.lock', timeout=0, thread_local=False)
     try:
-        held = lock.acquire()
+        return lock.acquire()
     except Timeout:
         raise RefStarError(f'{root}: another review or build of this folder is running; end it first') from None
     except OSError as error:
         raise RefStarError(f'{root}: cannot be written to ({error})') from None
-    with held:
-        yield
 
 
 def decided(root: Path) -> dict[str, dict[str, str]]:
     """Read which triplets of a collection a person decided on: id -> its columns `provenance` and `reviewed`.
 
     Raises:
-        RefStarError: `meta.csv` is malformed, or decisions of version 0.1.0 are there.
+        RefStarError: `meta.csv` is malformed.
     """
-    _refuse_journal(root)
     rows = [row for _, row in read_csv(str(root / 'meta.csv'), ['id'])] if (root / 'meta.csv').exists() else []
     return {r['id']: {key: r[key] for key in ('provenance', 'reviewed')} for r in rows if r.get('reviewed')}
 
@@ -233,11 +200,6 @@ def decided(root: Path) -> dict[str, dict[str, str]]:
 def fingerprint(data: bytes) -> str:
     """Return the first 16 hex digits of the sha256 of a file's content."""
     return hashlib.sha256(data).hexdigest()[:16]
-
-
-def _refuse_journal(root: Path) -> None:
-    if (journal := root / 'decisions.jsonl').exists():
-        raise RefStarError(f'{journal}: made by version 0.1.0; open the folder once with 0.1.0, or delete the file')
 
 
 def _confidence(text: str, where: str) -> float | None:

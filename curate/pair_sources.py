@@ -79,7 +79,7 @@ class PhotoPairs:
     def __init__(self, photos: Sequence, root: str, networks: Mapping, rules: Mapping, size: int, gt: str | None):
         self.photos, self.root, self.networks, self.rules, self.size, self.gt = photos, root, networks, rules, size, gt
         listed = '\n'.join(f'{identity}\t{path}' for _, identity, path in photos)
-        files = ('detector', 'landmarks', 'parsing', 'weights')
+        files = ('detector', 'landmarks', 'weights')
         self.settings = {
             'size': size,
             'root': os.path.abspath(root),
@@ -107,8 +107,7 @@ def photo_faces(size: int, pair: Mapping) -> tuple[Face, Face]:
 
     def read(photo: Mapping) -> Face:
         points = None if photo['points'] is None else np.asarray(photo['points'], np.float32)
-        hidden = 1 - store.read_mask(Path(photo['face'])) if photo['face'] else None
-        return Face(store(Path(photo['aligned'])), points, hidden)
+        return Face(store(Path(photo['aligned'])), points)
 
     return read(pair['gt']), read(pair['ref'])
 

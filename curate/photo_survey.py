@@ -11,8 +11,7 @@ import torch
 from refstar.data.face_region import Landmarks, face_oval
 from refstar.data.images import ImageStore, decode
 from refstar.identity_arch import IdentityEncoder
-from refstar.metrics.landmark_metric import SPREAD, MedianPoints, landmark_network
-from refstar.metrics.lpips_metric import face_parser
+from refstar.metrics.landmark_metric import SPREAD, landmark_network
 from refstar.restore.alignment import FaceDetector, cut, side_in_photo
 from refstar.utils.atomic_files import write_atomically
 from refstar.utils.errors import RefStarError
@@ -37,24 +36,23 @@ def write_image(path: Path, img: np.ndarray) -> None:
 def read_photo(
     networks: Mapping, size: int, folder: Path, roots: tuple[Path, ...], item: tuple[int, str, Path]
 ) -> dict:
-    """Look at one photo; write what is made of it, the aligned photo and the area of the face, into a folder.
+    """Look at one photo; write the aligned photo into a folder.
 
     Args:
         networks: files: `detector` (photos are aligned by it; without it they are aligned already), `landmarks` (a
-            network, or a file of landmarks, whose names are relative to `roots`), `parsing`; and `network`, `weights`,
-            `prepare` of `IdentityEncoder`. What is empty is not used. They are loaded once in every process.
+            network, or a file of landmarks, whose names are relative to `roots`); and `network`, `weights`, `prepare`
+            of `IdentityEncoder`. What is empty is not used. They are loaded once in every process.
         size: side of aligned photos in pixels.
         folder, roots: see above.
         item: number, identity and file of the photo.
 
     Returns:
         `image` (the file), `identity`, `stem`, `aligned` (file), `points` ((68, 2) landmarks, shares of the side, or
-        None), `face` (file of its area, or ''), `sharpness`, `embedding` (a unit vector, or empty), and `problem`: why
-        the photo cannot be used, or ''.
+        None), `sharpness`, `embedding` (a unit vector, or empty), and `problem`: why the photo cannot be used, or ''.
     """
     number, identity, path = item
     record = {'image': str(path), 'identity': identity, 'stem': path.stem, 'aligned': str(path), 'points': None}
-    record |= {'face': '', 'sharpness': 0.0, 'embedding': [], 'problem': ''}
+    record |= {'sharpness': 0.0, 'embedding': [], 'problem': ''}
     try:
         if networks['detector']:
             img = _align(networks['detector'], decode(path, 'RGB'), str(path), size)
@@ -66,10 +64,6 @@ def read_photo(
         record['sharpness'] = sharpness(img)
         points = _points(networks['landmarks'], path, bgr, roots)
         record['points'] = None if points is None else np.round(points.astype(float), 5).tolist()
-        if networks['parsing']:
-            face = face_parser(networks['parsing'], 'cpu')(bgr)
-            record['face'] = str(folder.absolute() / f'face_{number:06d}.png')
-            write_image(Path(record['face']), face.astype(np.uint8) * 255)
         if networks['network']:
             encoder = _encoder(networks['network'], networks['weights'] or None, networks['prepare']).eval()
             with torch.inference_mode():
@@ -103,15 +97,7 @@ def _points(file: str, path: Path, bgr: np.ndarray, roots: Sequence[Path]) -> np
     """Return 68 landmarks as shares of the side, (68, 2), or what a file of landmarks has, or None."""
     if not file:
         return None
-    if Path(file).suffix in ('.npz', '.csv'):
+    if Path(file).suffix == '.npz':
         return _landmarks(file, roots)(path)
-    network = landmark_network(file, 'cpu')
-    if isinstance(network, MedianPoints):
-        points, spread = network.measure(bgr)
-        return points if spread <= SPREAD else None
-    points = (network(bgr) + 0.5) / len(bgr)
-    if len(points) == 98:
-        from facexlib.alignment import landmark_98_to_68
-
-        points = landmark_98_to_68(points)
-    return points
+    points, spread = landmark_network(file, 'cpu').measure(bgr)
+    return points if spread <= SPREAD else None

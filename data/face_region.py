@@ -4,7 +4,6 @@ Points are (K, 2), (x, y) as shares of the image side (0 at the outer edge, 1 at
 the usual 68 points: 0-16 jaw, 17-26 brows, 27-35 nose, 36-47 eyes, 48-59 outer and 60-67 inner lips.
 """
 
-import csv
 from functools import lru_cache
 from pathlib import Path
 
@@ -85,8 +84,8 @@ class Landmarks:
     """Points per photo, found by the file's path.
 
     Args:
-        path: `.npz` with `names` (n,) and `points` (n, K, 2), or a csv with the columns `name, x0, y0, x1, y1, ...`.
-            Names are paths relative to one of `roots`; points are shares of the image side, 5 to 68 a photo.
+        path: `.npz` with `names` (n,) and `points` (n, K, 2). Names are paths relative to one of
+            `roots`; points are shares of the image side, 5 to 68 a photo.
         roots: folders of the photos.
 
     Raises:
@@ -114,13 +113,7 @@ class Landmarks:
 def _read(path: Path) -> tuple[list[str], np.ndarray]:
     """Read names (n,) and points (n, K, 2)."""
     try:
-        if path.suffix == '.npz':
-            with np.load(path, allow_pickle=False) as file:
-                return [str(name) for name in file['names']], np.asarray(file['points'], np.float32)
-        with open(path, encoding='utf-8-sig', newline='') as file:
-            header, *rows = [row for row in csv.reader(file) if row]
-        points = np.array([[float(v) for v in row[1:]] for row in rows], np.float32)
-        return [row[0] for row in rows], points.reshape(len(rows), (len(header) - 1) // 2, 2)
-    except (OSError, KeyError, ValueError, csv.Error) as error:
-        form = 'npz with names and points, or csv with name, x0, y0, x1, y1, ...'
-        raise RefStarError(f'{path}: no readable {form} ({error})') from None
+        with np.load(path, allow_pickle=False) as file:
+            return [str(name) for name in file['names']], np.asarray(file['points'], np.float32)
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise RefStarError(f'{path}: no readable npz with names and points ({error})') from None

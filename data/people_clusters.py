@@ -1,14 +1,15 @@
 """Group photos into people by their embeddings, and choose the photos that show the most of a person."""
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 BLOCK = 1024  # rows compared with all others at once
 
 
 def components(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the connected component of each of `count` nodes, (count,) int, given the two ends of every link."""
+    from scipy.sparse import coo_matrix  # its import takes a quarter of a second, which one photo does not need
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_matrix((np.ones(len(first), bool), (first, second)), shape=(count, count))
     return connected_components(graph, directed=False)[1]
 
@@ -24,7 +25,8 @@ def same_person(embeddings: np.ndarray, distance: float) -> list[np.ndarray]:
     for start in range(0, count, BLOCK):
         cosine = embeddings[start : start + BLOCK] @ embeddings[start:].T
         first, second = np.nonzero(cosine > 1 - distance)
-        label = components(count, label[first + start], label[second + start])[label]
+        if (first != second).any():
+            label = components(count, label[first + start], label[second + start])[label]
     order = np.argsort(label, kind='stable')
     people = np.split(order, np.nonzero(np.diff(label[order]))[0] + 1)
     return sorted((own for own in people if len(own)), key=lambda own: own[0])

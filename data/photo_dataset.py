@@ -33,7 +33,7 @@ class PhotoOptions(DatasetOptions):
     resize: bool = Field(False, description='bring images of another size to gt_size instead of refusing them')
     cache: bool = Field(False, description='decode every image once and keep it in memory (8-bit)')
     landmarks: FilePath | None = Field(
-        None, description='npz or csv of landmarks per photo (see benchmarks/landmarks.py); real pairs then have a flow'
+        None, description='npz of landmarks per photo (see benchmarks/landmarks.py); real pairs then have a flow'
     )
     seed: Natural = Field(0, description='every random draw follows from this number and the index')
 

@@ -1,19 +1,19 @@
-"""The steps of `refstar demo`: their option files, their processes, and a ledger of what is done."""
+"""The steps of `refstar demo`: their option files, and their processes."""
 
 import hashlib
 import json
 import os
 import re
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import AcquireReturnProxy, FileLock, Timeout
 from tqdm import tqdm
 
 from refstar.trainer.option_file import load_options
@@ -26,7 +26,6 @@ TRAININGS = ('refsel', 'backbone', 'refstar')
 TESTS = tuple(f'test_{name}' for name in TRAININGS)
 STAGES = (('refsel', 'backbone'), ('refstar',), TESTS)  # steps of a stage do not need each other
 
-PATIENCE = 15.0  # seconds to wait for a lock whose holder is about to end
 BAR = '{percentage:3.0f}%|{bar:20}| {elapsed}, {remaining} left for all trainings {postfix}'
 
 
@@ -123,73 +122,24 @@ def _fingerprint(options: dict, before: list[Step]) -> str:
     return hashlib.sha256('\n'.join([text, *used]).encode()).hexdigest()[:16]
 
 
-Command = Callable[[Step, Path], list[str]]  # step and lock file -> command line of the process
-
-
-def lock(path: Path) -> AcquireReturnProxy:
-    """Lock a file for a `with` block, or raise RefStarError where another process holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        return FileLock(path, timeout=PATIENCE).acquire()
-    except Timeout:
-        what = 'another `refstar demo`, or a step that one left behind,'
-        raise RefStarError(f'{path}: {what} is running here; wait for its end, or end it') from None
-
-
-class Ledger:
-    """Table of the steps in ``<out>/steps.json``: step -> fingerprint, seconds spent, done."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self.rows: dict[str, dict] = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
-        except ValueError as error:
-            raise RefStarError(f'{path}: broken ({error}); delete it to start the steps afresh') from error
-
-    def row(self, step: Step) -> dict:
-        """Return the row of a step that was begun with the same options, else {}."""
-        row = self.rows.get(step.name, {})
-        return row if row.get('fingerprint') == step.fingerprint else {}
-
-    def is_done(self, step: Step) -> bool:
-        """Return whether the step has ended well with the same options, and its product is still there."""
-        return bool(self.row(step).get('done')) and step.product() is not None
-
-    def seconds(self, step: Step) -> float:
-        """Return the time spent on a step, interrupted runs included."""
-        return self.row(step).get('seconds', 0.0)
-
-    def write(self, step: Step, seconds: float, done: bool = False) -> None:
-        """Set the row of a step and write the file."""
-        self.rows[step.name] = {'fingerprint': step.fingerprint, 'seconds': round(seconds, 1), 'done': done}
-        write_text(self.path, json.dumps(self.rows, indent=2))
-
-
 class Run:
-    """A step as a process of its own, whose output goes to ``<out>/logs/<step>.log``.
+    """A step as a process of its own, on so many threads; its output goes to ``<out>/logs/<step>.log``.
 
-    The process must hold the lock file that ``command`` gets, so that a step that outlives a killed demo is not started
-    twice. The ledger gets the time spent.
-
-    Raises:
-        RefStarError: the step runs already.
+    With ``resume`` a training goes on from its last checkpoint.
     """
 
-    def __init__(self, step: Step, command: Command, out: Path, ledger: Ledger, threads: int) -> None:
-        self.step, self.ledger, self.entry = step, ledger, None
-        self.before, self.start = ledger.seconds(step), time.monotonic()
+    def __init__(self, step: Step, out: Path, threads: int, resume: bool) -> None:
+        self.step, self.entry, self.start = step, None, time.monotonic()
         self.log = out / 'logs' / f'{step.name}.log'
-        held = self.log.with_suffix('.lock')
-        with lock(held):
-            resume = bool(ledger.row(step))
-        arguments = command(step, held) + (['--auto_resume'] if resume and step.command == 'train' else [])
-        ledger.write(step, self.before)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, '-m', f'refstar.tools.{step.command}', '-opt', str(step.file)]
+        command += ['--auto_resume'] if resume and step.command == 'train' else []
         environment = {'OMP_NUM_THREADS': str(threads), **os.environ, 'PYTHONUNBUFFERED': '1'}
         with open(self.log, 'a' if resume else 'w', encoding='utf-8') as file:
-            self.process = subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT, env=environment)
+            self.process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
 
     def is_done(self) -> bool:
-        """Return whether the step has ended; also read its log and keep its time.
+        """Return whether the step has ended; also read its log.
 
         Raises:
             RefStarError: it failed; the message holds the last line of its log.
@@ -197,14 +147,10 @@ class Run:
         code = self.process.poll()
         lines = self.log.read_text(encoding='utf-8', errors='replace').splitlines()
         self.entry = next(filter(None, map(parse_line, reversed(lines))), None)
-        done, seconds = code == 0 and self.step.product() is not None, self.before + time.monotonic() - self.start
-        self.ledger.write(self.step, seconds, done)
-        if code is not None and not done:
+        if code is not None and (code or self.step.product() is None):
             end = lines[-1] if lines else 'nothing'
             raise RefStarError(f'step {self.step.name} failed (exit code {code}); its log {self.log} ends with: {end}')
-        if done:
-            tqdm.write(f'{self.step.experiment}: {tqdm.format_interval(seconds)}')
-        return done
+        return code == 0
 
     def stop(self) -> None:
         """End the process if it is still running, and wait for it."""
@@ -216,30 +162,46 @@ class Run:
                 self.process.kill()
 
 
-def run_steps(steps: Sequence[Step], out: Path, ledger: Ledger, command: Command) -> None:
+def run_steps(steps: Sequence[Step], out: Path) -> dict[str, float]:
     """Run all steps that are not done, those of a stage side by side, each on its share of the cores.
 
-    A progress bar counts the iterations of all trainings.
+    ``<out>/steps.json`` says which steps were begun (with which options) and done. A progress bar counts the iterations
+    of all trainings.
+
+    Returns:
+        Seconds that each step took, in its last run.
 
     Raises:
         RefStarError: a step failed; the others are ended.
     """
-    at = {step.name: step.iterations if ledger.is_done(step) else 0 for step in steps}
+    file = out / 'steps.json'
+    try:
+        rows = json.loads(file.read_text(encoding='utf-8')) if file.is_file() else {}
+    except ValueError as error:
+        raise RefStarError(f'{file}: broken ({error}); delete it to start the steps afresh') from error
+    rows = {s.name: rows[s.name] for s in steps if rows.get(s.name, {}).get('fingerprint') == s.fingerprint}
+    done = {s.name for s in steps if rows.get(s.name, {}).get('seconds') and s.product() is not None}
+    at = {step.name: step.iterations if step.name in done else 0 for step in steps}
     bar = tqdm(total=sum(step.iterations for step in steps), initial=sum(at.values()), bar_format=BAR, disable=None)
     for stage in STAGES:
-        of_stage = [step for step in steps if step.name in stage]
-        waiting = [step for step in of_stage if not ledger.is_done(step)]
-        for step in of_stage:
-            done = f'done earlier in {tqdm.format_interval(ledger.seconds(step))}'
-            tqdm.write(f'{step.experiment}: {f"{step.command} ..." if step in waiting else done}')
+        waiting = [step for step in steps if step.name in stage and step.name not in done]
+        for step in steps:
+            if step.name in stage:
+                tqdm.write(f'{step.experiment}: {"done earlier" if step.name in done else f"{step.command} ..."}')
         runs: list[Run] = []
         try:
             for step in waiting:
-                runs.append(Run(step, command, out, ledger, max(1, cores() // len(waiting))))
-            running = runs
+                runs.append(Run(step, out, max(1, cores() // len(waiting)), resume=step.name in rows))
+                rows[step.name] = {'fingerprint': step.fingerprint, 'seconds': None}
+                write_text(file, json.dumps(rows, indent=2))
+            running = list(runs)
             while running:
                 time.sleep(0.5)
-                running = [run for run in running if not run.is_done()]
+                for run in [run for run in running if run.is_done()]:
+                    running.remove(run)
+                    seconds = rows[run.step.name]['seconds'] = round(time.monotonic() - run.start, 1)
+                    write_text(file, json.dumps(rows, indent=2))
+                    tqdm.write(f'{run.step.experiment}: {tqdm.format_interval(seconds)}')
                 at |= {run.step.name: run.entry.iteration for run in runs if run.entry}
                 bar.n = sum(at.values())
                 bar.set_postfix_str('   '.join(f'{r.step.name} loss {r.entry.loss:.4f}' for r in running if r.entry))
@@ -247,3 +209,4 @@ def run_steps(steps: Sequence[Step], out: Path, ledger: Ledger, command: Command
             for run in runs:
                 run.stop()
     bar.close()
+    return {name: row['seconds'] for name, row in rows.items()}

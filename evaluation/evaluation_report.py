@@ -15,7 +15,7 @@ from .testset import Sample, TestSet, read_photo
 THUMBNAIL = 112  # pixels
 LARGEST = 512  # pixels of a large picture
 EMBEDDED = 40_000_000  # bytes of large pictures in the page; above it they lie beside it
-TITLES = {'flpips': 'fLPIPS', 'detail': 'detail', 'id_gt': 'ID-GT', 'id_ref': 'ID-Ref mean', 'copy_gap': 'copy gap'}
+TITLES = {'detail': 'detail', 'id_gt': 'ID-GT', 'id_ref': 'ID-Ref mean', 'copy_gap': 'copy gap'}
 TITLES |= {'id_ref_first': 'ID-Ref first', 'id_wrong': 'ID-wrong'}
 ARROWS = {'higher': ' ↑', 'lower': ' ↓', '': ''}
 

@@ -13,7 +13,7 @@ from refstar.lpips_network import BACKBONES
 from refstar.metrics.detail_metric import calculate_detail
 from refstar.metrics.identity_protocols import IdentityScore, protocol
 from refstar.metrics.landmark_metric import DEFAULT, landmark_network, mean_distance
-from refstar.metrics.lpips_metric import black_outside, calculate_lpips, face_parser, lpips_network
+from refstar.metrics.lpips_metric import calculate_lpips, lpips_network
 from refstar.utils.checkpoint import sha256
 from refstar.utils.released_weights import resolve
 
@@ -60,7 +60,6 @@ class MeasureSettings:
     id_weights: str | None = None
     detector_weights: str | None = None
     landmark_weights: str | None = DEFAULT
-    parsing_weights: str | None = None
     device: str = 'cpu'
 
 
@@ -100,21 +99,6 @@ def perceptual(s: MeasureSettings) -> Measure:
 
     about = {'net': s.lpips_net, 'weights': s.lpips_weights, 'sha256': sha256(s.lpips_weights)}
     return Measure({'lpips': 'lower'}, against, {'program': 'lpips', **about})
-
-
-def face_perceptual(s: MeasureSettings) -> Measure:
-    """Build fLPIPS: LPIPS of the face alone, which is found in the ground truth."""
-    parser = face_parser(s.parsing_weights, s.device)
-
-    def against(truth: Truth) -> Score:
-        face = parser(truth.gt)
-        gt, files = black_outside(truth.gt, face), (s.lpips_net, s.lpips_weights)
-        return lambda img: {'flpips': calculate_lpips(black_outside(img, face), gt, *files, device=s.device)}
-
-    about = {'net': s.lpips_net, 'parser': parser.name, 'weights': s.parsing_weights}
-    about |= {'sha256': sha256(s.parsing_weights), 'face': 'skin, ears, nose, mouth, lips, brows, eyes, glasses'}
-    note = "ReF-LDM's parsing maps were not released and their network is not known (?): not its numbers"
-    return Measure({'flpips': 'lower'}, against, about | {'note': note})
 
 
 def identity(s: MeasureSettings) -> Measure:
@@ -187,7 +171,6 @@ def build_measures(s: MeasureSettings, with_gt: bool = True) -> tuple[list[Measu
         (fidelity, 'psnr, ssim', {}),
         (fine_detail, 'detail', {}),
         (perceptual, 'lpips', {'lpips_weights': lpips_file}),
-        (face_perceptual, 'flpips', {'lpips_weights': lpips_file, 'parsing_weights': 'parsing_parsenet.pth'}),
         (identity, 'id_gt, id_ref, copy_gap, id_wrong', {'id_weights': id_file}),
         (landmarks, 'lmd', {'landmark_weights': '68 landmarks'}),
         (naturalness, 'niqe', {}),

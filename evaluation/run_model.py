@@ -25,7 +25,7 @@ from refstar.trainer.option_file import load_options, parse_options
 from refstar.utils.errors import RefStarError
 from refstar.utils.text_files import write_csv
 
-from .testset import Folders, TestSet, describe, read_testset, write_provenance
+from .testset import Folders, TestSet, describe, read_testset
 
 DEGRADATION = 'ffhq_ref_severe'  # default of the data sets for tests
 
@@ -73,15 +73,15 @@ def run_model(
                     imwrite(restore(arm), str(folder / 'restored' / arm / f'{stem}.png'))
         rows = [{'image': stem, 'identity': person} for stem, person in people.items()]
         write_csv(folder / 'people.csv', rows, ['image', 'identity'])
-        places = ' '.join(str(v) for k, v in block.items() if k.startswith('dataroot') or k == 'reference_csv')
+        testset = read_testset(folders_of(folder), block.get('num_refs', 1), block['name'])
         ready = block.get('dataroot_lq')
         degradation = block.get('degradation', DEGRADATION), block.get('seed', 0), block['gt_size']
-        write_provenance(folder / 'lq', f'files of {ready}' if ready else describe(*degradation), places)
+        testset.lq_source = f'files of {ready}' if ready else describe(*degradation)
         settings = settings_of(opt['val'])
         if not ready:
             settings.setdefault('down', dataset.degradation.max_factor)
         made = {arm: folder / 'restored' / arm for arm in wanted}
-        yield read_testset(folders_of(folder), block.get('num_refs', 1), block['name']), made, settings, folder
+        yield testset, made, settings, folder
 
 
 def restorer(model: BaseModel) -> Callable[[str], np.ndarray]:

@@ -43,11 +43,6 @@ def summarise_scores(
     intervals = map(_plain, bootstrap(blocks, testset.people, resamples, seed))
     means = {method: dict(zip(columns, intervals, strict=False)) for method in values}
     differences = [{'of': a, 'minus': b, **dict(zip(columns, intervals, strict=False))} for a, b in pairs]
-    for method, distance in scores.fid.items():
-        means[method]['fid'] = _plain(Interval(distance, math.nan, math.nan, scores.coverage(method)['n'], 0))
-    for row in differences if scores.fid else ():
-        gap = scores.fid[row['of']] - scores.fid[row['minus']]
-        row['fid'] = _plain(Interval(gap, math.nan, math.nan, 0, 0))
     unit = 'people' if testset.people else 'photos'
     most = max(i['groups'] for row in means.values() for i in row.values())
     absent = absent | never_measured(scores, testset)
@@ -64,7 +59,7 @@ def summarise_scores(
         'coverage': {method: scores.coverage(method) for method in means},
         'means': means,
         'differences': differences,
-        'better': columns | ({'fid': 'lower'} if scores.fid else {}),
+        'better': columns,
         'measures': about,
         'not_measured': {column: f'not measured: {why}' for column, why in absent.items()},
         'not_measured_on': scores.unmeasured,

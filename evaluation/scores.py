@@ -6,13 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from refstar.data.images import decode
-from refstar.metrics.fid import FeatureNetwork, frechet_distance
 from refstar.utils.errors import RefStarError
-from refstar.utils.photo_files import images_in
 
 from .measures import Measure, Score, Truth
 from .testset import Sample, TestSet, read_photo, shape
@@ -32,7 +29,6 @@ class Scores:
     rows: list[dict[str, object]] = field(default_factory=list)
     unmeasured: dict[str, dict[str, str]] = field(default_factory=dict)  # column -> photo and method -> why
     failed_gt: dict[str, str] = field(default_factory=dict)  # photo -> why its truth could not be read
-    fid: dict[str, float] = field(default_factory=dict)  # method -> Fréchet distance
 
     def coverage(self, method: str) -> dict[str, object]:
         """Return n, and the names of what is missing or failed, of one method."""
@@ -116,27 +112,3 @@ def _measure(against: Sequence[tuple[Measure, Score]], img: np.ndarray, where: s
             else:
                 values[column] = value
     return values
-
-
-def add_fid(
-    scores: Scores,
-    testset: TestSet,
-    predictions: Predictions,
-    features: FeatureNetwork,
-    size: int | None = None,
-    reference: Path | None = None,
-) -> None:
-    """Add the Fréchet distance of every method's scored photos to the ground truth, or to the photos of a folder.
-
-    Raises:
-        RefStarError: there is neither.
-    """
-    own = [s.gt for s in testset.samples if s.gt and s.name not in scores.failed_gt]
-    files = images_in(reference) if reference else own
-    if not files:
-        raise RefStarError(f'FID: no photos to compare with in {reference or testset.title}; give --fid_ref')
-    wanted = torch.stack([features(read_photo(path, size)) for path in files])
-    for method, photos in predictions.items():
-        names = [row['image'] for row in scores.rows if row['method'] == method and row['status'] == 'ok']
-        found = [features(read_photo(photos[name])) for name in names]
-        scores.fid[method] = frechet_distance(torch.stack(found), wanted) if len(found) > 1 else math.nan

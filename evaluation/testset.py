@@ -1,15 +1,11 @@
 """The test set of `refstar evaluate`: ground truth, references and people, by folders or a csv, and what is missing."""
 
-import json
-import re
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -17,18 +13,9 @@ from refstar.data.collections.listing import inside
 from refstar.data.collections.reference_csv import read_reference_csv
 from refstar.data.degradation import Degradation
 from refstar.data.images import decode
-from refstar.data.photo_dataset import sample_rng
 from refstar.utils.errors import RefStarError
 from refstar.utils.photo_files import folders_in, images_in, natural
-from refstar.utils.text_files import read_csv, write_text
-
-PROVENANCE = 'testset.json'  # beside degraded photos that were synthesised here
-# Published test sets, in letters and digits: nothing that was synthesised here is called by these names.
-OFFICIAL = ('ffhqref', 'celebatest', 'celebreftest', 'realref60', 'celebrefhq')
-LEAK = (
-    'FFHQ-Ref: the released CodeFormer, VQFR and DAEFR were trained on all of FFHQ, these test photos included '
-    '(ReF-LDM says so): their figures here are too good.'
-)
+from refstar.utils.text_files import read_csv
 
 
 @dataclass(frozen=True)
@@ -154,8 +141,6 @@ def _from_csv(folders: Folders, num_refs: int, missing: list[str]) -> Iterator[S
         if gt is not None and not is_there(gt):
             continue
         lq = inside(folders.lq, row.lq, row.where) if folders.lq else None
-        if lq is not None and (made := folders.lq / f'{name}.png').is_file():  # as --make_lq names it
-            lq = made
         lq = lq if lq is not None and is_there(lq) else None
         if gt is None and lq is None:
             continue
@@ -167,23 +152,9 @@ def _from_csv(folders: Folders, num_refs: int, missing: list[str]) -> Iterator[S
 
 
 def _describe(testset: TestSet, folders: Folders) -> TestSet:
-    """Add the source of the degraded photos, and notes; synthesised photos lose the name of a published test set."""
-    places = f'{folders.gt} {folders.mapping} {folders.lq}'
-    made = folders.lq / PROVENANCE if folders.lq else None
-    if made and made.is_file():
-        try:
-            content = json.loads(made.read_text(encoding='utf-8'))
-            testset.lq_source, places = str(content['text']), f'{places} {content["photos_of"]}'
-        except (ValueError, KeyError, TypeError):
-            raise RefStarError(f'{made}: is not what `refstar evaluate` writes') from None
-    elif folders.lq:
+    """Add the source of the degraded photos, and what a reader of the figures has to know."""
+    if folders.lq:
         testset.lq_source = f'files of {folders.lq}'
-    title, places = (re.sub('[^a-z0-9]', '', text.lower()) for text in (testset.title, places))
-    if 'ffhq' in title + places:
-        testset.notes.append(LEAK)
-    if testset.lq_source.startswith('synthesised') and any(name in title for name in OFFICIAL):
-        testset.title = 'own test set'
-        testset.notes.append('Its degraded photos were synthesised, so it is not called by the published name.')
     if testset.people is None:
         testset.notes.append('Who is on which photo is not known: photos are taken as independent.')
     return testset
@@ -235,37 +206,3 @@ def describe(degradation: str | Mapping[str, Any], seed: int, size: int) -> str:
     made_for = Degradation.from_option(degradation, size).reference_size
     scaled = '' if size == made_for else f', scaled from {made_for} to {size} px'
     return f'synthesised, {ranges}{f" with {changed}" if changed else ""}, seed {seed}{scaled}'
-
-
-def write_provenance(folder: Path, text: str, photos_of: str = '') -> None:
-    """Write beside degraded photos what they are, and the places of the photos that they were made of."""
-    write_text(folder / PROVENANCE, json.dumps({'text': text, 'photos_of': photos_of}, indent=2))
-
-
-def synthesise(samples: Sequence[Sample], preset: str, seed: int, out: Path, size: int | None = None) -> None:
-    """Degrade the ground truth of a test set into `<out>/<name>.png`, in a new folder: as `ReferenceTestDataset` does.
-
-    Args:
-        preset: name of published ranges, see ``data/degradation.py``.
-        seed: every draw follows from it and from the photo's name.
-        size: side to which the ground truth is brought first.
-
-    Raises:
-        RefStarError: the folder holds something, there is no ground truth, or photos are not square or differ in size.
-    """
-    if out.is_dir() and any(out.iterdir()):
-        raise RefStarError(f'--lq {out}: is not empty; degraded photos are written into a new folder only')
-    degradation, made = None, []
-    for sample in samples:
-        if sample.gt is None:
-            raise RefStarError(f'{sample.name}: no ground truth to degrade; give --gt')
-        gt = read_photo(sample.gt, size)
-        side = degradation.size if degradation else gt.shape[0]
-        if gt.shape[:2] != (side, side):
-            raise RefStarError(f'{sample.gt}: is {shape(gt)}, expected {side}x{side}; see --size')
-        degradation = degradation or Degradation.from_option(preset, side)
-        lq = degradation(gt[..., ::-1] / np.float32(255), sample_rng(seed, zlib.crc32(sample.name.encode())))
-        made.append((sample.name, lq[..., ::-1]))
-    write_provenance(out, describe(preset, seed, side), str(samples[0].gt.parent))
-    for name, lq in made:
-        cv2.imwrite(str(out / f'{name}.png'), lq)

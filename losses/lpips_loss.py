@@ -1,5 +1,7 @@
 """Perceptual loss by LPIPS."""
 
+import random
+
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
@@ -59,14 +61,13 @@ class LPIPSLoss(nn.Module):
 
 
 def augment(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Mirror, transpose, scale (by 0.7 to 1.3) and cut (by up to 15 pixels) two batches, alike, at random."""
+    """Mirror, transpose, scale (by 0.7 to 1.3) and cut (by up to 1/16) two batches, alike, at random."""
     both = torch.cat([pred, target])
-    mirror, transpose = (torch.rand(2) < 0.5).tolist()
-    if mirror:
+    if random.random() < 0.5:
         both = both.flip(-1)
-    if transpose:
+    if random.random() < 0.5:
         both = both.mT
-    scale = 0.7 + 0.6 * torch.rand(()).item()
+    scale = random.uniform(0.7, 1.3)
     both = resize(both, [round(side * scale) for side in both.shape[-2:]])
-    top, left = torch.randint(16, (2,)).tolist()
+    top, left = (random.randrange(max(side // 16, 1)) for side in both.shape[-2:])
     return both[..., top:, left:].chunk(2)

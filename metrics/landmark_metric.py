@@ -18,6 +18,7 @@ DEFAULT = 'landmarks_68'  # ships
 SPREAD = 0.07  # of the eye distance: a larger one of `MedianPoints` is no clear face
 # What LandmarkNet68 sees: squares, by their middle (down) and side, as shares of an FFHQ-aligned photo's side.
 SQUARES = ((0.60, 0.66), (0.61, 0.70), (0.62, 0.74))
+INPUT = 112  # pixels
 # The number of each of the 68 points in the mirror image.
 PAIRS = [(i, 16 - i) for i in range(8)] + [(17 + i, 26 - i) for i in range(5)]
 PAIRS += [(31, 35), (32, 34), (36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)]
@@ -25,8 +26,6 @@ PAIRS += [(48, 54), (49, 53), (50, 52), (55, 59), (56, 58), (60, 64), (61, 63), 
 MIRRORED = np.arange(68)
 for left, right in PAIRS:
     MIRRORED[[left, right]] = right, left
-# PFLD and its kin see a square of the face: its middle (down) and side, as shares of an FFHQ-aligned photo's side.
-MIDDLE, SIDE, INPUT = 0.575, 0.66, 112
 
 
 class FanPoints:
@@ -47,28 +46,6 @@ class FanPoints:
             return self.net.get_landmarks(img)
         except IndexError:  # facexlib reads the neighbours of a maximum on the map's very edge
             raise RefStarError('landmarks: a point lies on the edge of the photo') from None
-
-
-class OnnxPoints:
-    """Find 68 points by an ONNX file, in a crop of 112 pixels, BGR in [0, 1] (PFLD)."""
-
-    name = 'ONNX, 68 points'
-
-    def __init__(self, weights: str) -> None:
-        try:
-            self.net = cv2.dnn.readNetFromONNX(str(weights))
-        except cv2.error as error:
-            raise RefStarError(f'landmark network: {weights} cannot be read ({error.err})') from None
-
-    def __call__(self, img: np.ndarray) -> np.ndarray:
-        """Find the points of uint8 (H, H, 3) BGR, FFHQ-aligned: (68, 2) in pixels."""
-        size, centre = img.shape[0], np.array([0.5, MIDDLE])
-        crop = cut_square(img, MIDDLE, SIDE, INPUT)
-        self.net.setInput(cv2.dnn.blobFromImage(crop, 1 / 255))
-        points = [out for out in self.net.forward(self.net.getUnconnectedOutLayersNames()) if out.size == 136]
-        if not points:
-            raise RefStarError('landmark network: no output of 136 numbers; give one with 68 points')
-        return ((points[0].reshape(68, 2) - 0.5) * SIDE + centre) * size - 0.5
 
 
 class MedianPoints:
@@ -114,9 +91,10 @@ def cut_square(img: np.ndarray, middle: float, side: float, size: int) -> np.nda
 
 
 @lru_cache(maxsize=2)
-def landmark_network(weights: str = DEFAULT, device: str = 'cpu') -> FanPoints | OnnxPoints | MedianPoints:
-    """Load a network by its file or its name: of `.onnx` :class:`OnnxPoints`, of `.safetensors` :class:`MedianPoints`,
-    else :class:`FanPoints`; one per file and device is kept.
+def landmark_network(weights: str = DEFAULT, device: str = 'cpu') -> FanPoints | MedianPoints:
+    """Load a network by its file or its name: of `.safetensors` :class:`MedianPoints`, else :class:`FanPoints`.
+
+    One per file and device is kept.
 
     Raises:
         RefStarError: the file is missing or of another network.
@@ -124,8 +102,7 @@ def landmark_network(weights: str = DEFAULT, device: str = 'cpu') -> FanPoints |
     path = Path(resolve(weights))
     if not path.is_file():
         raise RefStarError(f'landmark network: {path}: no such file')
-    kind = {'.onnx': OnnxPoints, '.safetensors': MedianPoints}.get(path.suffix.lower(), FanPoints)
-    return kind(str(path)) if kind is OnnxPoints else kind(str(path), device)
+    return (MedianPoints if path.suffix.lower() == '.safetensors' else FanPoints)(str(path), device)
 
 
 def mean_distance(points: np.ndarray, others: np.ndarray) -> float:

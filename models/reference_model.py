@@ -14,14 +14,12 @@ import torch
 from basicsr.losses import build_loss
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger, imwrite, tensor2img
-from basicsr.utils.dist_util import get_dist_info
 from basicsr.utils.registry import METRIC_REGISTRY
 from pydantic import Field
 from torch import Tensor, nn
 
 from refstar.trainer.run_options import Built
 from refstar.trainer.training_step import step_of
-from refstar.trainer.validation import in_order
 from refstar.utils.errors import RefStarError
 from refstar.utils.text_files import write_csv
 
@@ -121,9 +119,9 @@ class ReferenceModel(SRModel):
             self.model_ema(self.ema_decay)
 
     def compute_gradients(self, loss: Tensor, net: nn.Module) -> None:
-        """Compute the gradients of a network; after the last batch of a step they are averaged over processes."""
+        """Compute the gradients of a network; they are averaged over processes."""
         step_of(self).backward(loss)
-        if self.opt['dist'] and step_of(self).last:
+        if self.opt['dist']:
             replica_gradients.average_gradients(net.parameters())
 
     @staticmethod
@@ -155,7 +153,7 @@ class ReferenceModel(SRModel):
         """Run every arm on every sample; average, log and write figures and pictures."""
         dataset, val = dataloader.dataset.opt['name'], self.opt['val']
         arms = selected_arms(self, self.arms, dataloader.dataset[0])
-        metrics, records = val.get('metrics') or {}, []
+        metrics, rows = val.get('metrics') or {}, []
         training = self.net_eval.training
         self.net_eval.eval()
         for data in dataloader:
@@ -165,15 +163,12 @@ class ReferenceModel(SRModel):
             name = osp.splitext(osp.basename(data['lq_path'][0]))[0]
             if metrics and self.gt is None:
                 raise RefStarError(f'{data["lq_path"][0]}: no ground truth, which the metrics need; remove val.metrics')
-            rows = []
             for arm, out in outs.items():
                 inputs = self.metric_inputs(arm, out) if metrics else {}
                 rows.append({'image': name, 'arm': arm, **{k: measure(inputs, o) for k, o in metrics.items()}})
-            records.append(rows)
             if save_img:
                 self.save_pictures(dataset, name, current_iter, outs)
         self.net_eval.train(training)
-        rows = [row for rows in in_order(dataloader, records) for row in rows]
         self.log_figures(dataset, arms, list(metrics), rows, current_iter, tb_logger)
 
     def save_pictures(self, dataset: str, name: str, current_iter: Any, outs: dict[str, dict[str, Tensor]]) -> None:
@@ -188,10 +183,7 @@ class ReferenceModel(SRModel):
         imwrite(picture, osp.join(root, f'{dataset}_arms', f'{name}.png'))
 
     def log_figures(self, dataset, arms, metrics, rows, current_iter, tb_logger) -> None:
-        """Log the means per arm over the images of all processes.
-
-        The first process writes ``metrics_<dataset>.json`` (means) and ``metrics_<dataset>.csv`` (every image).
-        """
+        """Log the means per arm; write them to ``metrics_<dataset>.json``, every image to ``metrics_<dataset>.csv``."""
         means = {arm: {m: mean([r[m] for r in rows if r['arm'] == arm]) for m in metrics} for arm in arms}
         self.metric_results = OrderedDict(
             (f'{arm}_{m}', v) for arm in arms for m, v in means[arm].items() if v is not None
@@ -201,8 +193,6 @@ class ReferenceModel(SRModel):
             for name, value in self.metric_results.items():
                 self._update_best_metric_result(dataset, name, value, current_iter)
         self._log_validation_metric_values(current_iter, dataset, tb_logger)
-        if get_dist_info()[0] != 0:
-            return
         stem = osp.join(self.opt['path']['log'], f'metrics_{dataset}')
         count = len({r['image'] for r in rows})
         with open(f'{stem}.json', 'w', encoding='utf-8') as f:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from basicsr.utils import tensor2img
 from basicsr.utils.registry import MODEL_REGISTRY
 from pydantic import Field
@@ -9,9 +10,12 @@ from torch import Tensor
 
 from refstar.data.face_region import face_oval
 from refstar.trainer.training_step import step_of
-from refstar.utils.option_block import Number
+from refstar.utils.option_block import IterationsFrom0, Number
 
+from . import replica_gradients
 from .adversarial import AdversarialModel, check_needs
+
+REVIVE_EVERY = 10  # iterations
 
 
 @MODEL_REGISTRY.register()
@@ -31,6 +35,9 @@ class VQGANModel(AdversarialModel):
             """Losses."""
 
             codebook_weight: Number = Field(1, description="weight of the code book's own loss")
+            revive_until: IterationsFrom0 = Field(
+                0, description='up to this iteration, every tenth, codes that no photo of the batch uses are set anew'
+            )
 
     def __init__(self, opt: dict) -> None:
         if opt['is_train']:
@@ -38,6 +45,17 @@ class VQGANModel(AdversarialModel):
             wants = bool(opt['train'].get('gan_adaptive'))
             check_needs(opt, [(wants, losses, 'train:gan_adaptive', 'pixel_opt or lpips_opt')])
         super().__init__(opt)
+
+    @torch.no_grad()
+    def revive_codes(self, chosen: Tensor) -> None:
+        """Move codes that nothing chose, (m, 1) whole numbers, to features of this batch: far off they stay unused."""
+        book = self.net_g.quantize.embedding.weight
+        features = self.net_g.encoder(self.gt).movedim(1, -1).flatten(0, -2)
+        drawn = features[torch.randint(len(features), (len(book),), device=book.device)]
+        unused = torch.ones_like(book[:, :1], dtype=torch.bool).index_fill_(0, chosen.flatten(), False)
+        book.copy_(torch.where(unused, drawn, book))
+        if self.opt['dist']:
+            replica_gradients.share_weights(self.net_g.quantize)
 
     def optimize_parameters(self, current_iter: int) -> None:
         with step_of(self).autocast():
@@ -51,6 +69,8 @@ class VQGANModel(AdversarialModel):
             terms |= self.adversarial_terms(self.output, image_loss, current_iter)
         self.update_generator(terms)
         terms |= self.discriminator_step(current_iter)
+        if current_iter <= self.opt['train'].get('revive_until', 0) and current_iter % REVIVE_EVERY == 0:
+            self.revive_codes(found['min_encoding_indices'])
         terms['codes_in_use'] = found['perplexity'].detach()
         self.log_dict = self.reduce_loss_dict(terms)
 

@@ -6,8 +6,9 @@ A backbone is a row of each table: registered name -> function of its built modu
 import copy
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -108,12 +109,18 @@ def default_taps(name: str, net: nn.Module, size: int, key: str, given: list[str
 
 
 def _run(net: nn.Module, size: int) -> Any:
-    """Run a network that is on the meta device (no memory, no arithmetic) on a photo of this side.
+    """Run a copy of a network without arithmetic: on no photos of this side; on a meta device if it cannot do that.
+
+    The first way is tried first because torch imports its compiler for the second, which takes two seconds.
 
     Raises:
         RefStarError: it does not take this size.
     """
+    with torch.no_grad(), suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        return net(torch.empty(0, 3, size, size))
     try:
+        net.to('meta')
         with torch.no_grad(), torch.device('meta'):
             return net(torch.empty(1, 3, size, size))
     except Exception as error:  # whatever a user's forward may raise
@@ -124,8 +131,8 @@ def _run(net: nn.Module, size: int) -> Any:
         ) from error
 
 
-def on_meta(net: nn.Module, size: int) -> tuple[nn.Module, int]:
-    """Copy a network, which makes images of the side ``size``, to the meta device; measure how much it enlarges photos.
+def copy_to_measure(net: nn.Module, size: int) -> tuple[nn.Module, int]:
+    """Copy a network, which makes images of the side ``size``; measure how much it enlarges photos.
 
     Returns:
         tuple: the copy, to be measured further, and how many times it enlarges.
@@ -133,7 +140,7 @@ def on_meta(net: nn.Module, size: int) -> tuple[nn.Module, int]:
     Raises:
         RefStarError: it makes images that are smaller, not square or larger by a fraction; or ``size`` is no multiple.
     """
-    net = copy.deepcopy(net).to('meta').eval()
+    net = copy.deepcopy(net).eval()
     out = _run(net, size)
     image = out[0] if isinstance(out, (tuple, list)) and out else out
     if not isinstance(image, Tensor) or image.ndim != 4:
@@ -154,7 +161,7 @@ def on_meta(net: nn.Module, size: int) -> tuple[nn.Module, int]:
 
 
 def _output_shapes(net: nn.Module, taps: list[str], size: int, key: str) -> list[tuple[int, ...] | None]:
-    """Measure the output shapes of modules of a network on the meta device, for a photo of side ``size``.
+    """Measure the output shapes of modules of a copy of a network, for photos (as many as :func:`_run` takes).
 
     Raises:
         RefStarError: no such module, or the network does not take the size.
@@ -176,9 +183,9 @@ def _output_shapes(net: nn.Module, taps: list[str], size: int, key: str) -> list
 
 
 def measure_taps(net: nn.Module, taps: list[str], size: int) -> dict[str, tuple[int, int]]:
-    """Measure (channels, resolution) of every tap of the transfer; its output is one feature map (1, c, r, r).
+    """Measure (channels, resolution) of every tap of the transfer; its output is one feature map (b, c, r, r).
 
-    The network is on the meta device; ``size`` is the side of the photo.
+    The network is of :func:`copy_to_measure`; ``size`` is the side of the photo.
 
     Raises:
         RefStarError: a path is not in the network, or its output is not one feature map.
@@ -194,8 +201,8 @@ def measure_taps(net: nn.Module, taps: list[str], size: int) -> dict[str, tuple[
 def measure_context_taps(net: nn.Module, taps: list[str], size: int) -> list[tuple[int, str]]:
     """Measure channels and layout of every output that the composite context conditions, as :func:`measure_taps`.
 
-    Outputs are style codes (1, l * c), where c is the network's ``num_style_feat`` (or all), sequences (1, l, c) or
-    (l, 1, c), or maps (1, c, h, w).
+    Outputs are style codes (b, l * c), where c is the network's ``num_style_feat`` (or all), sequences (b, l, c) or
+    (l, b, c), or maps (b, c, h, w).
 
     Returns:
         list: (channels, axes as in :class:`~refstar.composite_context_arch.ContextAttention`).
@@ -207,8 +214,8 @@ def measure_context_taps(net: nn.Module, taps: list[str], size: int) -> list[tup
     for tap, shape in zip(taps, _output_shapes(net, taps, size, 'context_taps'), strict=True):
         if shape is not None and len(shape) == 4:
             found.append((shape[1], 'b c h w'))
-        elif shape is not None and len(shape) == 3 and 1 in shape[:2]:
-            found.append((shape[2], 'b l c' if shape[0] == 1 else 'l b c'))
+        elif shape is not None and len(shape) == 3 and min(shape[:2]) <= 1:
+            found.append((shape[2], 'b l c' if shape[0] <= shape[1] else 'l b c'))
         elif shape is not None and len(shape) == 2:
             found.append((getattr(net, 'num_style_feat', shape[1]), 'b (l c)'))
         else:

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import torch
-from basicsr.archs import build_network
 from torch import Tensor, nn
 
+from refstar.utils.archs import build_network
 from refstar.utils.checkpoint import load_fitting, read_state_dict
 from refstar.utils.errors import RefStarError
 from refstar.utils.released_weights import resolve

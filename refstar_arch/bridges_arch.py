@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from basicsr.utils.registry import ARCH_REGISTRY
 from gfpgan.archs import restoreformer_arch
 from torch import nn
 
+from refstar.utils.archs import register_arch
 from refstar.utils.errors import RefStarError
 
 CODES = 16  # side of CodeFormer's grid of codes
@@ -35,7 +35,7 @@ def _codeformer(module: str, name: str) -> type[nn.Module]:
         raise RefStarError(f'{name} needs the package codeformer-pip: pip install codeformer-pip ({error})') from error
 
 
-@ARCH_REGISTRY.register()
+@register_arch
 def CodeFormer(
     dim_embd: int = 512,
     n_head: int = 8,
@@ -89,7 +89,7 @@ def CodeFormer(
     return net
 
 
-@ARCH_REGISTRY.register()
+@register_arch
 def VQAutoEncoder(
     img_size: int,
     nf: int,
@@ -107,13 +107,13 @@ def VQAutoEncoder(
     return _codeformer('vqgan_arch', 'VQAutoEncoder')(*sizes, **options)
 
 
-@ARCH_REGISTRY.register()
+@register_arch
 def VQGANDiscriminator(nc: int = 3, ndf: int = 64, n_layers: int = 4) -> nn.Module:
     """Build CodeFormer's patch discriminator: image (b, nc, H, W) -> logits (b, 1, h, w)."""
     return _codeformer('vqgan_arch', 'VQGANDiscriminator')(nc, ndf, n_layers)
 
 
-@ARCH_REGISTRY.register()
+@register_arch
 class RestoreFormer(restoreformer_arch.RestoreFormer):
     """gfpgan's RestoreFormer: lq (b, 3, H, W) RGB in [-1, 1] -> (image, None). Building it prints nothing."""
 

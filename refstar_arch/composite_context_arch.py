@@ -11,10 +11,10 @@ from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
-from basicsr.utils.registry import ARCH_REGISTRY
 from einops import rearrange
 from torch import Tensor, nn
 
+from refstar.utils.archs import register_arch
 from refstar.utils.errors import RefStarError
 
 from .identity_arch import IdentityEncoder
@@ -42,7 +42,7 @@ class LowLevelTokens(nn.Module):
         return self.out(x).flatten(2).transpose(1, 2)
 
 
-@ARCH_REGISTRY.register()
+@register_arch
 class CompositeContext(nn.Module):
     """Tokens of the references that condition a backbone, see :class:`ContextAttention`.
 

@@ -8,8 +8,9 @@ Axis letters: b batch, c channels, h w feature size.
 
 import torch
 import torch.nn.functional as F
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
+
+from refstar.utils.archs import register_arch
 
 MEAN = (122.782, 117.001, 104.298)  # RGB, of 255
 
@@ -53,7 +54,7 @@ class ResidualBlock(nn.Module):
         return (out + x).relu()
 
 
-@ARCH_REGISTRY.register()
+@register_arch
 class DlibFaceNet(nn.Module):
     """dlib's face-recognition ResNet: 29 convolutions, 5.6 M parameters, descriptors of 128 numbers.
 
@@ -117,7 +118,7 @@ class DenseBlock(nn.Module):
         return total.relu()
 
 
-@ARCH_REGISTRY.register()
+@register_arch
 class LandmarkNet68(nn.Module):
     """The 68 landmarks of iBUG's scheme: jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, mouth 48-67."""
 

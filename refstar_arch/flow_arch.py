@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from basicsr.archs import build_network
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from refstar.utils.archs import build_network, register_arch
 from refstar.utils.errors import RefStarError
 
 from .backbones import fixed_arguments
@@ -46,7 +45,7 @@ def draw_noise(seed: int, height: int, width: int) -> Tensor:
     return torch.randn(1, 3, height, width, generator=generator, device='cpu')
 
 
-@ARCH_REGISTRY.register()
+@register_arch
 class FlowRestorer(nn.Module):
     """Restore a photo by a flow that starts at the noisy mean of another restorer (after PMRF, arXiv 2410.00418).
 

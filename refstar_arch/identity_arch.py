@@ -7,6 +7,7 @@ Train with one network and report with another, otherwise the score shows the lo
 Axis letters: b batch, c channels, H W image size, d length of an embedding.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,9 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from basicsr.utils import get_root_logger
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from refstar.utils.archs import register_arch
 from refstar.utils.checkpoint import load_fitting, read_state_dict, sha256, what_instead
 from refstar.utils.errors import RefStarError
 from refstar.utils.face_points import similarity
@@ -48,8 +48,7 @@ def arcface_crop(x: Tensor) -> Tensor:
     """
     matrix = cv2.invertAffineTransform(similarity(np.array(FFHQ_512) * (x.shape[-1] / 512), np.array(ARCFACE_112)))
     over = max(1, round(float(np.hypot(*matrix[:, 0]))))  # samples per output pixel and axis
-    exact = torch.float32 if x.device.type == 'mps' else torch.float64  # Apple GPUs have no float64
-    pixel = (torch.arange(112 * over, dtype=exact, device=x.device) + 0.5) / over - 0.5
+    pixel = (torch.arange(112 * over, device=x.device) + 0.5) / over - 0.5  # not float64: Apple GPUs have none
     column, row = pixel[None, :], pixel[:, None]
     source = torch.stack([a * column + b * row + c for a, b, c in matrix.tolist()], -1)
     grid = ((source + 0.5) * (2 / x.shape[-1]) - 1).to(x.dtype)
@@ -188,7 +187,7 @@ NETWORKS = {
 }
 
 
-@ARCH_REGISTRY.register()
+@register_arch
 class IdentityEncoder(nn.Module):
     """Frozen face-recognition network with its crop, normalisation and weights.
 
@@ -230,7 +229,7 @@ class IdentityEncoder(nn.Module):
         for p in net.parameters():  # a ScriptModule has no requires_grad_
             p.requires_grad_(False)
         self.__dict__['net'] = net  # not a submodule: no state dict, no optimizer, no EMA, no train()
-        get_root_logger().info(f'Identity network {network}: {weights}, sha256 {self.sha256}')
+        logging.getLogger('basicsr').info(f'Identity network {network}: {weights}, sha256 {self.sha256}')
 
     def _apply(self, fn: Callable, recurse: bool = True) -> 'IdentityEncoder':
         self.net._apply(fn)

@@ -41,6 +41,18 @@ def check_settings(strength: Any, chunk: Any, combine: Any, guidance_scale: Any,
         raise RefStarError(f'{where}guidance_scale is {guidance_scale!r}; it is a finite number')
 
 
+def check_ranges(value_range: Any, known: Any) -> None:
+    """Check arguments of ``RefSTAR``: black and white, and the limits of :func:`~refstar.known_bands.keep_known`.
+
+    Raises:
+        RefStarError: names the argument and an example.
+    """
+    if len(value_range) != 2 or value_range[0] == value_range[1]:
+        raise RefStarError(f'RefSTAR: value_range is {value_range}; give two values, of black and of white: [0, 1]')
+    if known is not None and not (len(known) == 2 and 0 <= known[0] < known[1]):
+        raise RefStarError(f'RefSTAR: known is {known}; give two rising limits, [0.75, 0.95], or leave it out')
+
+
 def check_references(size: int, refs: Tensor, ref_valid: Tensor | None, mask: Tensor | None) -> None:
     """Check shapes and types of references, validity and masks for ``RefSTAR.encode``.
 

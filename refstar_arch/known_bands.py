@@ -17,8 +17,9 @@ GRIDS = (128, 64, 32, 16, 8)  # cells a side: each octave is what its grid does 
 
 
 def split_octaves(x: Tensor) -> list[Tensor]:
-    """Split images (b, c, H, W) into octaves that sum to them, fine to coarse; the last one is the rest."""
-    shown = [x, *(enlarge(resize(x, (grid, grid)), x.shape[-2:]) for grid in GRIDS)]
+    """Split images (b, c, S, S) into octaves that sum to them, fine to coarse; the last one is the rest."""
+    side = x.shape[-1]
+    shown = [x, *(enlarge(resize(x, (grid, grid)), (side, side)) for grid in GRIDS if grid < side)]
     return [fine - coarse for fine, coarse in pairwise(shown)] + shown[-1:]
 
 
@@ -44,7 +45,7 @@ def keep_known(restored: Tensor, plain: Tensor, alpha: Tensor, limits: tuple[flo
     low, high = limits
     ratio = (octave_strengths(plain, alpha) / octave_strengths(restored, alpha)).sqrt()
     # An octave is known if the next finer one begins to be; the finest of all is noise as often as detail.
-    ratio = torch.cat([ratio[1:2], ratio[1:2], (ratio[2:] + ratio[1:-1]) / 2])
+    ratio = torch.cat([ratio[1:2], ratio[1:2], (ratio[2:] + ratio[1:-1]) / 2]) if len(ratio) > 1 else ratio
     known = ((ratio - low) / (high - low)).clamp(0, 1)[:, :, None, None, None]
     return restored - sum(
         share * octave for share, octave in zip(known, split_octaves(restored - plain)[:-1], strict=True)

@@ -7,14 +7,21 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from basicsr.utils.registry import ARCH_REGISTRY
+from einops import rearrange
+from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
+from refstar.utils.archs import register_arch
 from refstar.utils.errors import RefStarError
 
 from .layers import ResBlock, act, enlarge
 
 FOLD = 4  # FOLD x FOLD pixels become channels
+
+
+def fold(x: Tensor) -> Tensor:
+    """Fold pixels (b, c, H, W) into channels; as `F.pixel_unshuffle`, which leaves a batch of none as it is."""
+    return rearrange(x, 'b c (h i) (w j) -> b (c i j) h w', i=FOLD, j=FOLD)
 
 
 def begin(net: nn.Module) -> None:
@@ -37,9 +44,9 @@ class Unfold(nn.Sequential):
     """
 
     def __init__(self, channels: int, planes: int = 3) -> None:
-        steps = []
+        steps, unfold = [], Rearrange('b (c i j) h w -> b c (h i) (w j)', i=2, j=2)  # as nn.PixelShuffle
         for c in (max(channels // 4, 8), max(channels // 16, 8)):
-            steps += [nn.LeakyReLU(0.2), nn.Conv2d(channels, 4 * c, 3, padding=1), nn.PixelShuffle(2)]
+            steps += [nn.LeakyReLU(0.2), nn.Conv2d(channels, 4 * c, 3, padding=1), unfold]
             channels = c
         super().__init__(*steps, nn.LeakyReLU(0.2), nn.Conv2d(channels, planes, 3, padding=1))
 
@@ -62,7 +69,7 @@ class Octave(nn.Module):
     def forward(self, lq: Tensor, coarse: Tensor, features: Tensor) -> Tensor:
         """Return the correction of ``lq`` (b, 3, H, W), given that of half the size, (b, 3, H/2, W/2), and features."""
         coarse = enlarge(coarse, lq.shape[-2:])
-        seen = [F.pixel_unshuffle(torch.cat([lq, lq + coarse], 1), FOLD)]
+        seen = [fold(torch.cat([lq, lq + coarse], 1))]
         x = self.stem(torch.cat([*seen, enlarge(features, seen[0].shape[-2:])], 1))
         return coarse + self.out(self.body(x))
 
@@ -83,12 +90,12 @@ class Fuse(nn.Module):
 
     def forward(self, lq: Tensor, restored: Tensor, base: Tensor) -> Tensor:
         """Fuse images (b, 3, H, W): a share of ``base``, which may differ in every pixel, and a correction."""
-        seen = F.pixel_unshuffle(torch.cat([lq, restored, base], 1), FOLD)
+        seen = fold(torch.cat([lq, restored, base], 1))
         out = self.out(self.body(self.stem(seen)))
         return torch.lerp(restored, base, out[:, 3:].type_as(restored)) + out[:, :3]
 
 
-@ARCH_REGISTRY.register()
+@register_arch
 class LightRestorer(nn.Module):
     """Restore a photo; untrained, return it.
 
@@ -143,7 +150,7 @@ class LightRestorer(nn.Module):
 
     def correct(self, lq: Tensor) -> tuple[Tensor, Tensor]:
         """Return the correction of a photo, (b, 3, H, W), and the features (b, c, H/4, W/4) that it is made of."""
-        x, skips = self.stem(F.pixel_unshuffle(lq, FOLD)), []
+        x, skips = self.stem(fold(lq)), []
         for encode, down in zip(self.encode, [*self.down, None], strict=True):
             x = encode(x)
             if down is not None:

@@ -4,9 +4,10 @@ Axis letters: b batch, c channels, h w feature size.
 """
 
 import torch.nn.functional as F
-from basicsr.utils.registry import ARCH_REGISTRY
 from einops import rearrange
 from torch import Tensor, nn
+
+from refstar.utils.archs import register_arch
 
 # (expansion, channels, blocks, stride of the first block)
 STAGES = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
@@ -61,7 +62,7 @@ class GlobalConv(nn.Module):
         return self.bn(self.depthwise(x))
 
 
-@ARCH_REGISTRY.register()
+@register_arch
 class MobileFaceNet(nn.Module):
     """MobileFaceNet with 1 M parameters; its state-dict keys are those of foamliu/MobileFaceNet's released file.
 

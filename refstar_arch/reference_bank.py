@@ -1,20 +1,15 @@
-"""Encoded references of one person: computed once, used for every photo and frame, saved to a file.
+"""Encoded references of one person: computed once, used for every photo and frame.
 
 Axis letters: b batch, n references, c channels, h w feature size, H W image size.
 """
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
 
-from refstar.utils.checkpoint import save_atomically
 from refstar.utils.errors import RefStarError
-
-FORMAT = 'refstar.bank.2'
 
 
 @dataclass
@@ -96,30 +91,6 @@ class ReferenceBank:
         parts = [self.reference(i) for i in range(self.valid.shape[1])] if one_by_one else [self]
         match, taps, context = ([getattr(part, name) for part in parts] for name in ('match', 'taps', 'context'))
         return EncodedReferences(match, taps, context, self.valid, self.mask)
-
-    def save(self, path: str | Path) -> None:
-        """Write the bank to a file. :meth:`load` reads it without running any code."""
-        state = {field.name: getattr(self, field.name) for field in fields(self)}
-        save_atomically({'format': FORMAT, **state}, path)
-
-    @classmethod
-    def load(cls, path: str | Path, map_location: str | torch.device = 'cpu') -> 'ReferenceBank':
-        """Read a bank.
-
-        Raises:
-            RefStarError: the file is not a reference bank.
-        """
-        try:
-            state = torch.load(path, map_location=map_location, weights_only=True)
-        except FileNotFoundError:
-            raise RefStarError(f'{path}: no such reference bank') from None
-        except Exception as e:
-            raise RefStarError(f'{path}: not a reference bank ({type(e).__name__})') from e
-        if not isinstance(state, dict) or state.pop('format', None) != FORMAT:
-            raise RefStarError(f'{path}: not a reference bank of format {FORMAT}; make it again from the photos')
-        if set(state) != {field.name for field in fields(cls)}:
-            raise RefStarError(f'{path}: is a broken reference bank; make it again from the photos')
-        return cls(**state)
 
 
 def fingerprint_of(description: str, encoders: Iterable[nn.Module]) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from refstar.utils.archs import register_arch
 from refstar.utils.errors import RefStarError
 
 from .correspondence import Match, MatchEncoder, Matcher
@@ -49,7 +49,7 @@ class SelectionHead(nn.Module):
         return self.out(act(self.fine(self.fine_in(x))))
 
 
-@ARCH_REGISTRY.register()
+@register_arch
 class RefSel(nn.Module):
     """Reference selection: predict from the *degraded* photo which regions of a reference may be used.
 

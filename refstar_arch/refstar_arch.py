@@ -11,16 +11,16 @@ from functools import partial
 from typing import Any
 
 import torch
-from basicsr.archs import build_network
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from refstar.utils.archs import build_network, register_arch
 from refstar.utils.errors import RefStarError
 
-from .backbones import default_taps, measure_context_taps, measure_taps, on_meta, replaced_outputs
+from .backbones import copy_to_measure, default_taps, measure_context_taps, measure_taps, replaced_outputs
 from .composite_context_arch import CompositeContext, ContextAttention
 from .identity_arch import IdentityEncoder
-from .input_checks import check_photos, check_references, check_settings
+from .input_checks import check_photos, check_ranges, check_references, check_settings
+from .known_bands import keep_known
 from .layers import from_range, resize_refs, split_refs
 from .multi_reference import guided
 from .reference_bank import EncodedReferences, ReferenceBank, fingerprint_of
@@ -28,7 +28,7 @@ from .refsel_arch import RefSel
 from .transfer import build_transfer, gather
 
 
-@ARCH_REGISTRY.register()
+@register_arch
 class RefSTAR(nn.Module):
     """Backbone with reference selection and transfer.
 
@@ -47,6 +47,7 @@ class RefSTAR(nn.Module):
         context (dict | None): arguments of :class:`CompositeContext`, which then conditions the backbone. None: none.
         context_taps (list[str] | None): outputs that the context conditions. None: that table.
         value_range (tuple | list): black and white of photos, references, outputs. Default: (-1, 1); BasicSR's: (0, 1)
+        known (tuple | list | None): limits of :func:`~refstar.known_bands.keep_known`, used in evaluation mode.
 
     Attributes:
         scale, lq_size (int): how many times the backbone enlarges a photo (measured); its side, ``size // scale``.
@@ -60,9 +61,8 @@ class RefSTAR(nn.Module):
         >>> backbone = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': 1, 'num_feat': 8, 'num_block': 1}
         >>> net = RefSTAR(backbone, size=32, refsel={'size': 32, 'channels': 8}).eval()
         >>> photo, references = 2 * torch.rand(1, 3, 32, 32) - 1, 2 * torch.rand(1, 2, 3, 32, 32) - 1
-        >>> restored, aux = net(photo, references, return_aux=True)
-        >>> restored.shape, aux['mask'].shape
-        (torch.Size([1, 3, 32, 32]), torch.Size([1, 2, 1, 32, 32]))
+        >>> net(photo, references).shape
+        torch.Size([1, 3, 32, 32])
         >>> torch.equal(net(photo, references, strength=0), net.backbone(photo))
         True
     """
@@ -82,18 +82,18 @@ class RefSTAR(nn.Module):
         context: dict | None = None,
         context_taps: list[str] | None = None,
         value_range: tuple[float, float] | list[float] = (-1, 1),
+        known: tuple[float, float] | list[float] | None = None,
     ) -> None:
         super().__init__()
-        if len(value_range) != 2 or value_range[0] == value_range[1]:
-            raise RefStarError(f'RefSTAR: value_range is {value_range}; give two values, of black and of white: [0, 1]')
+        check_ranges(value_range, known)
         if context_taps and context is None:
             raise RefStarError('RefSTAR: context_taps without context has no effect; add context: {}, or leave it out')
-        self.size, self.value_range = size, tuple(value_range)
+        self.size, self.value_range, self.known = size, tuple(value_range), known
         self.backbone = build_network(backbone)
-        measured, self.scale = on_meta(self.backbone, size)
+        measured, self.scale = copy_to_measure(self.backbone, size)
         self.lq_size = size // self.scale
-        known = backbone['type'], self.backbone, size
-        taps, inputs = default_taps(*known, 'taps', taps), default_taps(*known, 'inputs', inputs)
+        place = backbone['type'], self.backbone, size
+        taps, inputs = default_taps(*place, 'taps', taps), default_taps(*place, 'inputs', inputs)
         if not taps and not inputs and context is None:
             raise RefStarError('RefSTAR: without taps, inputs and context no reference has an effect; give one of them')
         shapes = measure_taps(measured, [*taps, *inputs], self.lq_size)
@@ -103,9 +103,7 @@ class RefSTAR(nn.Module):
         self.context, self.context_taps = None, []
         if context is not None:
             self.context = CompositeContext(**context)
-            self.context_taps = default_taps(
-                backbone['type'], self.backbone, size, 'context_taps', context_taps or None
-            )
+            self.context_taps = default_taps(*place, 'context_taps', context_taps or None)
             if set(self.taps) & set(self.context_taps):
                 raise RefStarError('RefSTAR: a module cannot be both in taps and in context_taps')
             layouts = measure_context_taps(measured, self.context_taps, self.lq_size)
@@ -296,4 +294,6 @@ class RefSTAR(nn.Module):
             functions, aux = changes(references)
             with replaced_outputs(self.backbone, functions):
                 out = self.backbone(lq, **backbone_kwargs)
+        if self.known and not self.training:
+            out = keep_known(out, self.backbone(lq, **backbone_kwargs), aux['alpha'], self.known)
         return (out, aux) if return_aux else out

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from basicsr.utils.registry import ARCH_REGISTRY
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from refstar.utils.archs import register_arch
 from refstar.utils.errors import RefStarError
 
 ACT_GAIN = math.sqrt(2)  # keeps the variance through a leaky ReLU
@@ -90,7 +90,7 @@ class Halving(nn.Module):
         return (self.conv2(self.conv1(x)) + self.skip(x)) / ACT_GAIN
 
 
-@ARCH_REGISTRY.register()
+@register_arch
 class StyleGAN2DiscriminatorClean(nn.Module):
     """StyleGAN2 discriminator that loads BasicSR's ``StyleGAN2Discriminator`` state dict unchanged.
 

@@ -1,3 +1,3 @@
 """Library that restores photos with references: `refstar restore`, `refstar bank`, `refstar app` and `Restorer`."""
 
-import basicsr  # noqa: F401  (first: fills BasicSR's registries with the networks of this project)
+from refstar import light_arch, refstar_arch  # noqa: F401  (networks of the file that ships: no need for BasicSR)

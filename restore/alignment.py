@@ -17,7 +17,10 @@ SIDES = (320, 1600)  # pixels: range of a photo's longer side during detection; 
 MIN_EYE_DISTANCE = 4.0  # pixels of the photo; a smaller face holds nothing to restore
 CONFIDENCE = {'YuNet': 0.7, 'RetinaFace': 0.9}
 SURE = {'YuNet': 0.93, 'RetinaFace': 0.99}  # of upright faces; others are found too, with wrong points
-TURNED_SIDE = 640  # pixels: longer side of a photo that is turned to find out how it lies
+# Pixels: longer side of the small copy on which large faces are found, and on which it is found out how a photo lies.
+SMALL_SIDE = 640
+LARGE = 160  # pixels of that copy: width of a large face; on more than 400 pixels YuNet takes parts of a face for faces
+OVERLAP = 0.3  # share of the smaller box that two boxes of one face have in common
 # By how much a photo's score must rise where it is turned: where it is surely upright then, and otherwise.
 MARGINS = (0.02, 0.1)
 MAX_SUPERSAMPLED = 4096  # pixels: side of a supersampled crop, bounds the memory
@@ -68,7 +71,7 @@ class FaceDetector:
         """
         found = self._find(rgb)
         if turn and max((face.score for face in found), default=0) < SURE[self.kind]:
-            shrink = min(1, TURNED_SIDE / max(rgb.shape[:2]))
+            shrink = min(1, SMALL_SIDE / max(rgb.shape[:2]))
             small = cv2.resize(rgb, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA) if shrink < 1 else rgb
             scores = [max((face.score for face in self._find(np.rot90(small, i))), default=0) for i in range(4)]
             quarters = int(np.argmax(scores))
@@ -77,10 +80,18 @@ class FaceDetector:
         return sorted(found, key=lambda face: -face.area)
 
     def _find(self, rgb: np.ndarray) -> list[FoundFace]:
-        """Find faces that stand upright."""
+        """Find faces that stand upright: large ones on a small copy of the photo, the others on the photo."""
+        longer = max(rgb.shape[:2])
+        found = self._find_at(rgb, np.clip(longer, *SIDES) / longer)
+        scale = SMALL_SIDE / longer
+        if scale >= 1:
+            return found
+        large = [face for face in self._find_at(rgb, scale) if face.width * scale >= LARGE]
+        return large + [face for face in found if all(overlap(face, other) < OVERLAP for other in large)]
+
+    def _find_at(self, rgb: np.ndarray, scale: float) -> list[FoundFace]:
+        """Find faces on a copy of `scale` times the sides."""
         height, width = rgb.shape[:2]
-        longer = max(height, width)
-        scale = np.clip(longer, *SIDES) / longer
         size = max(1, round(width * scale)), max(1, round(height * scale))
         bgr = cv2.resize(rgb[..., ::-1], size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         pad = [max(0, 32 - side) for side in size]  # the networks need some pixels on each side
@@ -95,6 +106,12 @@ class FaceDetector:
         else:
             box, score, points = row[:4], row[4], row[5:15]
         return FoundFace((points.reshape(5, 2) + 0.5) * scale - 0.5, box * np.tile(scale, 2), float(score))
+
+
+def overlap(face: FoundFace, other: FoundFace) -> float:
+    """Return the share of the smaller box that lies in the other."""
+    low, high = np.maximum(face.box[:2], other.box[:2]), np.minimum(face.box[2:], other.box[2:])
+    return float(np.prod(np.maximum(high - low, 0))) / max(min(face.area, other.area), 1e-6)
 
 
 def turn_back(face: FoundFace, quarters: int, shape: tuple[int, ...]) -> FoundFace:

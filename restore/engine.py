@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.transforms.functional import gaussian_blur
 
 from refstar.blind_restorer import BlindRestorer
 from refstar.layers import resize, to_range
@@ -164,7 +163,10 @@ def blur(x: Tensor, sigma: float) -> Tensor:
     small = F.avg_pool2d(x, step, ceil_mode=True, count_include_pad=False)
     sigma = max(sigma / step, 1e-3)
     radius = min(int(3 * sigma + 0.5), min(small.shape[-2:]) - 1)
-    small = gaussian_blur(small, 2 * radius + 1, sigma)
+    weights = torch.exp(-((torch.arange(-radius, radius + 1, device=x.device) / sigma) ** 2) / 2)
+    weights = (weights / weights.sum()).expand(x.shape[1], 1, 1, -1)
+    small = F.conv2d(F.pad(small, [radius] * 4, 'reflect'), weights, groups=x.shape[1])
+    small = F.conv2d(small, weights.mT, groups=x.shape[1])
     return F.interpolate(small, x.shape[-2:], mode='bilinear', align_corners=False)
 
 

@@ -15,6 +15,7 @@ from .alignment import FoundFace
 from .face_masks import check_regions
 
 UNSURE = 0.3  # share of the doubt at which a reference is left out from which a warning is given
+AMONG = 0.6  # of several people: a smaller share is a doubt
 POLICIES = {'on_wrong_identity': ('warn', 'drop', 'refuse'), 'unmatched': ('leave', 'restore')}
 SIDE = 256  # pixels: larger faces are measured at this size
 LIGHT_SIDE = 8  # side of the light map
@@ -198,6 +199,7 @@ class IdentityVerdict:
     similarity: float | None = None  # cosine of the face to the mean of the person's references
     probability: float | None = None  # that they show the same person, 0 to 1
     least: float = 0  # below which probability references are left out
+    among: float = 1  # probability that it is this person, of all people of the references or none of them
 
     @property
     def stranger(self) -> bool:
@@ -207,7 +209,9 @@ class IdentityVerdict:
     @property
     def unsure(self) -> bool:
         """To be used with a warning."""
-        return self.probability is not None and not self.stranger and 1 - self.probability > UNSURE * (1 - self.least)
+        if self.probability is None or self.stranger:
+            return False
+        return 1 - self.probability > UNSURE * (1 - self.least) or self.among < AMONG
 
     @property
     def same(self) -> bool | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -124,13 +125,14 @@ def example(net: Exportable, batch: int, count: int, seed: int = 0) -> dict[str,
     return inputs | ({'noise': torch.randn(batch, *small, generator=random)} if net.has_noise else {})
 
 
-def export_onnx(net: nn.Module, path: str | Path, steps: int | None = None) -> None:
+def export_onnx(net: nn.Module, path: str | Path, steps: int | None = None, fp16: bool = False) -> None:
     """Write a RefSTAR as an ONNX file for :class:`OnnxNetwork`.
 
     Args:
         net: a RefSTAR in evaluation mode, on the CPU, float32.
         path: file to write.
         steps: steps of a FlowRestorer in it. None: the network's own.
+        fp16: see :func:`half_precision`.
 
     Raises:
         RefStarError: it is no RefSTAR, a package is missing, or its backbone cannot be exported with an open batch.
@@ -169,10 +171,20 @@ def export_onnx(net: nn.Module, path: str | Path, steps: int | None = None) -> N
     note = {'version': VERSION, 'size': net.size, 'lq_size': net.lq_size, 'value_range': net.value_range}
     note |= {'steps': form.steps} if form.has_noise else {}
     program.model.metadata_props[KEY] = json.dumps(note)
+    for node in program.model.graph:
+        node.metadata_props.clear()  # megabytes of torch's notes, with paths of this machine
+    model = half_precision(program.model_proto) if fp16 else program.model_proto
     try:
-        write_atomically(Path(path), program.model_proto.SerializeToString())
+        write_atomically(Path(path), model.SerializeToString())
     except OSError as error:
         raise RefStarError(f'cannot write {path}: {error}') from error
+
+
+def half_precision(model: Any) -> Any:
+    """Turn weights and arithmetic of an ONNX model into float16; its inputs and outputs stay float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    return convert_float_to_float16(model, keep_io_types=True)
 
 
 def differences(net: nn.Module, path: str | Path) -> Iterator[tuple[int, int, dict[str, float]]]:

@@ -30,7 +30,7 @@ class OnnxNetwork:
 
     Args:
         path: the file.
-        device: 'cpu' or 'cuda'.
+        device, providers: what computes, as of :func:`~refstar.utils.onnx_session.open_session`.
 
     Attributes:
         size, lq_size (int): side H = W of references and restored image, and side of the degraded photo.
@@ -42,8 +42,8 @@ class OnnxNetwork:
         RefStarError: as :func:`~refstar.utils.onnx_session.open_session`, or the file is not one of `refstar export`.
     """
 
-    def __init__(self, path: str | Path, device: str | torch.device = 'cpu') -> None:
-        self.session = open_session(path, 'the backend onnx', device)
+    def __init__(self, path: str | Path, device: str | torch.device = 'cpu', providers: str | None = None) -> None:
+        self.session = open_session(path, 'the backend onnx', device, providers)
         self.net, self.device = None, torch.device(device)
         try:
             note = json.loads(self.session.get_modelmeta().custom_metadata_map[KEY])

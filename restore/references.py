@@ -6,7 +6,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from refstar.data.face_region import face_oval
 from refstar.data.people_clusters import same_person
@@ -21,18 +20,14 @@ from .faces import (
     IdentityVerdict,
     Person,
     Reference,
-    ReferenceChoice,
-    RestoreSettings,
     measure_tint,
 )
-from .identity_check import IdentityChecker, cosine
-from .input_files import LOOSE, unique
+from .identity_check import IdentityChecker
+from .input_files import unique
 
 BLURRED = 0.25  # least sharpness of a useful reference: less is a blur of 1.5 pixels of 256 and more
 DUPLICATE = 0.98  # least correlation of two pictures of one photo
 PREVIEW = 48  # pixels: side at which photos are compared
-# Chosen on people of lfw_val, by how much closer to the truth each term brings the result.
-WEIGHTS = {'identity': 3.0, 'pose': 0.5, 'expression': 0.5, 'light': 0.5, 'sharpness': 0.5}
 
 
 class FaceReader:
@@ -237,63 +232,3 @@ def compare(embedding: np.ndarray | None, person: Person, checker: IdentityCheck
     if checker is None or embedding is None or any(ref.embedding is None for ref in person.references):
         return IdentityVerdict(person.name)
     return IdentityVerdict(person.name, *checker.judge(embedding, mean_embedding(person)))
-
-
-# ----------------------------------------------------------------- choice for a face
-def match_people(
-    faces: Sequence[AlignedFace], people: Sequence[Person], checker: IdentityChecker | None, alone: bool
-) -> list[tuple[Person | None, IdentityVerdict]]:
-    """Match the faces of one photo with people, one to one; return the person of every face, and the verdict on them.
-
-    A face that is `alone` on its photo gets the likeliest person, however unlikely: the caller decides what happens
-    then. Of several faces, those that are rather not the person get nobody. Without an identity network the first face
-    gets the first person, and so on.
-    """
-    result: list[tuple[Person | None, IdentityVerdict]] = [(None, IdentityVerdict())] * len(faces)
-    table = [[compare(face.embedding, person, checker) for person in people] for face in faces]
-    if checker is None:
-        result[: len(people)] = [(person, table[i][i]) for i, person in enumerate(people[: len(faces)])]
-    elif people and faces:
-        likely = np.array([[verdict.probability or 0.0 for verdict in row] for row in table])
-        for face, number in zip(*linear_sum_assignment(-likely), strict=True):
-            if alone or likely[face, number] >= 0.5:
-                result[face] = people[number], table[face][number]
-    return result
-
-
-def rank(face: AlignedFace, person: Person) -> list[ReferenceChoice]:
-    """Rank a person's references for a degraded face, the most useful first."""
-    choices = []
-    for ref in person.references:
-        terms, similarity = face.attributes.fit_of(ref.attributes), None
-        if face.embedding is not None and ref.embedding is not None:
-            similarity = cosine(face.embedding, ref.embedding)
-            terms = {'identity': max(0.0, similarity), **terms}
-        score = sum(WEIGHTS[key] * value for key, value in terms.items()) / sum(WEIGHTS[key] for key in terms)
-        choices.append(ReferenceChoice(ref, score, terms, similarity))
-    return sorted(choices, key=lambda choice: -choice.score)
-
-
-def choose_references(
-    face: AlignedFace, person: Person, identity: IdentityVerdict, settings: RestoreSettings
-) -> AlignedFace:
-    """Choose references of one person by the identity policy, then by usefulness.
-
-    Raises:
-        RefStarError: the references are likely a stranger's and the settings refuse that.
-    """
-    ranked, dropped, notes = rank(face, person), dict(person.dropped), []
-    whose = '' if person.name == LOOSE else f' of {person.name}'
-    if identity.stranger:
-        text = f'The good photos{whose} likely show somebody else than this face'
-        if settings.on_wrong_identity == 'refuse':
-            raise RefStarError(f'{text} (probability of the same person {identity.probability:.0%}): refused')
-        if settings.on_wrong_identity == 'drop':
-            dropped |= {choice.reference.name: 'likely shows somebody else' for choice in ranked}
-            ranked, identity = [], replace(identity, person=None)
-        notes = [f'{text}: {"not used" if settings.on_wrong_identity == "drop" else "used all the same"}.']
-    elif identity.unsure:
-        notes = [f'It is not certain that the good photos{whose} show the person of this face: used, look closely.']
-    for choice in ranked[settings.num_refs :]:
-        dropped[choice.reference.name] = f'less useful than {settings.num_refs} others'
-    return replace(face, chosen=ranked[: settings.num_refs], identity=identity, dropped=dropped, notes=notes)

@@ -71,6 +71,7 @@ def face_record(face: AlignedFace) -> dict[str, Any]:
         'person': identity.person,
         'similarity': _rounded(identity.similarity),
         'probability': _rounded(identity.probability),
+        'among_people': None if identity.probability is None else _rounded(identity.among),
         'least_probability': None if identity.probability is None else _rounded(identity.least),
         'same_person': identity.same,
         'references': [

@@ -21,9 +21,10 @@ from .engine import TorchEngine, keep_colour, stack_faces
 from .faces import AlignedFace, IdentityVerdict, Person, RestoreSettings
 from .identity_check import IdentityChecker
 from .input_files import open_sources, unique
+from .matching import choose_references, match_people
 from .onnx_network import OnnxNetwork
 from .photo import PhotoSettings, RestoredPhoto, put_back
-from .references import FaceReader, choose_references, match_people
+from .references import FaceReader
 
 LARGER = 1.25  # than the network's pixels: a face of more is named
 # Notes for people with an old photo.
@@ -86,6 +87,7 @@ class Restorer(FaceReader):
         max_pixels: int = MAX_PIXELS,
         backend: str | None = None,
         base: str | Path | None = None,
+        providers: str | None = None,
     ) -> 'Restorer':
         """Open a network file: .safetensors or .pth (see `network_file.load_network`), or .onnx of `refstar export`.
 
@@ -97,6 +99,7 @@ class Restorer(FaceReader):
             detector: file of a face detector, or a name of `refstar weights list`; None: all pictures are aligned.
             backend: `torch` or `onnx`; None: by the file's name.
             base: file of a released restorer (`BlindRestorer`), or its name, whose output is a second input.
+            providers: of onnxruntime, as of :class:`OnnxNetwork`.
 
         Raises:
             RefStarError: a file is missing or of another kind, or there is a threshold that nothing uses.
@@ -105,10 +108,12 @@ class Restorer(FaceReader):
         if backend not in (None, by_name):
             hint = 'write one by `refstar export`' if backend == 'onnx' else 'it runs by the backend onnx'
             raise RefStarError(f'backend {backend}: {path} is no file for it; {hint}')
-        if by_name == 'onnx' and precision != 'fp32':
-            raise RefStarError(f'{precision}: the backend onnx computes in fp32')
         if by_name == 'onnx':
-            engine = OnnxNetwork(path, device)
+            if precision != 'fp32':
+                raise RefStarError(f'{precision}: an ONNX file has a precision of its own; see refstar export --fp16')
+            engine = OnnxNetwork(path, device, providers)
+        elif providers:
+            raise RefStarError(f'--provider {providers}: {path} runs in torch; only ONNX files (refstar export) do not')
         else:
             engine = TorchEngine(load_network(path, device, options), device, precision)
         if identity not in (None, ('dlib', None)):
@@ -136,8 +141,7 @@ class Restorer(FaceReader):
             RefStarError: there is only its ONNX file.
         """
         if self.engine.net is None:
-            what = 'banks, and videos without --no_carry,'
-            raise RefStarError(f'{what} need the network itself (.safetensors or .pth), not its ONNX file')
+            raise RefStarError('banks, and videos without --no_carry, need the network in torch, not its ONNX file')
         return self.engine.net
 
     def check(self, settings: RestoreSettings) -> None:

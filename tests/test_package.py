@@ -25,6 +25,14 @@ def test_import_is_light_and_touches_no_heavy_library(tmp_path: Path) -> None:
     assert runs.succeeded(runs.python('-c', code, cwd=tmp_path)).strip() == '[]'
 
 
+def test_restoring_waits_for_no_library_that_it_does_not_need(tmp_path: Path) -> None:
+    """BasicSR with torchvision and scipy, and torch's compiler, take longer to import than a photo to restore."""
+    needless = {'basicsr', 'torchvision', 'scipy', 'torch._dynamo', 'gfpgan', 'facexlib', 'jinja2'}
+    opened = 'import sys; from refstar.restore.batch import Restorer; Restorer.from_pretrained()'
+    code = f'{opened}; print({needless} & {{*sys.modules}})'
+    assert runs.succeeded(runs.python('-c', code, cwd=tmp_path)).strip() == 'set()'
+
+
 @pytest.mark.parametrize('program', ['basicsr', 'refstar'])
 def test_help_imports_no_torch(program: str, tmp_path: Path) -> None:
     entry = {'basicsr': 'basicsr', 'refstar': 'main'}[program]

@@ -1,6 +1,5 @@
 """Console scripts `refstar` and `basicsr`: the table of all commands; a command is imported only when it is called."""
 
-import os
 import sys
 from importlib import import_module
 
@@ -57,22 +56,11 @@ def dispatch(prog: str, about: str, commands: Commands, argv: list[str]) -> int:
 
 
 def run(prog: str, about: str, commands: Commands, argv: list[str] | None) -> int:
-    """Run a console script; end quietly where the reader of its output, e.g. `head`, has left."""
+    """Run a console script."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace')  # names of files need not be text
-    try:
-        try:
-            return dispatch(prog, about, commands, sys.argv[1:] if argv is None else argv)
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        try:
-            print(flush=True)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again when it ends
-            return 1
-        raise  # another pipe broke: an error of the command
+    return dispatch(prog, about, commands, sys.argv[1:] if argv is None else argv)
 
 
 def main(argv: list[str] | None = None) -> int:

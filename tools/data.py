@@ -1,4 +1,4 @@
-"""`refstar data`: collections of photos, checked, split by person, and packed into an lmdb."""
+"""`refstar data`: collections of photos, checked, and split by person."""
 
 import argparse
 import json
@@ -24,9 +24,6 @@ SPLIT = """Divide the people of a collection into train, val and test, so that n
 Of a folder (or lmdb) of people's folders it writes the people's names; of a csv of FFHQ-Ref the images' names and a csv
 per split; of a folder (or lmdb) of photos of unknown people, which --network and --weights recognise, the photos' names
 and a csv per split with the references of every photo that has any. split.json says how it was done."""
-LMDB = """Pack a folder of photos into an lmdb of BasicSR, whole or not at all.
-
-The key of an image is its path below FOLDER without suffix: `00001`, or `ann/1` with a folder per person."""
 
 
 def add_arguments(p: CommandParser) -> None:
@@ -60,11 +57,6 @@ def add_arguments(p: CommandParser) -> None:
     unknown.add_argument('--min_refs', **count, default=1, help='with fewer it gets no row (default 1)')
     about = 'references nearer to the photo than this are left out of the test csv (default 0.1)'
     unknown.add_argument('--test_distance', type=float, metavar='D', default=0.1, help=about)
-
-    one = _command(commands, lmdb, 'pack a folder of photos into an lmdb of BasicSR', LMDB)
-    one.add_argument('folder', metavar='FOLDER', type=Path, help='photos, at any depth')
-    one.add_argument('out', metavar='OUT.lmdb', type=Path, help='a new folder')
-    one.add_argument('--compress_level', type=int, default=1, choices=range(10), help='of the PNG (default 1)')
     for one in commands.choices.values():
         one.add_argument('--jobs', type=at_least(1), metavar='N', help='processes (default: one per core)')
 
@@ -121,13 +113,6 @@ def split(args: argparse.Namespace) -> None:
 
     unknown = {key: getattr(args, key) for key in UNKNOWN}
     split_people(args.root, args.out, args.fractions, args.seed, args.overwrite, unknown, args.jobs)
-
-
-def lmdb(args: argparse.Namespace) -> None:
-    """Run `refstar data lmdb`."""
-    from refstar.curate.lmdb_writer import pack_folder
-
-    print(f'{args.out}: {pack_folder(args.folder, args.out, args.compress_level, args.jobs)} images')
 
 
 def _table(reports: list[dict]) -> list[str]:

@@ -15,13 +15,6 @@ from refstar.utils.errors import CommandParser
 from .cli_common import command
 
 LENGTHS = ('demo', 'experiment')
-# The process of a step: holds the lock that is its first argument while it runs `refstar` with the others.
-STEP = """
-import sys, filelock
-with filelock.FileLock(sys.argv[1], timeout=15):
-    from refstar.tools.cli import main
-    sys.exit(main(sys.argv[2:]))
-"""
 
 
 def add_arguments(p: CommandParser) -> None:
@@ -38,22 +31,17 @@ def run(args: Namespace) -> int:
     """Run the steps that are not done, write the report and print its figures; return the exit code.
 
     Raises:
-        RefStarError: an override is wrong, a step failed, or another demo runs in this folder.
+        RefStarError: an override is wrong, or a step failed.
     """
     from refstar.evaluation.demo_report import write_demo_report
-    from refstar.evaluation.demo_steps import Ledger, Step, lock, plan, run_steps
-
-    def process(step: Step, held: Path) -> list[str]:
-        return [sys.executable, '-c', STEP, str(held), step.command, '-opt', str(step.file)]
+    from refstar.evaluation.demo_steps import plan, run_steps
 
     name = args.name or args.length
     out = args.out or Path('results') / name
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the running steps are ended, not left behind
     try:
-        with lock(out / 'lock'):
-            steps, ledger = plan(args.length, name, out, args.overrides), Ledger(out / 'steps.json')
-            run_steps(steps, out, ledger, process)
-            print(write_demo_report(steps, {step.name: ledger.seconds(step) for step in steps}, args.length, out))
+        steps = plan(args.length, name, out, args.overrides)
+        print(write_demo_report(steps, run_steps(steps, out), args.length, out))
     except KeyboardInterrupt:
         print('\nStopped. Run the same command again to go on from the last checkpoint.', file=sys.stderr)
         return 130

@@ -16,15 +16,13 @@ from .cli_common import at_least, command, import_modules, shared
 
 ARMS = ('right', 'none', 'wrong')
 OF_MODEL = {'arms': 'arms', 'force_yml': 'force_yml', 'modules': 'import'}  # with --opt only
-OF_FOLDERS = 'gt lq mapping refs wrong people regions size name make_lq lq_seed num_refs pred_suffix'  # not with --opt
+OF_FOLDERS = 'gt lq mapping refs wrong people regions size name num_refs pred_suffix'  # not with --opt
 PANELS = ('LQ', 'reference', 'GT')  # of the report's pictures, so no names of methods
 WEIGHTS = {
     'lpips_weights': 'ImageNet backbone of LPIPS (torchvision)',
     'id_weights': 'network of the identity protocol (.onnx, .pth, TorchScript)',
     'detector_weights': "face detector of the protocol insightface: facexlib's RetinaFace (.pth) or YuNet (.onnx)",
-    'landmark_weights': "LMD: facexlib's alignment_WFLW_4HG.pth, or a 68-point .onnx (default: the one that ships)",
-    'parsing_weights': "fLPIPS: facexlib's parsing_parsenet.pth or parsing_bisenet.pth",
-    'fid_weights': "FID: torch-fidelity's weights-inception-2015-12-05-6726825d.pth, or TorchScript features",
+    'landmark_weights': "LMD: facexlib's alignment_WFLW_4HG.pth (default: 68 points, which ship)",
 }
 
 
@@ -48,14 +46,11 @@ def add_arguments(p: CommandParser) -> None:
     data.add_argument('--regions', type=Path, metavar='DIR', help='masks for the metric detail (default: face oval)')
     data.add_argument('--size', type=at_least(1), metavar='S', help='bring ground truth and references to S pixels')
     data.add_argument('--name', help='name of the test set')
-    data.add_argument('--make_lq', metavar='PRESET', help='degrade --gt into the new folder --lq by these ranges')
-    data.add_argument('--lq_seed', type=at_least(0), default=0, metavar='N', help='of --make_lq (default: 0)')
     how = p.add_argument_group('measures; a file that is not given is a score that is not measured')
     how.add_argument('--id_protocol', '--id-protocol', help='refldm (default), gfpgan, vqfr, insightface ...')
     for key, text in WEIGHTS.items():
         how.add_argument(f'--{key}', metavar='FILE', help=text)
     how.add_argument('--lpips_net', choices=['vgg', 'alex', 'squeeze'], help='default: vgg')
-    how.add_argument('--fid_ref', type=Path, metavar='DIR', help='photos that FID compares with (default: --gt)')
     how.add_argument('--crop_border', type=at_least(0), metavar='N', help='for PSNR, SSIM, NIQE (default: 0)')
     text = 'strongest down-sampling factor, for detail (default: side / 16)'
     how.add_argument('--down', type=at_least(1.01, float), help=text)
@@ -72,18 +67,14 @@ def run(args: Namespace) -> None:
     Raises:
         RefStarError: wrong input.
     """
-    if bool(args.opt) == bool(args.pred or args.make_lq):
-        raise RefStarError('give either --opt (a model to run), or --pred (folders of restored photos) or --make_lq')
+    if bool(args.opt) == bool(args.pred):
+        raise RefStarError('give either --opt (a model to run), or --pred (folders of restored photos)')
     parser = CommandParser()
     add_arguments(parser)
     others = {key: key for key in OF_FOLDERS.split()} if args.opt else OF_MODEL
     if extra := [f'--{flag}' for key, flag in others.items() if getattr(args, key) != parser.get_default(key)]:
         which = '--opt, whose option file names the test sets' if args.opt else '--pred: of a model to run (--opt)'
         raise RefStarError(f'{", ".join(extra)}: not with {which}')
-    if args.fid_weights and not Path(args.fid_weights).is_file():
-        raise RefStarError(f'--fid_weights: {args.fid_weights}: not there')
-    if args.fid_ref and not args.fid_ref.is_dir():
-        raise RefStarError(f'--fid_ref: {args.fid_ref}: not there')
     import_modules(args.modules)
     import basicsr  # noqa: F401  (registers everything)
 
@@ -107,18 +98,11 @@ def score_model(args: Namespace) -> None:
 
 
 def score_folders(args: Namespace) -> None:
-    """Make the degraded photos of `--make_lq`; score the folders of `--pred`."""
-    from refstar.evaluation.testset import Folders, read_testset, synthesise
+    """Score the folders of `--pred`."""
+    from refstar.evaluation.testset import Folders, read_testset
 
-    if args.make_lq:
-        if not args.lq or not args.gt:
-            raise RefStarError('--make_lq: give --gt and the new folder --lq')
-        plain = Folders(gt=args.gt, mapping=args.mapping, refs=args.refs)
-        synthesise(read_testset(plain).samples, args.make_lq, args.lq_seed, args.lq, args.size)
-        print(f'{args.lq}: degraded photos')
-    if args.pred:
-        folders = Folders(**{f.name: getattr(args, f.name) for f in fields(Folders)})
-        score(args, read_testset(folders, args.num_refs, args.name), methods(args.pred), args.out)
+    folders = Folders(**{f.name: getattr(args, f.name) for f in fields(Folders)})
+    score(args, read_testset(folders, args.num_refs, args.name), methods(args.pred), args.out)
 
 
 def methods(given: list[str]) -> dict[str, Path]:
@@ -158,22 +142,15 @@ def score(
     from refstar.evaluation.evaluation_report import write_evaluation_report
     from refstar.evaluation.measures import build_measures
     from refstar.evaluation.score_tables import summarise_scores, terminal_text, write_tables
-    from refstar.evaluation.scores import add_fid, score_all
+    from refstar.evaluation.scores import score_all
     from refstar.evaluation.testset import find_predictions
-    from refstar.metrics.fid import FeatureNetwork
 
     chosen = settings(args, named)
     predictions = {name: find_predictions(path, testset.samples, args.pred_suffix) for name, path in folders.items()}
     measures, absent = build_measures(chosen, testset.has_gt)
     about = {', '.join(m.columns): m.about for m in measures}
-    features = FeatureNetwork(args.fid_weights, chosen.device) if args.fid_weights else None
     scores = score_all(testset, predictions, measures, args.size)
-    if features:
-        add_fid(scores, testset, predictions, features, args.size, args.fid_ref)
-        about['fid'] = features.about() | {'compared_with': str(args.fid_ref or 'the ground truth')}
-    else:
-        absent['fid'] = f'give --fid_weights ({WEIGHTS["fid_weights"].removeprefix("FID: ")})'
-    absent['musiq'] = 'not part of this command; pyiqa measures it on the same folders'
+    absent['fid, musiq'] = 'not part of this command; pyiqa measures them on the same folders'
     known = {*scores.columns, *', '.join(absent).split(', ')}
     for name, kind in asked.items():
         if kind.removeprefix('calculate_') not in known:

@@ -18,7 +18,9 @@ def add_arguments(p: CommandParser) -> None:
     """Describe the command line."""
     p.add_argument('network', metavar='NETWORK', type=Path, help='.safetensors or .pth')
     p.add_argument('--onnx', required=True, metavar='FILE', type=Path, help='file to write, X.onnx')
-    p.add_argument('--tolerance', type=float, default=1e-3, help='largest difference of any output (default: 1e-3)')
+    p.add_argument('--fp16', action='store_true', help='half the size, and arithmetic in float16')
+    text = 'largest difference of any output (default: 1e-3, with --fp16 5e-2)'
+    p.add_argument('--tolerance', type=float, help=text)
     p.add_argument('--steps', type=at_least(0), metavar='K', help="of FlowRestorer (default: the network's own)")
     shared(p, '--options', '--import')
 
@@ -38,14 +40,15 @@ def run(args: Namespace) -> int:
     from refstar.utils.network_file import load_network
 
     net, worst = load_network(args.network, options=args.options), 0.0
-    export_onnx(net, args.onnx, args.steps)
+    tolerance = (5e-2 if args.fp16 else 1e-3) if args.tolerance is None else args.tolerance
+    export_onnx(net, args.onnx, args.steps, args.fp16)
     print(f'{args.onnx}: {args.onnx.stat().st_size / 1e6:.1f} MB; largest differences from torch:')
     for batch, count, found in differences(net, args.onnx):
         worst = max(worst, *found.values())
         text = ', '.join(f'{name} {value:.1e}' for name, value in found.items())
         print(f'  {batch} photos, {count} references: {text}')
-    good = worst <= args.tolerance
-    print(f'largest difference {worst:.1e}, {"within" if good else "BEYOND"} the tolerance {args.tolerance:g}')
+    good = worst <= tolerance
+    print(f'largest difference {worst:.1e}, {"within" if good else "BEYOND"} the tolerance {tolerance:g}')
     return int(not good)
 
 

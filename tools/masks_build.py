@@ -19,7 +19,7 @@ SYNTHETIC_SIZE, SIZE = 256, 512
 # Least confidence and agreement. Photos have noise and fine folds that procedural people lack: they are never as alike.
 LEAST = {'synthetic': {'confidence': 0.75, 'agreement': 0.85}, 'photos': {'confidence': 0.55, 'agreement': 0.6}}
 SHIPPED = {'landmarks': 'landmarks_68', 'network': 'dlib'}
-NETWORKS = ('detector', 'landmarks', 'parsing', 'network', 'weights', 'prepare')
+NETWORKS = ('detector', 'landmarks', 'network', 'weights', 'prepare')
 OPTIONS = Path(__file__).parents[1] / 'options' / 'masks' / 'refsel.yml'
 
 
@@ -40,9 +40,8 @@ def add_arguments(p: CommandParser) -> None:
     where.add_argument('--ref', metavar='FOLDER', help='folder of the references, where they are not in --gt')
     nets = p.add_argument_group("networks, by file or by name of `refstar weights list`; '' for none")
     nets.add_argument('--detector', default='', metavar='FILE', help='align photos; yunet ships (default: none)')
-    about = '68-point network (.onnx), AWing FAN (.pth), or points (.npz) (default: the one that ships)'
+    about = 'npz of points (default: by the network that ships)'
     nets.add_argument('--landmarks', metavar='FILE', help=about)
-    nets.add_argument('--parsing', default='', metavar='FILE', help="facexlib's BiSeNet or ParseNet")
     about = 'identity network: edgeface_xxs, torchscript ... (default: dlib, which ships)'
     nets.add_argument('--network', metavar='NAME', help=about)
     nets.add_argument('--weights', default='', metavar='FILE', help='of --network')
@@ -96,14 +95,17 @@ def _check(args: argparse.Namespace) -> None:
         raise RefStarError('--similarity LOW HIGH must be -1 <= LOW < HIGH <= 1')
     if (args.network not in (None, '', SHIPPED['network'])) != bool(args.weights):
         raise RefStarError('--network and --weights belong together')
-    for key in ('detector', 'landmarks', 'parsing', 'weights'):
+    for key in ('detector', 'landmarks', 'weights'):
         setattr(args, key, resolve(getattr(args, key)))
-    for key in ('detector', 'landmarks', 'parsing', 'weights', 'opt'):
+    for key in ('detector', 'landmarks', 'weights', 'opt'):
         if getattr(args, key) and not Path(getattr(args, key)).is_file():
             raise RefStarError(f'--{key} {getattr(args, key)}: no such file')
-    if args.detector and Path(args.landmarks or '').suffix in ('.npz', '.csv'):
+    points = Path(args.landmarks or '').suffix
+    if points not in ('', '.npz', '.safetensors'):
+        raise RefStarError(f'--landmarks {args.landmarks}: expected points (.npz), see benchmarks/landmarks.py')
+    if args.detector and points == '.npz':
         raise RefStarError('--landmarks: points of photos that --detector is to align are of no use; give a network')
-    of_photos = ('pairs', 'split', 'splits', 'gt', 'ref', 'detector', 'landmarks', 'parsing', 'network')
+    of_photos = ('pairs', 'split', 'splits', 'gt', 'ref', 'detector', 'landmarks', 'network')
     unused = [key for key in of_photos if getattr(args, key)]
     if args.synthetic and unused:
         raise RefStarError(f'--{unused[0]} cannot be used with --synthetic')

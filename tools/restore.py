@@ -79,6 +79,8 @@ def network_arguments(p: argparse.ArgumentParser) -> None:
     network = 'trained RefSTAR: .safetensors, .pth or .onnx (default: the one that ships)'
     net.add_argument('-n', '--network', metavar='FILE', default=SHIPPED, help=network)
     net.add_argument('--backend', choices=('torch', 'onnx'), help="what computes (default: by the file's name)")
+    text = "onnxruntime's, for an ONNX file: cuda, tensorrt, coreml, dml, openvino ... (default: by --device)"
+    net.add_argument('--provider', dest='providers', metavar='NAME', help=text)
     shared(net, '--options')
     net.add_argument('--detector', metavar='FILE', help="facexlib's RetinaFace .pth, or YuNet .onnx (default: ships)")
     net.add_argument('--aligned', action='store_true', help='photos are FFHQ-aligned faces: nothing is detected')
@@ -157,6 +159,7 @@ def open_restorer(args: argparse.Namespace) -> Any:
             max_pixels=getattr(args, 'max_pixels', None) or MAX_PIXELS,
             backend=args.backend,
             base=None if is_folder(base) else base,
+            providers=args.providers,
         )
     except RefStarError as error:
         if str(args.network) in str(error) and (hint := about_other(args.network)):

@@ -19,7 +19,6 @@ def add_arguments(p: CommandParser) -> None:
     getting = commands.add_parser('get', help='fetch weights and print their paths')
     getting.set_defaults(run=fetch)
     getting.add_argument('names', nargs='+', metavar='NAME', help='of `refstar weights list`')
-    getting.add_argument('--accept_licence', action='store_true', help='of weights that are not free commercially')
     getting.add_argument('--offline', action='store_true', help='use no network (or REFSTAR_OFFLINE=1)')
 
 
@@ -39,7 +38,7 @@ def fetch(args: Namespace) -> None:
     problems = []
     for name in args.names:
         try:
-            print(get(name, args.offline, args.names if args.accept_licence else ()))
+            print(get(name, args.offline))
         except RefStarError as error:
             problems.append(str(error))
     if problems:

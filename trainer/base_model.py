@@ -77,9 +77,9 @@ def save_network(
     save_atomically(content, Path(self.opt['path']['models']) / f'{net_label}_{label}.pth')
 
 
-def save_training_state(self: BaseModel, epoch: int, current_iter: int | str) -> None:
+def save_training_state(self: BaseModel, epoch: int, current_iter: int) -> None:
     """Line 306. As `save_network`; and leaves out the random states, so a resumed run differs."""
-    if current_iter in (-1, resume.BEST):
+    if current_iter == -1:
         return
     random_states = resume.gather_random_states()
     if get_dist_info()[0] != 0:
@@ -157,8 +157,6 @@ def model_ema(self: BaseModel, decay: float = 0.999) -> None:
     After a skipped step the average stays; the host does not know of it, so the share of the weights becomes 0.
     """
     step, net, ema = step_of(self), self.get_bare_model(self.net_g), self.net_g_ema
-    if not step.last:
-        return
     old, new, share = list(ema.parameters()), list(net.parameters()), 1 - decay
     torch._foreach_lerp_(old, new, share if step.skipped_g is None else [share * ~step.skipped_g] * len(old))
     for mean, buffer in zip(ema.buffers(), net.buffers(), strict=True):
@@ -197,5 +195,3 @@ def validation(
     validate(dataloader, current_iter, tb_logger, save_img)
     resume.set_random_states(states)
     self.is_validating = False
-    if self.is_train:
-        resume.keep_best(self, dataloader, current_iter)

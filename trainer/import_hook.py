@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from refstar.utils.archs import ARCHS
+
 FUNCTIONAL_TENSOR = 'torchvision.transforms.functional_tensor'
 
 # Package -> suffix of the files in it that register something.
@@ -102,6 +104,9 @@ def register_all() -> None:
         for package, suffix in SCANNED.items():
             for file in sorted(Path(import_module(package).__file__).parent.glob(f'*_{suffix}.py')):
                 import_module(f'{package}.{file.stem}')
+        registry = import_module('basicsr.utils.registry').ARCH_REGISTRY
+        for arch in ARCHS.values():
+            registry.register(arch)
     except BaseException:
         _registered = False
         raise

@@ -88,8 +88,8 @@ def explanation(error: BaseException) -> str | None:
     on_cpu = isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY)
     if on_gpu or on_cpu or isinstance(error, MemoryError):
         return (
-            f'out of {"GPU memory" if on_gpu else "memory"}. Lower datasets:train:batch_size_per_gpu (train:accumulate '
-            'makes up for it), or set train:amp: bf16.'
+            f'out of {"GPU memory" if on_gpu else "memory"}. Lower datasets:train:batch_size_per_gpu, or set '
+            'train:amp: bf16.'
         )
     if isinstance(error, UnpicklingError):  # BasicSR, GFPGAN and facexlib call torch.load themselves
         file = next((names['f'] for name, names, _ in _frames(error) if name == 'load' and 'f' in names), 'a file')

@@ -19,7 +19,15 @@ import torch
 from basicsr import train as basicsr_train
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher
-from basicsr.utils import AvgTimer, get_env_info, get_root_logger, get_time_str, make_exp_dirs, mkdir_and_rename
+from basicsr.utils import (
+    AvgTimer,
+    MessageLogger,
+    get_env_info,
+    get_root_logger,
+    get_time_str,
+    make_exp_dirs,
+    mkdir_and_rename,
+)
 from basicsr.utils.options import copy_opt_file, dict2str
 from torch.utils.data import DataLoader
 
@@ -27,7 +35,6 @@ from refstar.utils.errors import RefStarError
 
 from . import interruption, resume
 from .option_file import parse_options
-from .progress import MessageLogger
 from .training_step import step_of
 from .validation import try_validation
 
@@ -93,7 +100,7 @@ def train_loader(opt: dict[str, Any], start_iter: int = 0) -> DataLoader:
     """Returns the loader of the training set; its sampler is a :class:`~resume.ResumableSampler`."""
     block = opt['datasets']['train']
     dataset = build_dataset(block)
-    batch = block['batch_size_per_gpu'] * (opt['train'].get('accumulate') or 1)
+    batch = block['batch_size_per_gpu']
     sampler = resume.ResumableSampler(
         dataset,
         opt['world_size'],
@@ -104,7 +111,7 @@ def train_loader(opt: dict[str, Any], start_iter: int = 0) -> DataLoader:
         start_iter=start_iter,
         seed=opt['manual_seed'],
     )
-    block = {'pin_memory': torch.cuda.is_available(), **block, 'batch_size_per_gpu': batch}
+    block = {'pin_memory': torch.cuda.is_available(), **block}
     loader = build_dataloader(
         resume.SeededDataset(dataset), block, opt['num_gpu'], opt['dist'], sampler, opt['manual_seed']
     )
@@ -169,7 +176,7 @@ class Training:
             epoch = self.sampler.epoch_of(self.start_iter)
             self.logger.info(f'Resuming training from epoch: {epoch}, iter: {self.start_iter}.')
         try_validation(self.model, self.val_loaders)
-        self.messages = MessageLogger(opt, self.start_iter)
+        self.messages = MessageLogger({**opt, 'logger': {'use_tb_logger': False, **opt['logger']}}, self.start_iter)
         self.data_timer, self.iter_timer = AvgTimer(), AvgTimer()
 
     def run_all(self) -> None:
@@ -181,9 +188,8 @@ class Training:
         start_time, current_iter = time.time(), self.start_iter
         for epoch in range(first, math.ceil(self.total_iters / self.sampler.batches)):
             self.sampler.set_epoch(epoch)
-            with self.messages.counts('waited'):
-                prefetcher.reset()
-                data = prefetcher.next()
+            prefetcher.reset()
+            data = prefetcher.next()
             while data is not None:
                 self.data_timer.record()
                 self.stop_if_asked(current_iter)
@@ -191,8 +197,7 @@ class Training:
                 self.iteration(epoch, current_iter, data)
                 self.data_timer.start()
                 self.iter_timer.start()
-                with self.messages.counts('waited'):
-                    data = prefetcher.next()
+                data = prefetcher.next()
         self.open()
         self.logger.info(f'End of training. Time consumed: {timedelta(seconds=int(time.time() - start_time))}')
         self.logger.info('Save the latest model.')
@@ -219,8 +224,7 @@ class Training:
             self.log(epoch, current_iter)
         if current_iter % opt['logger']['save_checkpoint_freq'] == 0:
             self.logger.info('Saving models and training states.')
-            with self.messages.counts('paused'):
-                model.save(epoch, current_iter)
+            model.save(epoch, current_iter)
         if opt.get('val') is not None and current_iter % opt['val']['val_freq'] == 0:
             self.validate(current_iter)
 
@@ -244,9 +248,8 @@ class Training:
 
     def validate(self, current_iter: int) -> None:
         """Validates on every set."""
-        with self.messages.counts('paused'):
-            for loader in self.val_loaders:
-                self.model.validation(loader, current_iter, self.run.tb_logger, self.opt['val']['save_img'])
+        for loader in self.val_loaders:
+            self.model.validation(loader, current_iter, self.run.tb_logger, self.opt['val']['save_img'])
 
     def stop_if_asked(self, done: int) -> None:
         """Between two iterations: saves and ends the process if a signal has arrived.

@@ -6,7 +6,7 @@ without `Options` takes a bare dict: every key is accepted.
 """
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path as FilePath
@@ -211,11 +211,9 @@ def _check_val(model: type, block: dict) -> None:
         check_call(inner, METRIC_REGISTRY, f'val:metrics:{name}', 'metric', Metric)
 
 
-def _check_logger(model: type, block: dict, metrics: Iterable[str]) -> None:
+def _check_logger(model: type, block: dict) -> None:
     logger = block_of(model, 'logger').read(block, 'logger')
-    best, wandb = logger.keep_best, bool(logger.wandb and logger.wandb.project)
-    if best and best not in metrics:
-        raise RefStarError(f'logger:keep_best: {best!r} is not in val:metrics{nearest(best, metrics)}')
+    wandb = bool(logger.wandb and logger.wandb.project)
     if wandb and not logger.use_tb_logger:
         raise RefStarError('logger:wandb: takes its figures from TensorBoard; set logger:use_tb_logger: true')
     for key, is_used, package in (('wandb', wandb, 'wandb'), ('use_tb_logger', logger.use_tb_logger, 'tensorboard')):
@@ -261,7 +259,7 @@ def check_options(opt: dict, is_train: bool, auto_resume: bool = False) -> None:
     _require(opt, 'train logger')
     _require(opt['datasets'], 'train', 'datasets:')
     _check_train(model, opt['train'])
-    _check_logger(model, opt['logger'], (opt.get('val') or {}).get('metrics') or {})
+    _check_logger(model, opt['logger'])
     if opt.get('val') is not None:
         _require(opt['val'], 'val_freq save_img', 'val:')
     on_gpu = opt.get('num_gpu', 'auto') != 0 and torch.cuda.is_available()

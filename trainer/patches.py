@@ -6,8 +6,7 @@ signature. No module of this project that imports BasicSR is imported here: it c
 
 import copy
 import os
-import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
 from types import ModuleType
@@ -24,7 +23,7 @@ from basicsr.data import degradations
 from basicsr.models import realesrgan_model, realesrnet_model
 from basicsr.models.base_model import BaseModel
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import dist_util, options
+from basicsr.utils import dist_util, img_process_util, options
 from basicsr.utils.registry import Registry
 
 from refstar.utils.errors import RefStarError
@@ -98,14 +97,20 @@ def _patch_pipelines() -> None:
     models.build_model = train_module.build_model = test_module.build_model = built
 
 
+_init_dist = dist_util.init_dist  # Slurm stays BasicSR's
+
+
 def init_dist(launcher: str, backend: str = 'nccl', port: int | None = None, **kwargs: Any) -> None:
     """dist_util.py:11: divides by the number of GPUs (0 on a CPU machine), and nccl needs CUDA; then gloo is taken."""
-    if torch.multiprocessing.get_start_method(allow_none=True) is None:
-        torch.multiprocessing.set_start_method('spawn')
     env = os.environ
     if launcher == 'slurm':
-        env.update(slurm_environment(env, port))
-    elif 'RANK' not in env:
+        if 'SLURM_PROCID' not in env or not torch.cuda.is_available():
+            raise RefStarError('--launcher slurm: needs GPUs, and srun: srun basicsr train -opt X.yml --launcher slurm')
+        _init_dist(launcher, backend, port=port)
+        return
+    if torch.multiprocessing.get_start_method(allow_none=True) is None:
+        torch.multiprocessing.set_start_method('spawn')
+    if 'RANK' not in env:
         raise RefStarError(
             '--launcher pytorch: start with torchrun, e.g. torchrun --nproc_per_node 2 -m refstar.tools.train'
         )
@@ -114,25 +119,6 @@ def init_dist(launcher: str, backend: str = 'nccl', port: int | None = None, **k
     else:
         backend = 'gloo'
     torch.distributed.init_process_group(backend=backend, **kwargs)
-
-
-def slurm_environment(env: Mapping[str, str], port: int | None = None) -> dict[str, str]:
-    """Returns the variables that torchrun would set, from those that `srun` sets for a task."""
-    nodes = env.get('SLURM_STEP_NODELIST') or env.get('SLURM_NODELIST')
-    if not (nodes and {'SLURM_PROCID', 'SLURM_LOCALID', 'SLURM_NTASKS'} <= set(env)):
-        raise RefStarError('--launcher slurm: start by srun: srun basicsr train -opt X.yml --launcher slurm')
-    try:
-        found = subprocess.run(['scontrol', 'show', 'hostname', nodes], check=True, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise RefStarError(f'--launcher slurm: scontrol does not name the nodes {nodes}: {error}') from error
-    job = int(env.get('SLURM_JOB_ID') or 0)  # two jobs may share a node
-    return {
-        'MASTER_ADDR': found.stdout.split()[0],
-        'MASTER_PORT': str(port or env.get('MASTER_PORT') or (10000 + job % 20000 if job else 29500)),
-        'RANK': env['SLURM_PROCID'],
-        'WORLD_SIZE': env['SLURM_NTASKS'],
-        'LOCAL_RANK': env['SLURM_LOCALID'],
-    }
 
 
 # --------------------------------------------------------------------- data
@@ -155,16 +141,16 @@ def _allow_numpy_scalars() -> None:
 
 
 # --------------------------------------------------------------------- models
-def share_validation(model_class: type[BaseModel]) -> None:
-    """sr_model.py:158, gfpgan_model.py:466: the first process validates alone; here all do (:mod:`validation`)."""
-    validate = model_class.nondist_validation
+def _patch_filter() -> None:
+    """utils/img_process_util.py:25, 29: views photos whose layout current torch keeps as BasicSR's JPEG makes it."""
+    original = img_process_util.filter2D
 
-    @wraps(validate)
-    def nondist_validation(self: BaseModel, *args: Any) -> None:
-        import_module('refstar.trainer.validation').validate_share(validate, self, *args)
+    @wraps(original)
+    def filter2D(img: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+        return original(img.contiguous(), kernel)
 
-    model_class.dist_validation = _ours('validation', 'dist_validation')
-    model_class.nondist_validation = nondist_validation
+    for module in (img_process_util, realesrgan_model, realesrnet_model):
+        module.filter2D = filter2D
 
 
 def patch_realesrgan(module: ModuleType, model_class: type[BaseModel]) -> None:
@@ -210,7 +196,7 @@ def patch_gfpgan() -> None:
             self.components_list = kept
 
     FFHQDegradationDataset.get_component_coordinates = get_component_coordinates
-    share_validation(GFPGANModel)
+    GFPGANModel.dist_validation = _ours('validation', 'dist_validation')
 
 
 # --------------------------------------------------------------------- operators of StyleGAN2 without a compiler
@@ -248,7 +234,8 @@ def apply() -> None:
     _allow_numpy_scalars()
     for name in BASE_MODEL:
         setattr(BaseModel, name, _ours('base_model', name))
-    share_validation(SRModel)
+    SRModel.dist_validation = _ours('validation', 'dist_validation')
+    _patch_filter()
     patch_realesrgan(realesrgan_model, realesrgan_model.RealESRGANModel)
     patch_realesrgan(realesrnet_model, realesrnet_model.RealESRNetModel)
     _patch_operators()

@@ -4,7 +4,7 @@
 * The sampler of the resumed epoch starts where the killed run stopped.
 * A sample is drawn by a seed of its own, made of `manual_seed`, the epoch and its position in it. So it is the same
   with any number of loader processes, on any rank, and in a resumed run.
-* Old checkpoints are deleted only once the new one is on disk (`keep_last`, `keep_best`).
+* Old checkpoints are deleted only once the new one is on disk (`keep_last`).
 """
 
 import atexit
@@ -19,21 +19,19 @@ from typing import Any
 import numpy as np
 import torch
 from basicsr.data.data_sampler import EnlargedSampler
-from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import get_dist_info
 from basicsr.utils.misc import check_resume
 from torch import distributed
 from torch.utils.data import Dataset
 
-from refstar.utils.checkpoint import load_file, save_atomically
+from refstar.utils.checkpoint import load_file
 from refstar.utils.errors import RefStarError
 
 FROZEN_NETWORKS = ('network_vqgan',)  # never saved, so always read from their own files
 SAME = (
     'a state is good only for its own run (same name, same option file); to begin with its weights: pretrain_network_g'
 )
-BEST = 'best'  # label of the files of the best validation, in place of the iteration
 
 
 # --------------------------------------------------------------------- random states
@@ -259,29 +257,3 @@ def prune(opt: dict[str, Any], current_iter: int) -> None:
         number = re.search(r'_(\d+)\.pth$', file.name)
         if number and int(number[1]) < first:
             file.unlink()
-
-
-def keep_best(model: BaseModel, dataloader: Any, current_iter: int) -> None:
-    """Saves the networks as `net_*_best.pth` if this validation is the best so far by `logger.keep_best`."""
-    metric = (model.opt.get('logger') or {}).get('keep_best')
-    if not metric or get_dist_info()[0] != 0:
-        return
-    dataset = dataloader.dataset.opt['name']
-    if dataset != next(block['name'] for phase, block in model.opt['datasets'].items() if phase.startswith('val')):
-        return
-    results = model.best_metric_results[dataset]
-    name = metric if metric in results else f'right_{metric}'  # models with references: of the right ones
-    best, record = results[name], Path(model.opt['path']['training_states']) / f'{BEST}.state'
-    if best['iter'] != current_iter or not _better(best, metric, record):
-        return
-    model.save(-1, BEST)
-    save_atomically({'metric': metric, 'value': float(best['val']), 'iter': current_iter}, record)
-    get_root_logger().info(f'Best {metric} so far, {best["val"]:.4f}: the networks are kept as net_*_{BEST}.pth.')
-
-
-def _better(best: dict[str, Any], metric: str, record: Path) -> bool:
-    """Returns whether a figure is better than that of the networks on disk, which a resumed run need not know of."""
-    kept = load_file(record) if record.is_file() else {}
-    if kept.get('metric') != metric:
-        return True
-    return best['val'] >= kept['value'] if best['better'] == 'higher' else best['val'] <= kept['value']

@@ -92,11 +92,6 @@ class Train(OptionBlock):
     channels_last: Networks | None = Field(None, description='networks in the memory format that convolutions prefer')
     compile: Networks | None = Field(None, description='networks, or modules of them (g.refsel), for torch.compile')
     compile_kwargs: Block | None = Field(None, description='arguments of torch.compile, e.g. {mode: max-autotune}')
-    accumulate: Count | None = Field(
-        None,
-        description='batches of batch_size_per_gpu per iteration; their gradients are averaged: the step of a large '
-        'batch in the memory of a small one (default 1)',
-    )
     grad_clip: Size | None = Field(
         None, description="largest norm of net_g's gradient, logged as grad_norm (default 0: no clipping)"
     )
@@ -133,21 +128,14 @@ class Logger(OptionBlock):
     save_checkpoint_freq: Iterations = Field(description='save a checkpoint every so many iterations')
     use_tb_logger: bool | None = Field(None, description='also write for TensorBoard, into `tb_logger/<name>`')
     wandb: Wandb | None = Field(None, description='Weights & Biases')
-    keep_last: Count | None = Field(
-        None, description='latest checkpoints to keep (default: all); best and latest ones do not count'
-    )
-    keep_best: str | None = Field(
-        None, description='metric of val.metrics: networks of the best validation are kept as net_*_best.pth'
-    )
+    keep_last: Count | None = Field(None, description='latest checkpoints to keep (default: all)')
 
 
 class Dist(OptionBlock):
     """Block `dist_params`."""
 
     backend: str | None = Field(None, description='nccl (default) or gloo; without CUDA always gloo')
-    port: Count | None = Field(
-        None, description='of the first process, under Slurm (default: MASTER_PORT, or from the number of the job)'
-    )
+    port: Count | None = Field(None, description='of the first process, under Slurm (default: MASTER_PORT, or 29500)')
 
 
 class Path(OptionBlock):

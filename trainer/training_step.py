@@ -1,4 +1,4 @@
-"""One training step: mixed precision, accumulation, clipping, and steps skipped where a gradient is not finite.
+"""One training step: mixed precision, clipping, and steps skipped where a gradient is not finite.
 
 A model of this project (`runs_training_step = True`) computes its losses within :meth:`TrainingStep.autocast` and
 hands them to :meth:`TrainingStep.backward`. A model of BasicSR calls `loss.backward()` and `optimizer.step()` itself:
@@ -7,8 +7,7 @@ Nothing here waits for the device; what the host has to know is read when the lo
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
@@ -16,10 +15,7 @@ import torch
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger
 from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-
-from refstar.utils.errors import RefStarError
 
 from .network_setup import networks, prepare_networks
 
@@ -30,20 +26,17 @@ class TrainingStep:
     """Options of the training step of one model, and its state.
 
     Attributes:
-        first, last (bool): whether this is the first, the last batch of an accumulated step.
         norm (Tensor | None): norm of net_g's gradient in this step, before clipping.
         skipped_g (Tensor | None): bool, whether net_g's step was skipped; None before it.
     """
 
-    def __init__(self, opt: dict[str, Any]) -> None:
+    def __init__(self, opt: dict[str, Any], device: str) -> None:
         train = opt.get('train') or {}
-        self.device = 'cuda' if opt['num_gpu'] else 'cpu'
+        self.device = device
         self.dtype = TYPES.get(train.get('amp'))
-        self.parts = train.get('accumulate') or 1
         self.clip = train.get('grad_clip') or 0
         self.limit = train.get('nonfinite_limit') or 10
         self.scaler = torch.amp.GradScaler(self.device, enabled=self.dtype is torch.float16)
-        self.first = self.last = True
         self.norm = self.skipped_g = None
         self.statistics: list[Tensor] | None = None
         self.finite: Tensor | None = None  # whether every loss of this iteration was, so far
@@ -70,22 +63,17 @@ class TrainingStep:
 
     # ----------------------------------------------------------------- at the optimizers
     def control(self, optimizer: Optimizer, is_generator: bool) -> Optimizer:
-        """Puts this step's rules in front of `step` and `zero_grad` of an optimizer."""
-        plain_step, plain_zero_grad = optimizer.step, optimizer.zero_grad
+        """Puts this step's rules in front of `step` of an optimizer."""
+        plain_step = optimizer.step
 
         def step(optimizer: Optimizer) -> None:
-            if self.last:
-                self.update(optimizer, plain_step, is_generator)
+            self.update(optimizer, plain_step, is_generator)
 
-        def zero_grad(optimizer: Optimizer, set_to_none: bool = True) -> None:
-            if self.first:
-                plain_zero_grad(set_to_none)
-
-        optimizer.step, optimizer.zero_grad = MethodType(step, optimizer), MethodType(zero_grad, optimizer)
+        optimizer.step = MethodType(step, optimizer)
         return optimizer
 
     def update(self, optimizer: Optimizer, plain_step: Callable[[], Any], is_generator: bool) -> None:
-        """Unscales, averages and clips the gradient, and steps if it and the losses are finite.
+        """Unscales and clips the gradient, and steps if it and the losses are finite.
 
         Fused optimizers look at that on the device; for others the host has to wait.
         """
@@ -94,15 +82,11 @@ class TrainingStep:
             plain_step()
             return
         self.scaler.unscale_(optimizer)
-        norm = nn.utils.get_total_norm(grads) / self.parts
-        factor = None if self.parts == 1 else torch.full_like(norm, 1 / self.parts)
+        norm = nn.utils.get_total_norm(grads)
         if is_generator:
             self.norm = norm
             if self.clip:
-                coefficient = (self.clip / (norm + 1e-6)).clamp_max(1)
-                factor = coefficient if factor is None else factor * coefficient
-        if factor is not None:
-            torch._foreach_mul_(grads, factor)
+                torch._foreach_mul_(grads, (self.clip / (norm + 1e-6)).clamp_max(1))
         bad = self._in_any_process(~norm.isfinite() if self.finite is None else ~(norm.isfinite() & self.finite))
         self.found.append(bad)
         if is_generator:
@@ -125,35 +109,18 @@ class TrainingStep:
         return count > 0
 
     # ----------------------------------------------------------------- around a step
-    def run(self, model: BaseModel, optimize: Callable[[int], None], feeds: list[Any], current_iter: int) -> None:
+    def run(self, model: BaseModel, optimize: Callable[[int], None], current_iter: int) -> None:
         """Runs one iteration."""
         if self.statistics is None:
             self.statistics = _running_statistics(model)
         before = [buffer.clone() for buffer in self.statistics]
-        logs, self.norm, self.skipped_g, self.finite, self.found = [], None, None, None, []
-        try:
-            for i, feed in enumerate(feeds):
-                self.first, self.last = i == 0, i == len(feeds) - 1
-                feed()
-                with self._without_exchange(model):
-                    optimize(current_iter)
-                logs.append(getattr(model, 'log_dict', {}))
-        finally:
-            self.first = self.last = True
-        model.log_dict = _means(logs)
+        self.norm, self.skipped_g, self.finite, self.found = None, None, None, []
+        optimize(current_iter)
+        model.log_dict = OrderedDict(getattr(model, 'log_dict', {}))
         self._conclude(model.log_dict, before)
 
-    @contextmanager
-    def _without_exchange(self, model: BaseModel) -> Iterator[None]:
-        """While open, DDP exchanges no gradients; they are exchanged with those of the last batch."""
-        with ExitStack() as stack:
-            for net in vars(model).values():
-                if isinstance(net, DistributedDataParallel) and not self.last:
-                    stack.enter_context(net.no_sync())
-            yield
-
     def _conclude(self, log: dict[str, Any], before: list[Tensor]) -> None:
-        """After the last batch: counts what was not finite, on the device."""
+        """Counts what was not finite, on the device."""
         if self.scaler.is_enabled() and self.found:
             self.scaler.update()
         terms = {name: value for name, value in log.items() if isinstance(value, Tensor)}
@@ -208,57 +175,23 @@ def _running_statistics(model: BaseModel) -> list[Tensor]:
     return [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var) if buffer is not None]
 
 
-def _means(logs: list[dict[str, Any]]) -> OrderedDict:
-    """Returns the mean of every logged term over those batches of a step that have it."""
-    found: dict[str, list[Any]] = {}
-    for log in logs:
-        for name, value in log.items():
-            found.setdefault(name, []).append(value)
-    return OrderedDict((name, x[0] if len(x) == 1 else sum(x) / len(x)) for name, x in found.items())
-
-
-def split(batch: Any, parts: int) -> list[Any]:
-    """Splits a batch into equal parts.
-
-    Raises:
-        RefStarError: it cannot be divided by that.
-    """
-    if isinstance(batch, dict):
-        pieces = {key: split(value, parts) for key, value in batch.items()}
-        return [{key: value[i] for key, value in pieces.items()} for i in range(parts)]
-    size, rest = divmod(len(batch), parts)
-    if rest:
-        raise RefStarError(f'train:accumulate: {len(batch)} samples cannot be divided into {parts} batches')
-    return [batch[i * size : (i + 1) * size] for i in range(parts)]
-
-
 def step_of(model: BaseModel) -> TrainingStep:
     """Returns the step of a model; made at the first call."""
     if 'training_step' not in vars(model):
-        model.training_step = TrainingStep(model.opt)
+        model.training_step = TrainingStep(model.opt, model.device.type)
     return model.training_step
 
 
 def take_over(model: BaseModel) -> None:
-    """Lets a model that was built for training run by its :class:`TrainingStep`; with `accumulate`, the batches of a
-    step come as one."""
-    step, optimize, feed_data = step_of(model), model.optimize_parameters, model.feed_data
-    batches: list[Any] = []
-
-    def feed(data: Any) -> None:
-        if step.parts > 1 and not getattr(model, 'is_validating', False):
-            batches[:] = split(data, step.parts)
-        else:
-            feed_data(data)
+    """Lets a model that was built for training run by its :class:`TrainingStep`."""
+    step, optimize = step_of(model), model.optimize_parameters
 
     def optimize_parameters(current_iter: int) -> None:
-        feeds = [lambda data=data: feed_data(data) for data in batches] or [lambda: None]
-        step.run(model, optimize, feeds, current_iter)
-        batches.clear()
+        step.run(model, optimize, current_iter)
 
     prepare_networks(model)
     if not getattr(model, 'runs_training_step', False):
         for name, loss in vars(model).items():
             if name.startswith('cri_') and isinstance(loss, nn.Module):
                 loss.register_forward_hook(lambda module, args, value: step.note(value))
-    model.feed_data, model.optimize_parameters = feed, optimize_parameters
+    model.optimize_parameters = optimize_parameters

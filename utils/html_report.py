@@ -12,7 +12,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .text_files import write_text
 
@@ -43,8 +42,10 @@ def data_uri(picture: np.ndarray | bytes, suffix: str = '.jpg', max_side: int | 
 
 
 @cache
-def environment() -> Environment:
-    """Return the environment of all templates: values are escaped, an undefined name is an error."""
+def environment() -> Any:
+    """Return the jinja2.Environment of all templates: values are escaped, an undefined name is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     templates = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .archs import build_network
 from .checkpoint import (
     FROZEN,
     LEVELS,
@@ -159,9 +160,6 @@ def load_network(
 
 def build(file: NetworkFile, path: str | Path) -> nn.Module:
     """Build the network of a file that was read from `path`, in evaluation mode; errors as of :func:`load_network`."""
-    import basicsr  # noqa: F401  (fills the registries)
-    from basicsr.archs import build_network
-
     if file.options is None:
         raise RefStarError(f'{path}: does not say what network it is: give its option file (--options X.yml)')
     with _unpacked(file, Path(path)) as options, torch.random.fork_rng(devices=[]):

@@ -6,7 +6,6 @@ cache folder. Nothing is fetched that was not asked for by name.
 
 import os
 import sys
-from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,7 +14,7 @@ from pathlib import Path
 from .errors import RefStarError, nearest
 from .yaml_files import read_yaml_file
 
-HOME, OFFLINE, ACCEPT = 'REFSTAR_HOME', 'REFSTAR_OFFLINE', 'REFSTAR_ACCEPT_LICENCES'
+HOME, OFFLINE = 'REFSTAR_HOME', 'REFSTAR_OFFLINE'
 TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
 RETRIES = 2  # after a failed download
 
@@ -32,7 +31,6 @@ class Released:
         licence: in a line.
         use: what it is for, and the key or flag it goes to.
         sha256: hexadecimal; None where no record was found, so that it cannot be checked.
-        commercial: may be used commercially as far as its own licence goes; otherwise the user has to accept it first.
         ships: name of its file in the package; None: it is fetched.
     """
 
@@ -40,7 +38,6 @@ class Released:
     licence: str
     use: str
     sha256: str | None = None
-    commercial: bool = True
     ships: str | None = None
 
     @property
@@ -78,29 +75,21 @@ def resolve(name_or_path: str | None) -> str | None:
     return str(get(name_or_path)) if known else name_or_path
 
 
-def get(name: str, offline: bool = False, accept: Collection[str] = ()) -> Path:
+def get(name: str, offline: bool = False) -> Path:
     """Return the file of a name, fetched if it is not there yet.
 
     Args:
         name: of the table.
         offline: never use the network; so does `REFSTAR_OFFLINE=1`.
-        accept: names whose non-commercial licence the user accepts, or 'all'; further ones in
-            `REFSTAR_ACCEPT_LICENCES`, separated by commas.
 
     Raises:
-        RefStarError: unknown name, offline and not there, licence not accepted, the download failed, or the sha256 is
+        RefStarError: unknown name, offline and not there, the download failed, or the sha256 is
             another. A failed or wrong download leaves no file.
     """
     from filelock import FileLock
 
     entry, path = find(name), find(name).path
     if not path.is_file():
-        accepted = {*accept, *os.environ.get(ACCEPT, '').replace(' ', '').split(',')}
-        if not entry.commercial and not {name, 'all'} & accepted:
-            raise RefStarError(
-                f'{name}: {entry.licence}. If you may and do accept it: `refstar weights get {name} --accept_licence`, '
-                f'or {ACCEPT}={name}'
-            )
         if offline or os.environ.get(OFFLINE, '0') not in ('', '0'):
             raise RefStarError(f'{name}: {path} is not there, and offline; fetch {entry.url} and put it there')
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from refstar.utils.errors import RefStarError
-from refstar.utils.photo_files import folders_in, is_photo, is_tool_folder, natural
+from refstar.utils.photo_files import folders_in, is_photo, natural
 from refstar.utils.text_files import shorten
 
 from ..images import contains, database_of, names_in, read_meta_info
@@ -139,13 +139,3 @@ class Tree:
     def images(self, folder: str = '') -> list[Path]:
         """Return the paths of `names`."""
         return [self.root / folder / name for name in self.names(folder)]
-
-    def all_images(self) -> list[Path]:
-        """Return every image, at any depth."""
-        if self._listed is not None:
-            return [self.root / folder / name for folder, names in self._listed.items() for name in names]
-        found = []
-        for home, folders, names in os.walk(self.root):
-            folders[:] = [name for name in folders if not is_tool_folder(name)]
-            found += [Path(home, name) for name in names if is_photo(name)]
-        return sorted(found, key=lambda path: natural(str(path.relative_to(self.root))))

@@ -1,10 +1,11 @@
-"""`refstar data`: every problem of a collection is found and counted, nobody is in two splits, an lmdb is BasicSR's."""
+"""`refstar data`: every problem of a collection is found and counted, nobody is in two splits."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.photos import check, collection, face, write
+from helpers.photos import check, collection, face, pack, write
 from PIL import Image, ImageEnhance
 
 from refstar.curate.collection_check import near_duplicates
@@ -80,7 +81,7 @@ def test_every_form_can_be_checked(tmp_path, monkeypatch):
     collection(tmp_path / 'people', {'ann': 2, 'bob': 2})
     for i, name in enumerate(('gt/a.png', 'gt/b.png', 'ref/a/1.png', 'ref/b.png')):
         write(tmp_path / name, face(500 + i))
-    assert main(['lmdb', 'people', 'people.lmdb', '--jobs', '1']) == 0
+    pack(Path('people'))
     (tmp_path / 'a.csv').write_text('gt_image,ref_image\na.png,"[\'b.png\']"\n')
     (tmp_path / 'meta.txt').write_text('ann/0.png (64,64,3)\nbob/0.png (64,64,3)\n')
     (tmp_path / 'x.yml').write_text(
@@ -126,11 +127,9 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
         ('split mixed/ann --out out --network mobilefacenet --weights none.pth', 'none.pth: no such file'),
         ('split a.csv --out out --fractions 1 1 1', 'with the sum 1'),
         ('split empty --out out', '0 people cannot be divided'),
-        ('lmdb mixed out.db', 'must end in .lmdb'),
-        ('lmdb empty out.lmdb', 'holds no image'),
     ):
         assert main(args.split()) == 2 and message in capsys.readouterr().err, args
-    assert not (tmp_path / 'out').exists() and not (tmp_path / 'out.lmdb').exists()
+    assert not (tmp_path / 'out').exists()
 
 
 def test_a_dead_process_is_reported():

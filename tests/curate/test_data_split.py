@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import runs
-from helpers.photos import check, collection, write
+from helpers.photos import check, collection, pack, write
 
 from refstar.curate.people_split import divide, reference_rows
 from refstar.data.collections.reference_csv import read_reference_csv
@@ -124,8 +124,7 @@ def test_split_of_unknown_people(tmp_path, capsys, colour_network):
     done = json.loads((tmp_path / 'out/split.json').read_text())
     assert done['network'] == 'torchscript' and len(done['sha256']) == 64 and done['left_out'] == 1
     (tmp_path / 'flat/99999.png').unlink()
-    assert main(['lmdb', str(tmp_path / 'flat'), str(tmp_path / 'flat.lmdb'), '--jobs', '1']) == 0
-    args[1] = str(tmp_path / 'flat.lmdb')
+    args[1] = str(pack(tmp_path / 'flat'))
     assert main([*args, '--out', str(tmp_path / 'again')]) == 0
     same = [runs.files_under(tmp_path / folder) for folder in ('out', 'again')]
     assert all(same[0][name] == same[1][name] for name in same[0] if name != 'split.json')

@@ -1,33 +1,25 @@
-"""lmdb: BasicSR's are read like folders, ours are read by BasicSR, a broken one is one clear error."""
+"""lmdb: BasicSR's are read like folders, a broken one is one clear error."""
 
-import lmdb
 import numpy as np
 import pytest
 import torch
-from helpers.photos import collection, face, write, write_csv
+from helpers.photos import face, pack, write, write_csv
 from torch.utils.data import DataLoader
 
-from refstar.curate import lmdb_writer
-from refstar.curate.lmdb_writer import pack_folder
 from refstar.data.collections.manifest import read_manifest
 from refstar.data.images import decode
 from refstar.data.reference_pair_dataset import ReferencePairDataset
 from refstar.data.reference_test_dataset import ReferenceTestDataset
-from refstar.tools.data import main
 from refstar.utils.errors import RefStarError
 
 
 @pytest.fixture
 def packed(tmp_path):
     """A folder of people, and the same as an lmdb by BasicSR's own script."""
-    from basicsr.utils.lmdb_util import make_lmdb_from_imgs
-
     names = ['ann/1.png', 'ann/2.png', 'ann/10.png', 'bob/1.png', 'bob/2.png']
     for i, name in enumerate(names):
         write(tmp_path / 'people' / name, face(i, 16))
-    keys = [name.removesuffix('.png') for name in names]
-    make_lmdb_from_imgs(str(tmp_path / 'people'), str(tmp_path / 'people.lmdb'), names, keys)
-    return tmp_path / 'people', tmp_path / 'people.lmdb'
+    return tmp_path / 'people', pack(tmp_path / 'people')
 
 
 @pytest.mark.filterwarnings('ignore:This DataLoader')
@@ -47,7 +39,7 @@ def test_lmdb_for_gt_lq_and_references(tmp_path):
     for i, name in enumerate(('gt/a.png', 'gt/b.png', 'lq/a.png', 'lq/b.png', 'ref/a/1.jpg', 'ref/b.jpg')):
         write(tmp_path / name, face(i, 16))
     for part in ('gt', 'lq', 'ref'):
-        pack_folder(tmp_path / part, tmp_path / f'{part}.lmdb')
+        pack(tmp_path / part)
     opt = {f'dataroot_{part}': str(tmp_path / f'{part}.lmdb') for part in ('gt', 'lq', 'ref')}
     a, b = read_manifest({**opt, 'io_backend': {'type': 'lmdb'}})
     assert a.refs == (tmp_path / 'ref.lmdb/a/1.png',) and b.refs == (tmp_path / 'ref.lmdb/b.png',)
@@ -76,38 +68,3 @@ def test_broken_lmdb_is_one_clear_error(packed):
     meta.unlink()
     with pytest.raises(RefStarError, match=r'meta_info\.txt is missing'):
         read_manifest({'dataroot': str(database)})
-
-
-def test_lmdb_is_read_by_basicsr(tmp_path, capsys):
-    from basicsr.data.data_util import paths_from_lmdb
-    from basicsr.utils import FileClient, imfrombytes
-
-    root = collection(tmp_path / 'faces', {'ann': 2, 'bob': 1, '@eaDir': 1})  # the last is a tool's
-    out = tmp_path / 'faces.lmdb'
-    assert main(['lmdb', str(root), str(out), '--jobs', '2']) == 0
-    assert sorted(path.name for path in out.iterdir()) == ['data.mdb', 'lock.mdb', 'meta_info.txt']
-    assert out.joinpath('meta_info.txt').read_text().split('\n')[0] == 'ann/0.png (64,64,3) 1'
-    assert paths_from_lmdb(str(out)) == ['ann/0', 'ann/1', 'bob/0']
-    img = imfrombytes(FileClient('lmdb', db_paths=str(out)).get('ann/1'))
-    assert np.array_equal(img[..., ::-1], face(1))
-    assert main(['lmdb', str(root), str(out)]) == 2 and 'exists already' in capsys.readouterr().err
-
-
-def test_lmdb_is_whole_or_not_there(tmp_path, capsys, monkeypatch):
-    root = collection(tmp_path / 'faces', {'ann': 2})
-    (root / 'ann/1.png').write_bytes(b'no image')
-    assert main(['lmdb', str(root), str(tmp_path / 'a.lmdb'), '--jobs', '1']) == 2
-    assert 'ann/1.png: is not a readable image' in capsys.readouterr().err
-    write(root / 'ann/1.png', face(1))
-    write(root / 'ann/1.jpg', face(2))
-    assert main(['lmdb', str(root), str(tmp_path / 'a.lmdb'), '--jobs', '1']) == 2
-    assert 'would have the same key ann/1' in capsys.readouterr().err
-    (root / 'ann/1.jpg').unlink()
-    monkeypatch.setattr(lmdb_writer.LmdbMaker, 'put', failing)
-    assert main(['lmdb', str(root), str(tmp_path / 'a.lmdb'), '--jobs', '1']) == 2
-    assert 'cannot write' in capsys.readouterr().err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['faces']
-
-
-def failing(*_, **__):
-    raise lmdb.DiskError('no space left')

@@ -131,13 +131,10 @@ def test_landmark_files(tmp_path):
     found = Landmarks(str(tmp_path / 'a.npz'), [tmp_path / 'faces'])
     assert np.array_equal(found(tmp_path / 'faces/ann/2.png'), points[1])
     assert found(tmp_path / 'faces/bob/1.png') is None and found(tmp_path / 'ann/1.png') is None
-    header = 'name,' + ','.join(f'{axis}{i}' for i in range(5) for axis in 'xy')
-    row = 'ann/1.png,' + ','.join(['0.4'] * 10)
-    (tmp_path / 'b.csv').write_text(f'{header}\n{row}\n')
-    assert Landmarks(str(tmp_path / 'b.csv'), [tmp_path])(tmp_path / 'ann/1.png').shape == (5, 2)
-    (tmp_path / 'c.csv').write_text(f'{header}\nann/1.png,300,200\n')
-    (tmp_path / 'd.csv').write_text(f'{header}\nann/1.png,' + ','.join(['300'] * 10) + '\n')
-    np.savez(tmp_path / 'e.npz', points=points)
-    for name in ('c.csv', 'd.csv', 'e.npz', 'none.npz', 'none.csv'):
+    np.savez(tmp_path / 'b.npz', names=np.array(['ann/1.png']), points=np.full((1, 5, 2), 300))
+    np.savez(tmp_path / 'c.npz', names=np.array(['ann/1.png']), points=np.full((1, 1, 2), 0.5))
+    np.savez(tmp_path / 'd.npz', points=points)
+    (tmp_path / 'e.csv').write_text('name,x0,y0')
+    for name in ('b.npz', 'c.npz', 'd.npz', 'e.csv', 'none.npz'):
         with pytest.raises(RefStarError, match=name):
             Landmarks(str(tmp_path / name), [tmp_path])

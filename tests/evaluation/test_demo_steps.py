@@ -1,14 +1,12 @@
-"""The steps of `refstar demo`: option files, processes, lock and ledger."""
+"""The steps of `refstar demo`: option files, and what is done."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from helpers.shrink import replace_files
 
-from refstar.evaluation import demo_steps
-from refstar.evaluation.demo_steps import Ledger, Run, Step, lock, plan, set_option
+from refstar.evaluation.demo_steps import plan, run_steps, set_option
 from refstar.trainer.option_check import check_options
 from refstar.trainer.option_file import load_options
 from refstar.utils.errors import RefStarError
@@ -61,16 +59,7 @@ def test_wrong_overrides_are_named(tmp_path):
         plan('demo', 'demo', tmp_path, write_overrides(tmp_path / 'x.yml', {'refsle': {}}))
 
 
-def test_step_that_still_runs_is_not_started_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo_steps, 'PATIENCE', 0)
-    step, ledger = Step('refsel', 'x_refsel', tmp_path / 'x.yml', {}, 'f'), Ledger(tmp_path / 'steps.json')
-    with lock(tmp_path / 'logs/refsel.lock'), pytest.raises(RefStarError, match='is running here'):
-        Run(step, lambda *_: [sys.executable, '-c', ''], tmp_path, ledger, 1)
-    with lock(tmp_path / 'logs/refsel.lock'):  # it was given free
-        pass
-
-
 def test_broken_ledger_is_named(tmp_path):
     (tmp_path / 'steps.json').write_text('{')
     with pytest.raises(RefStarError, match=r'steps\.json: broken'):
-        Ledger(tmp_path / 'steps.json')
+        run_steps([], tmp_path)

@@ -6,19 +6,16 @@ import cv2
 import lpips
 import numpy as np
 import pytest
-import scipy.linalg
 import torch
 from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim
 from helpers.measuring import CLOSE, photo, rgb, scored
-from torch import nn
 
 from refstar.data.face_region import face_oval
 from refstar.evaluation.measures import MeasureSettings, Truth, build_measures
 from refstar.metrics.detail_metric import calculate_detail
-from refstar.metrics.fid import FeatureNetwork, frechet_distance
 from refstar.metrics.landmark_metric import calculate_lmd
-from refstar.metrics.lpips_metric import FACE, calculate_flpips
 from refstar.utils.errors import RefStarError
+from refstar.utils.released_weights import PRETRAINED
 
 
 # ---------------------------------------------------------------- PSNR, SSIM, NIQE, detail
@@ -63,33 +60,6 @@ def test_lpips_is_that_of_the_package(net, tmp_path):
     assert scored(settings, Truth(photo(0)), photo(1))['lpips'] == pytest.approx(want, **CLOSE)
 
 
-@pytest.mark.parametrize('kind', ['ParseNet', 'BiSeNet'])
-def test_flpips_is_lpips_of_the_parsed_face(kind, tmp_path, monkeypatch):
-    from facexlib.parsing.bisenet import BiSeNet
-    from facexlib.parsing.parsenet import ParseNet
-
-    monkeypatch.setattr('refstar.metrics.lpips_metric.PARSER_SIZE', 64)
-    torch.manual_seed(0)
-    net = (BiSeNet(19) if kind == 'BiSeNet' else ParseNet(in_size=64, out_size=64, parsing_ch=19)).eval()
-    torch.save(net.state_dict(), tmp_path / 'parse.pth')
-    gt, img = photo(0), photo(1)
-    mean, std = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)) if kind == 'BiSeNet' else ((0.5,) * 3, (0.5,) * 3)
-    x = ((rgb(gt) + 1) / 2 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
-    with torch.no_grad():
-        classes = net(x)[0].argmax(1)[0]
-    face = torch.stack([classes == c for c in FACE[kind]]).any(0)
-    assert 0 < face.sum() < face.numel()
-    package = lpips.LPIPS(net='squeeze', pnet_rand=True, verbose=False).eval()
-    files = {'lpips_net': 'squeeze', 'lpips_weights': saved_backbone(package, tmp_path / 'net.pth')}
-    black = [torch.where(face, rgb(x), torch.tensor(-1.0)) for x in (img, gt)]
-    with torch.no_grad():
-        want = package(*black).item()
-    found = scored(MeasureSettings(parsing_weights=str(tmp_path / 'parse.pth'), **files), Truth(gt), img)
-    assert found['flpips'] == pytest.approx(want, **CLOSE) and found['flpips'] != pytest.approx(found['lpips'], **CLOSE)
-    registered = calculate_flpips(img, gt, 'squeeze', files['lpips_weights'], str(tmp_path / 'parse.pth'))
-    assert registered == pytest.approx(want, **CLOSE)
-
-
 # ---------------------------------------------------------------- LMD
 def test_lmd_of_facexlibs_network(tmp_path, monkeypatch):
     from facexlib.alignment.awing_arch import FAN
@@ -105,28 +75,25 @@ def test_lmd_of_facexlibs_network(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.parametrize(
+    ('file', 'message'),
+    [
+        ('none.pth', 'none.pth: no such file'),
+        ('page.pth', 'page.pth: is a web page, not a network'),
+        ('dlib_face.safetensors', 'is a checkpoint of another network than LandmarkNet68'),
+        ('other.pth', 'is a checkpoint of another network than FAN'),
+    ],
+)
+def test_another_network_than_of_landmarks_is_refused(file, message, tmp_path):
+    (tmp_path / 'page.pth').write_bytes(b'<!DOCTYPE html><html></html>')
+    torch.save({'head.weight': torch.zeros(1)}, tmp_path / 'other.pth')
+    path = PRETRAINED / file if (PRETRAINED / file).is_file() else tmp_path / file
+    with pytest.raises(RefStarError, match=message):
+        calculate_lmd(photo(0), photo(0), str(path))
+
+
 def test_lmd_sees_a_shift(faces_root):
     img = cv2.imread(str(sorted((faces_root / 'london_512').glob('*/01.jpg'))[0]))
     moved = np.roll(img, 6, axis=1)
-    weights = str(faces_root / 'weights' / 'pfld_68.onnx')
-    assert calculate_lmd(img, img, weights) == 0
-    assert calculate_lmd(moved, img, weights) == pytest.approx(6, abs=2)
-
-
-# ---------------------------------------------------------------- FID
-def test_fid_is_the_frechet_distance(tmp_path):
-    class Features(nn.Module):
-        def forward(self, x, return_features: bool = False):
-            x = x.float() / 255
-            return torch.cat([x.mean((2, 3)), x.std((2, 3))], 1) if return_features else x[:, :, 0, 0]
-
-    torch.jit.script(Features()).save(tmp_path / 'features.pt')
-    network = FeatureNetwork(str(tmp_path / 'features.pt'))
-    a, b = (torch.stack([network(photo(i, 24)) for i in range(start, start + 20)]) for start in (0, 50))
-    assert a.shape == (20, 6)
-    (mu, s), (nu, t) = ((x.mean(0).numpy(), np.cov(x.numpy().T)) for x in (a, b))
-    want = ((mu - nu) ** 2).sum() + np.trace(s + t - 2 * scipy.linalg.sqrtm(s @ t).real)
-    assert frechet_distance(a, b) == pytest.approx(want, **CLOSE) and want > 1e-3
-    assert network.about()['program'].startswith('torch-fidelity')
-    with pytest.raises(RefStarError, match='two photos on each side'):
-        frechet_distance(a[:1], b)
+    assert calculate_lmd(img, img) == 0
+    assert calculate_lmd(moved, img) == pytest.approx(6, abs=2)

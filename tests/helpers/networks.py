@@ -33,6 +33,7 @@ BACKBONES = {
 }
 BACKBONES['LightRestorer'] = {'type': 'LightRestorer', 'channels': [8, 16], 'blocks': 1, 'octave': 8}
 BACKBONES['FlowRestorer'] = {'type': 'FlowRestorer', 'mean': RRDB, 'channels': [8, 16], 'blocks': 1, 'steps': 2}
+KNOWN = {'LightRestorer': [0.5, 0.95]}  # what the photo shows stays its own
 PIXELS = {'LightRestorer': 4, 'FlowRestorer': 4}  # references as folded pixels
 # Backbones that enlarge: rows of their own, so that every test of all backbones sees them.
 BACKBONES['RRDBNet x4'] = {**RRDB, 'scale': 4}
@@ -78,7 +79,7 @@ def _made(name: str, context: bool) -> RefSTAR:
     torch.manual_seed(1)
     block = {'dim': 16, 'channels': 8, 'grid': 2} if context else None
     options = {'refsel': {'size': 32, 'channels': 8}, 'ref_channels': 8, 'structure_size': 8, 'taps': TAPS.get(name)}
-    options['pixels'] = PIXELS.get(name, 0)
+    options |= {'pixels': PIXELS.get(name, 0), 'known': KNOWN.get(name)}
     net = RefSTAR(BACKBONES[name], SIZE, context=block, **options)
     return randomised(net).eval()
 

@@ -1,11 +1,16 @@
 """Small collections of photos for tests, and the command that checks them."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
+import refstar  # isort: skip  # noqa: F401, before basicsr
+from basicsr.utils.lmdb_util import LmdbMaker
+
+from refstar.data.images import decode
 from refstar.tools.data import main
 
 
@@ -32,6 +37,17 @@ def collection(root, people, size=64, first=0):
 def write_csv(path, *rows, header='gt_image,lq_image,ref_image'):
     path.write_text('\n'.join([header, *rows]) + '\n')
     return str(path)
+
+
+def pack(folder):
+    """Pack a folder as an lmdb by BasicSR's writer."""
+    maker = LmdbMaker(f'{folder}.lmdb')
+    for path in sorted(folder.rglob('*.*')):
+        img = decode(path, 'RGB')[..., ::-1]
+        code = np.ascontiguousarray(cv2.imencode('.png', img)[1]).tobytes()
+        maker.put(code, path.relative_to(folder).with_suffix('').as_posix(), img.shape)
+    maker.close()
+    return Path(f'{folder}.lmdb')
 
 
 def check(*args, json_to=None):

@@ -65,12 +65,18 @@ ADAM = {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99]}
 GAN = {'type': 'GANLoss', 'gan_type': 'wgan_softplus', 'loss_weight': 0.1}
 DISCRIMINATOR = {'type': 'StyleGAN2DiscriminatorClean', 'out_size': SIZE, 'channel_multiplier': 1, 'narrow': 0.0625}
 ADVERSARIAL = {'gan_opt': GAN, 'optim_d': ADAM, 'net_d_iters': 1, 'net_d_init_iters': 0}
+# Real-ESRGAN's degradation, at the top level of its option file.
+DEGRADED = load_options(Path(__file__).parents[1] / 'fixtures/realesrgan_small.yml')
+DEGRADED = {key: value for key, value in DEGRADED.items() if not isinstance(value, dict)} | {'resize_range': [0.5, 1.5]}
+for key in ('name', 'model_type', 'num_gpu', 'scale'):
+    del DEGRADED[key]
 # Model -> its backbone, and what its options need besides those of SRModel.
 MODELS = {
     'RefSRModel': ('RRDBNet', {}, {}),
     'RefSwinIRModel': ('SwinIR x2', {}, {}),
     'RefSRGANModel': ('RRDBNet', ADVERSARIAL, {'network_d': DISCRIMINATOR}),
     'RefESRGANModel': ('RRDBNet x4', ADVERSARIAL, {'network_d': DISCRIMINATOR}),
+    'RefRealESRGANModel': ('SwinIR x2', ADVERSARIAL, {'network_d': DISCRIMINATOR, **DEGRADED}),
     'RefGFPGANModel': (
         'GFPGANv1Clean',
         {**ADVERSARIAL, 'L1_opt': L1, 'pyramid_loss_weight': 1.0, 'r1_reg_weight': 10, 'net_d_reg_every': 16},

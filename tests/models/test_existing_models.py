@@ -112,3 +112,43 @@ def test_component_discriminators_need_places(tmp_path, monkeypatch):
     with pytest.raises(RefStarError, match='loc_mouth, which SyntheticFaceDataset does not give'):
         model.feed_data(default_collate([data['train'][i] for i in range(2)]))
     model.validation(DataLoader(data['val'], batch_size=1), 1, None)
+
+
+# --------------------------------------------------------------------- Real-ESRGAN
+def test_references_go_through_the_pool_with_their_photo(tmp_path, monkeypatch):
+    model, data = built(existing_options('RefRealESRGANModel'), tmp_path, monkeypatch)
+    first, second = (default_collate([data['train'][i] for i in indices]) for indices in ((0, 1), (2, 3)))
+    first['ref_valid'] = torch.tensor([[True, False], [True, True]])
+    model.feed_data(first)
+    before = model.gt, model.references['refs'], model.references['ref_valid']
+    assert model.lq.shape[-1] * 2 == model.gt.shape[-1]
+    model.feed_data(second)  # the pool is full: the first ones come back, in any order
+    after = model.gt, model.references['refs'], model.references['ref_valid']
+    order = [next(j for j in range(2) if torch.equal(photo, before[0][j])) for photo in after[0]]
+    assert sorted(order) == [0, 1]
+    assert all(torch.equal(new, old[order]) for new, old in zip(after, before, strict=True))
+    model.optimize_parameters(1)
+
+
+def test_realesrgan_trains_on_pairs_too(tmp_path, monkeypatch):
+    opt = existing_options('RefRealESRGANModel') | {'high_order_degradation': False}
+    model, data = built(opt, tmp_path, monkeypatch)
+    batch = default_collate([data['train'][i] for i in range(2)])
+    model.feed_data(batch)
+    torch.testing.assert_close(model.lq, (batch['lq'] + 1) / 2)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'gt_size': 256}, 'gt_size: 256, but faces are not cropped; write network_g.size, 32'),
+        ({'kernels': {'kernel_prob2': [1.0]}}, 'kernels:kernel_list2: one kernel_prob2 each'),
+        ({'kernels': {'kernel_list': ['round'], 'kernel_prob': [1.0]}}, 'kernels:kernel_list: .* of iso, aniso'),
+        ({'resize_range': [0.15, 1.5]}, 'resize_range: .* 32 pixels become as small as 4, .* at least 11'),
+        ({'kernels': {'sinc_probb': 0.1}}, "unknown key 'sinc_probb' .*nearest: sinc_prob"),
+        ({'kernels': {'blur_sigma': 3}}, r'kernels:blur_sigma: expected \[low, high\], got 3'),
+    ],
+)
+def test_wrong_degradation_of_realesrgan_is_named(change, message, tmp_path, monkeypatch):
+    with pytest.raises(RefStarError, match=message):
+        built(existing_options('RefRealESRGANModel') | change, tmp_path, monkeypatch)

@@ -91,6 +91,49 @@ def test_impossible_recipes_are_named(block, key, value, message, tmp_path, monk
 
 
 @pytest.mark.parametrize(
+    ('block', 'key', 'value', 'message'),
+    [
+        ('train', 'gan_opt', None, 'network_d needs train:gan_opt'),
+        ('train', 'pixel_opt', None, 'train:gan_adaptive needs pixel_opt or lpips_opt'),
+        ('train', 'optim_d', None, 'train:gan_opt needs network_d and train:optim_d'),
+    ],
+)
+def test_impossible_recipes_of_a_vqgan_are_named(block, key, value, message, tmp_path, monkeypatch):
+    opt = parsed(shrink(load_options(OPTIONS / 'train/codeformer_stage1_64.yml')), tmp_path, monkeypatch)
+    opt[block][key] = value
+    with pytest.raises(RefStarError, match=message):
+        build_model(opt)
+
+
+def test_codes_that_nothing_uses_become_features(tmp_path, monkeypatch):
+    model = build_model(parsed(shrink(load_options(OPTIONS / 'train/codeformer_stage1_64.yml')), tmp_path, monkeypatch))
+    dataset = build_dataset(model.opt['datasets']['train'])
+    model.feed_data(default_collate([dataset[i] for i in range(2)]))
+    book = model.net_g.quantize.embedding.weight
+    book.data[8:] = 100
+    found = []
+    for iteration in (9, 10):
+        model.optimize_parameters(iteration)
+        features = model.net_g.encoder(model.gt).movedim(1, -1).flatten(0, -2)
+        found.append((book[8:, None] == features).all(2).any(1).sum().item())
+    assert found == [0, 8]
+
+
+def test_codeformer_begins_with_the_weights_of_its_stage_1(tmp_path, monkeypatch):
+    first = parsed(shrink(load_options(OPTIONS / 'train/codeformer_stage1_64.yml')), tmp_path, monkeypatch)
+    state = saved(first['network_g'], tmp_path / 'vqgan.pth', 1)
+    opt = shrink(replace_files(load_options(OPTIONS / 'train/codeformer_stage2_64.yml'), tmp_path / 'files'))
+    opt['path']['pretrain_network_backbone'] = str(tmp_path / 'vqgan.pth')
+    model = build_model(parsed(opt, tmp_path, monkeypatch))
+    found = model.net_g.backbone.state_dict()
+    assert set(state) < set(found)
+    assert equal({key: found[key] for key in state}, state)
+    opt['path']['strict_load_backbone'] = True
+    with pytest.raises(RefStarError, match=r'vqgan\.pth'):
+        build_model(parsed(opt, tmp_path, monkeypatch))
+
+
+@pytest.mark.parametrize(
     ('key', 'value'),
     [('combine', 'sum'), ('strength', 1.5), ('strength', True), ('chunk', 0), ('chunk', True)],
 )

@@ -10,7 +10,7 @@ from helpers.networks import BACKBONES, image, images, make, originals, randomis
 from torch import nn
 
 from refstar import RefSTAR, RefStarError
-from refstar.backbones import on_meta
+from refstar.backbones import copy_to_measure
 from refstar.trainer.option_file import load_options
 
 OPTIONS = Path(__file__).parents[2] / 'options/train'
@@ -70,7 +70,7 @@ def test_sizes_that_do_not_fit_are_named():
     with pytest.raises(RefStarError, match='enlarges photos 3 times, but network_g'):
         RefSTAR({'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 2, 'upscale': 3}, 32, taps=['body.2'])
     with pytest.raises(RefStarError, match='makes 16x16 pixels of a photo of 32x32; a backbone must keep the size'):
-        on_meta(nn.AvgPool2d(2), 32)
+        copy_to_measure(nn.AvgPool2d(2), 32)
 
 
 # ------------------------------------------------------------------ CodeFormer's fidelity weight w

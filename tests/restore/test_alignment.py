@@ -9,9 +9,11 @@ from helpers.restoring import SIZE, face_at, picture, restore, save
 from PIL import Image
 
 from refstar.restore.alignment import FaceDetector, cut, feather, paste, template, turn_back
-from refstar.utils.released_weights import resolve
+from refstar.utils.image_files import read_picture
+from refstar.utils.released_weights import SHIPPED, resolve
 
 YUNET = resolve('yunet')
+REFERENCE = SHIPPED.parents[2] / 'docs/example/references/1.jpg'
 
 
 @pytest.mark.parametrize('side', [20, 64, 150])
@@ -51,6 +53,17 @@ def test_photos_on_their_side_are_turned_to_find_faces(faces_root, quarters, sha
     upright = turn_back(found, quarters, scene.shape)
     assert np.abs(upright.points - template(400) - (130, 60)).max() < 20
     assert (found.box[:2] < found.points.min(0)).all() and (found.points.max(0) < found.box[2:]).all()
+
+
+@pytest.mark.parametrize('side', [900, 1600, 3000])
+def test_a_face_that_fills_the_photo_is_found_once(side):
+    """And a small one beside it. YuNet alone takes parts of a face of more than 400 pixels for faces."""
+    portrait = read_picture(REFERENCE).rgb
+    photo = cv2.resize(portrait, (side, side), interpolation=cv2.INTER_CUBIC)
+    photo[:100, :100] = cv2.resize(portrait, (100, 100), interpolation=cv2.INTER_AREA)
+    large, small = FaceDetector(YUNET)(photo)
+    assert np.abs(large.points - template(side)).max() < 0.02 * side
+    assert np.abs(small.points - template(100)).max() < 4
 
 
 @pytest.mark.parametrize('file', ['yunet_n_640_640.onnx', 'detection_mobilenet0.25_Final.pth'])

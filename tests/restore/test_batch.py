@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +72,24 @@ def test_references_by_the_name_of_the_photo(tmp_path, net, capsys):
         assert sorted(ref['name'].split('/')[-1] for ref in face['references']) == expected
     assert restore('-i', tmp_path / 'in', '-r', tmp_path / 'refs/a.jpg', *flags) == 2
     assert 'a.jpg: no such folder' in capsys.readouterr().err
+
+
+def test_what_of_a_folder_is_left_alone_is_named(tmp_path, net, capsys):
+    """Systems' own files are no photos, and not worth a word; what the user may have meant is named."""
+    for folder in ('in', 'refs'):
+        for name in ('a.png', '._a.png', '.git/b.png', '@eaDir/c.png', '__MACOSX/d.png'):
+            save(tmp_path / folder / name, picture(1))
+        for name in ('a.json', 'Thumbs.db', 'letter.pdf', 'raw.CR2'):
+            (tmp_path / folder / name).write_bytes(b'x')
+    save(tmp_path / 'in/older/e.png', picture(2))
+    assert restore('-i', tmp_path / 'in', '-r', tmp_path / 'refs', '-o', tmp_path / 'out', '-n', net, '--aligned') == 0
+    said = capsys.readouterr().out
+    lines = [line.partition(': ')[2] for line in said.splitlines() if 'left alone' in line]
+    end = ' (no photo or video that can be read)'
+    assert lines == [f'left alone: letter.pdf, older/, raw.CR2{end}', f'left alone: letter.pdf, raw.CR2{end}']
+    assert 'refs: 1 good photo' in said and '1 restored (1 faces), 0 failed' in said
+    record = json.loads((tmp_path / 'out/a.json').read_text())
+    assert [Path(ref['name']).name for ref in record['faces'][0]['references']] == ['a.png']
 
 
 @pytest.mark.parametrize(

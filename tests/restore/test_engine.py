@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.fake_gpu import devices, fake_gpu
 from helpers.networks import make
 from helpers.restoring import SIZE, network, picture
 
@@ -70,3 +71,11 @@ def test_encoded_references_in_memory_are_bounded(monkeypatch):
     first = one(picture(9), people).image
     assert sum(ref.encoded is not None for ref in people[0].references) == 2
     assert (one(picture(9), people).image == first).all()
+
+
+def test_colours_are_kept_on_a_gpu_without_float64():
+    """Apple GPUs have none."""
+    with fake_gpu() as types:
+        x = torch.ones(1, 3, 64, 64, device='cuda')
+        assert devices(keep_colour(x, x, x[:, :1])) == {'cuda'}
+    assert torch.float64 not in types.seen

@@ -12,7 +12,7 @@ from helpers.restoring import hue_checker, network, network_file, picture
 from refstar import RefSTAR, RefStarError, Restorer
 from refstar.flow_arch import draw_noise
 from refstar.restore.faces import RestoreSettings
-from refstar.restore.onnx_export import Exportable, differences, equal_forms, example, export_onnx
+from refstar.restore.onnx_export import Exportable, differences, equal_forms, example, export_onnx, half_precision
 from refstar.restore.onnx_network import INPUTS, OUTPUTS, OnnxNetwork
 from refstar.tools.bank import main as bank
 from refstar.tools.export import main as export
@@ -53,7 +53,7 @@ def test_command_compares_file_and_network(exported):
 
 def test_differences_beyond_tolerance_exit_1(exported, tmp_path, monkeypatch, capsys):
     other = network_file(tmp_path, seed=1)
-    monkeypatch.setattr('refstar.restore.onnx_export.export_onnx', lambda net, path, steps: None)
+    monkeypatch.setattr('refstar.restore.onnx_export.export_onnx', lambda net, path, steps, fp16: None)
     assert export([str(other), '--onnx', str(exported / 'net.onnx')]) == 1
     assert 'BEYOND the tolerance' in capsys.readouterr().out
 
@@ -79,6 +79,20 @@ def test_file_equals_the_network(onnx):
     assert close(out, wanted)
     assert all(close(aux[name], wanted_aux[name]) for name in OUTPUTS[1:])
     assert close(onnx(lq), bare(net, lq))
+
+
+def test_half_precision_is_close_with_half_the_weights(exported, tmp_path):
+    library = pytest.importorskip('onnx')
+    half = half_precision(library.load(exported / 'net.onnx'))
+    library.save(half, tmp_path / 'half.onnx')
+    weights = [x for x in half.graph.initializer if len(x.dims) == 4]
+    assert weights and {x.data_type for x in weights} == {library.TensorProto.FLOAT16}
+    for *_, found in differences(network(), tmp_path / 'half.onnx'):
+        assert 0 < found['image'] < 1e-3 and max(found.values()) < 1e-2
+
+
+def test_no_path_of_this_machine_is_in_the_file(exported):
+    assert b'onnx_export.py' not in (exported / 'net.onnx').read_bytes()
 
 
 def test_wrong_input_is_refused(onnx, tmp_path):
@@ -187,7 +201,10 @@ def test_result_equals_torch(pair, strength):
     [
         ('net0.safetensors', ['--backend', 'onnx'], 'refstar export'),
         ('net.onnx', ['--backend', 'torch'], 'runs by the backend onnx'),
-        ('net.onnx', ['--bf16'], 'computes in fp32'),
+        ('net.onnx', ['--bf16'], 'refstar export --fp16'),
+        ('net.onnx', ['--provider', 'coremll'], "no provider 'coremll', but "),
+        ('net.onnx', ['--provider', 'cpu,'], "no provider '', but "),
+        ('net0.safetensors', ['--provider', 'cpu'], 'runs in torch'),
         ('net.onnx', ['--use', 'eyes'], 'take the network in torch'),
         ('net.onnx', ['--fidelity', '0.5'], 'CodeFormer has'),
         ('net.onnx', ['--steps', '4'], 'FlowRestorer has'),

@@ -54,6 +54,13 @@ def test_strangers_are_left_unless_asked_for(trio):
     assert changed(restorer.restore_photo(photo), photo) == [True] * 3  # nobody is asked for: all are restored
 
 
+def test_a_person_who_is_there_twice_is_restored_twice(trio):
+    restorer, _ = trio
+    photo = np.hstack([picture(1, 64, 64, 0), picture(2, 64, 64, 1), picture(3, 64, 64, 0)])
+    result = restorer.restore_photo(photo, REFERENCES)
+    assert [face.identity.person for face in result.faces] == ['references (2)', 'references', 'references (2)']
+
+
 def test_small_faces_are_left_and_their_people_are_free(trio):
     restorer, photo = trio
     result = restorer.restore_photo(photo, REFERENCES[0], min_face=30.5)

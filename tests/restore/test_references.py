@@ -8,7 +8,8 @@ from helpers.restoring import SIZE, Detector, face_at, hue_checker, network, pic
 from refstar import RefStarError
 from refstar.restore.faces import FaceAttributes
 from refstar.restore.input_files import printable, unique
-from refstar.restore.references import FaceReader, rank
+from refstar.restore.matching import rank
+from refstar.restore.references import FaceReader
 from refstar.restore.restore_report import mask_names
 from refstar.restore.restorer import Restorer
 

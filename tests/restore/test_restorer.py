@@ -12,8 +12,7 @@ from PIL import Image
 
 from refstar import RefStarError
 from refstar.restore import restorer as module
-from refstar.restore.faces import IdentityVerdict, RestoreSettings
-from refstar.restore.references import Person
+from refstar.restore.faces import IdentityVerdict, Person, RestoreSettings
 from refstar.restore.restorer import Restorer
 from refstar.utils.image_files import to_image, to_tensor
 
@@ -143,6 +142,16 @@ def test_unsure_references_are_used_with_a_warning():
     unsure = Restorer(network(), identity_checker=hue_checker(similarity))(lq, [right])
     assert unsure.identity.probability == pytest.approx(0.5) and len(unsure.chosen) == 1
     assert unsure.notes == ['It is not certain that the good photos show the person of this face: used, look closely.']
+
+
+def test_people_who_look_alike_are_warned_of():
+    """The right person of two has all the probability, but for a face that is as much like the other."""
+    restorer, lq = Restorer(network(), identity_checker=hue_checker()), picture(0, hue=0)
+    for hue, among, notes in ((1, 1.0, 0), (0, 0.5, 1)):
+        people = restorer.people([picture(1, hue=0)]) + restorer.people([picture(2, hue=hue)])
+        result = restorer(lq, people)
+        assert result.identity.among == pytest.approx(among, abs=0.05) and len(result.chosen) == 1
+        assert sum('not certain' in note for note in result.notes) == notes
 
 
 def test_more_is_asked_of_a_good_photo():

@@ -1,4 +1,4 @@
-"""Two processes under torchrun, on one node and on two, and under Slurm; on gloo, without a GPU."""
+"""Two processes under torchrun, on one node and on two; on gloo, without a GPU."""
 
 import os
 import signal
@@ -91,8 +91,8 @@ def test_gradients_are_averaged_over_several_passes(tmp_path: Path) -> None:
     forked.ranks(2, tmp_path, average_over_two_passes)
 
 
-# --------------------------------------------------------------------- two nodes, Slurm
-SHORT = ['-opt', 'x.yml', '--force_yml', 'train:total_iter=2', '--launcher']
+# --------------------------------------------------------------------- two nodes
+SHORT = ['-opt', 'x.yml', '--force_yml', 'train:total_iter=2', '--launcher', 'pytorch']
 
 
 def user_folder(path: Path, **dist_params: object) -> Path:
@@ -108,7 +108,7 @@ def user_folder(path: Path, **dist_params: object) -> Path:
 def on_one_node(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a run of two processes on one node."""
     folder = user_folder(tmp_path_factory.mktemp('node'), backend='nccl', port=29500)  # as BasicSR's files have it
-    forked.ranks(2, folder, lambda: train([*SHORT, 'pytorch']))
+    forked.ranks(2, folder, lambda: train(SHORT))
     return folder / 'experiments/sr_tiny'
 
 
@@ -117,7 +117,7 @@ def test_two_nodes_train_as_one(on_one_node: Path, tmp_path: Path) -> None:
     folder = user_folder(tmp_path)
     meet = ['--rdzv_backend', 'c10d', '--rdzv_endpoint', f'127.0.0.1:{forked.free_port()}', '--rdzv_id', 'x']
     nodes = ['--nnodes', '2', '--nproc_per_node', '1', *meet, '--local_addr', '127.0.0.1']
-    command = [sys.executable, '-m', 'torch.distributed.run', *nodes, '-m', 'refstar.tools.train', *SHORT, 'pytorch']
+    command = [sys.executable, '-m', 'torch.distributed.run', *nodes, '-m', 'refstar.tools.train', *SHORT]
     streams = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'text': True}
     started = [subprocess.Popen(command, cwd=folder, env=runs.ENVIRONMENT, **streams) for _ in range(2)]
     try:
@@ -127,16 +127,4 @@ def test_two_nodes_train_as_one(on_one_node: Path, tmp_path: Path) -> None:
             node.kill()
     assert [node.returncode for node in started] == [0, 0], '\n'.join(log[-3000:] for log in logs)
     assert sum('World size (gpu number): 2' in log for log in logs) == 1  # the first process alone writes
-    assert kill_resume.differences(on_one_node, folder / 'experiments/sr_tiny', 2) == []
-
-
-def test_slurm_trains_as_torchrun(on_one_node: Path, tmp_path: Path) -> None:
-    folder = user_folder(tmp_path, backend='nccl', port=forked.free_port())
-    scontrol = folder / 'bin/scontrol'
-    scontrol.parent.mkdir()
-    scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostname node[1-2]" ] && printf "127.0.0.1\\nnode2\\n"\n')
-    scontrol.chmod(0o755)
-    job = {'PATH': f'{scontrol.parent}:/usr/bin:/bin', 'SLURM_NODELIST': 'node[1-2]', 'SLURM_NTASKS': 2}
-    tasks = [{**job, 'SLURM_PROCID': task, 'SLURM_LOCALID': task} for task in range(2)]
-    forked.together(folder, lambda: train([*SHORT, 'slurm']), tasks)
     assert kill_resume.differences(on_one_node, folder / 'experiments/sr_tiny', 2) == []

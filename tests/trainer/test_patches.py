@@ -1,5 +1,13 @@
 """Patches of BasicSR and GFPGAN: each is seen to work on current libraries."""
 
+import ast
+import inspect
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -11,7 +19,7 @@ from basicsr.models import realesrgan_model
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.nn import functional as F
 
-from refstar.trainer.patches import slurm_environment
+from refstar.trainer.patches import init_dist
 from refstar.utils.errors import RefStarError
 
 
@@ -76,6 +84,15 @@ def test_realesrgan_pool_stays_on_the_device_of_the_photos() -> None:
     assert torch.equal(model.queue_lr[:2], model.lq) and model.queue_gt.shape == (4, 3, 8, 8)
 
 
+def test_realesrgan_filters_photos_of_any_layout() -> None:
+    """Its JPEG and resizing give channels_last ones; of one photo alone BasicSR takes these too."""
+    photos, kernels = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 3)
+    wanted = realesrgan_model.filter2D(photos, kernels)
+    turned = photos.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(realesrgan_model.filter2D(turned, kernels), wanted)
+    assert realesrgan_model.USMSharp()(torch.rand(2, 3, 32, 32).to(memory_format=torch.channels_last)).shape[0] == 2
+
+
 def test_gfpgan_mirrors_eyes_and_mouth_once() -> None:
     kind = DATASET_REGISTRY.get('FFHQDegradationDataset')
     boxes = {'left_eye': [200.0, 240.0, 40.0], 'right_eye': [310.0, 240.0, 40.0], 'mouth': [256.0, 370.0, 50.0]}
@@ -88,18 +105,36 @@ def test_gfpgan_mirrors_eyes_and_mouth_once() -> None:
     assert mirrored[0].tolist() == [202 - 56 + 1, 240 - 56 + 1, 202 + 56, 240 + 56]  # the other eye, from the right
 
 
-def test_slurm_ports_follow_from_the_job(tmp_path, monkeypatch) -> None:
-    scontrol = tmp_path / 'scontrol'
-    scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostname node[1-2]" ] && printf "127.0.0.1\\nnode2\\n"\n')
-    scontrol.chmod(0o755)
-    monkeypatch.setenv('PATH', f'{tmp_path}:/usr/bin:/bin')
-    task = {'SLURM_NODELIST': 'node[1-2]', 'SLURM_NTASKS': '2', 'SLURM_PROCID': '1', 'SLURM_LOCALID': '1'}
-    alone = {'MASTER_ADDR': '127.0.0.1', 'RANK': '1', 'WORLD_SIZE': '2', 'LOCAL_RANK': '1'}
-    assert slurm_environment(task) == {**alone, 'MASTER_PORT': '29500'}
-    assert slurm_environment({**task, 'SLURM_JOB_ID': '123456'}, 5)['MASTER_PORT'] == '5'
-    ports = {slurm_environment({**task, 'SLURM_JOB_ID': job})['MASTER_PORT'] for job in ('123456', '123457')}
-    assert ports == {'13456', '13457'}
-    with pytest.raises(RefStarError, match='start by srun'):
-        slurm_environment({})
-    with pytest.raises(RefStarError, match='the nodes elsewhere'):
-        slurm_environment({**task, 'SLURM_NODELIST': 'elsewhere'})
+def test_slurm_without_srun_is_one_line() -> None:
+    with pytest.raises(RefStarError, match='--launcher slurm: needs GPUs, and srun'):
+        init_dist('slurm')
+
+
+def _stock_functions() -> Iterator[tuple[str, Any, list[str], int]]:
+    """Functions and methods of the packages: name, what is there now, names of its arguments, how many by position."""
+    for module in [module for name, module in sys.modules.items() if name.split('.')[0] in ('basicsr', 'gfpgan')]:
+        tree = ast.parse(Path(module.__file__).read_text(encoding='utf-8'))
+        classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+        for block in (tree, *classes):
+            home = vars(module) if block is tree else vars(vars(module)[block.name])
+            for node in block.body:
+                if isinstance(node, ast.FunctionDef) and inspect.isfunction(home.get(node.name)):
+                    names = [a.arg for a in (*node.args.args, *node.args.kwonlyargs)]
+                    where = f'{module.__name__}:{node.lineno} {node.name}'
+                    yield where, home[node.name], names, len(node.args.args)
+
+
+def test_what_is_replaced_takes_the_same_arguments() -> None:
+    """By position and by name, as other programs give them."""
+    wrong, count = [], 0
+    for where, function, names, positional in _stock_functions():
+        if function.__module__.startswith('refstar.'):
+            function = getattr(import_module(function.__module__), function.__name__, function)
+            count += 1
+        signature = inspect.signature(function, follow_wrapped=False)
+        try:
+            signature.bind(**dict.fromkeys(names))
+            signature.bind(*names[:positional], **dict.fromkeys(names[positional:]))
+        except TypeError as error:
+            wrong.append(f'{where}: {error}')
+    assert count > 10 and wrong == []

@@ -88,7 +88,7 @@ def test_gfpgans_recipe_takes_the_options_of_this_project(folder: Path, tmp_path
     for part in ('datasets', 'experiments/pretrained_models'):
         shutil.copytree(folder / part, tmp_path / part)
     opt = load_options(runs.FIXTURES / f'{NAME}.yml')
-    opt['train'].update(ADDED, accumulate=2, total_iter=2)
+    opt['train'].update(ADDED, total_iter=2)
     opt['logger'].update(save_checkpoint_freq=1, keep_last=1)
     opt['val'] = None
     del opt['datasets']['val']

@@ -1,4 +1,4 @@
-"""A training step: mixed precision, accumulation, clipping, skipped steps, memory format, compilation."""
+"""A training step: mixed precision, clipping, skipped steps, memory format, compilation."""
 
 import copy
 import math
@@ -20,7 +20,7 @@ from torch.utils.data import default_collate
 
 from refstar.stylegan2_discriminator_clean_arch import ScaledConv
 from refstar.trainer.network_setup import prepare_networks
-from refstar.trainer.training_step import split, step_of
+from refstar.trainer.training_step import step_of
 from refstar.utils.checkpoint import load_file
 from refstar.utils.errors import RefStarError
 
@@ -110,35 +110,7 @@ def existing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **train
     return model, data['train']
 
 
-# --------------------------------------------------------------------- accumulation and clipping
-@pytest.mark.parametrize('model', ['SRModel', 'SRGANModel'])
-def test_four_batches_of_two_are_one_of_eight(make: Any, model: str) -> None:
-    large, small = make(model), make(model, accumulate=4)
-    for seed in (0, 1):
-        steps(large, batch(8, seed))
-        steps(small, batch(8, seed))
-        for name, value in large.get_current_log().items():
-            assert small.get_current_log()[name] == pytest.approx(value, rel=1e-4), name
-    before = weights(make(model))
-    assert all((weights(large)[key] != before[key]).any() for key in before)
-    assert_close(weights(small), weights(large), rtol=1e-5, atol=1e-6)
-
-
-def test_accumulation_reaches_the_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    models = []
-    for accumulate in (1, 2):
-        model, data = existing('RefSRModel', tmp_path, monkeypatch, accumulate=accumulate, optim_g=dict(SGD))
-        steps(model, default_collate([data[i] for i in range(4)]))
-        models.append(weights(model))
-    assert_close(*models, rtol=1e-4, atol=1e-6)
-
-
-def test_a_batch_that_cannot_be_divided_is_named() -> None:
-    assert split({'a': torch.arange(4), 'b': ['x', 'y', 'z', 'w']}, 2)[1]['b'] == ['z', 'w']
-    with pytest.raises(RefStarError, match='3 samples cannot be divided into 2'):
-        split({'a': torch.arange(3)}, 2)
-
-
+# --------------------------------------------------------------------- clipping
 def test_clipping_is_to_the_norm_that_is_logged(make: Any) -> None:
     model, before = make(grad_clip=0.01), weights(make())
     steps(model, batch())
@@ -172,7 +144,7 @@ def test_fp16_is_refused_for_models_that_call_backward_themselves(make: Any) -> 
 
 
 def test_bf16_trains_an_existing_model_with_references(tmp_path: Path, monkeypatch: Any) -> None:
-    model, data = existing('RefGFPGANModel', tmp_path, monkeypatch, amp='bf16', accumulate=2)
+    model, data = existing('RefGFPGANModel', tmp_path, monkeypatch, amp='bf16')
     before = weights(model)
     steps(model, *[default_collate([data[i] for i in range(4)])] * 2)
     assert all(math.isfinite(value) for value in model.get_current_log().values())
@@ -289,7 +261,7 @@ def test_the_host_waits_only_when_the_log_is_printed(tmp_path: Path, monkeypatch
     masked = dict.fromkeys(f'{loss}_opt' for loss in ('selection', 'correspondence', 'cycle', 'person', 'identity'))
     for model, data in (
         shipped('refstar_gfpgan_512.yml', tmp_path, monkeypatch, grad_clip=1.0, amp='bf16', **masked),
-        existing('RefGFPGANModel', tmp_path, monkeypatch, accumulate=2),
+        existing('RefGFPGANModel', tmp_path, monkeypatch),
     ):
         sample = default_collate([data[i] for i in range(2)])
         steps(model, sample)  # what is made once, is made

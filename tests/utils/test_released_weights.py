@@ -23,7 +23,7 @@ DIGEST = hashlib.sha256(DATA).hexdigest()
 def server(tmp_path, monkeypatch):
     """Serves `body` under every path and says that it has `length` bytes; `seen` are the paths asked for.
 
-    The table then has `known`, `unknown` (without sha256) and `restricted` (non-commercial).
+    The table then has `known` and `unknown` (without sha256).
     """
     state = SimpleNamespace(body=DATA, length=len(DATA), status=200, seen=[])
 
@@ -44,12 +44,11 @@ def server(tmp_path, monkeypatch):
     table = {
         'known': Released(f'{url}/known.pth', 'MIT', 'test', DIGEST),
         'unknown': Released(f'{url}/unknown.pth', 'MIT', 'test'),
-        'restricted': Released(f'{url}/restricted.pth', 'NON-COMMERCIAL', 'test', DIGEST, commercial=False),
     }
     monkeypatch.setattr(released_weights, 'released', lambda: table)
     monkeypatch.setattr(released_weights, 'RETRIES', 0)
     monkeypatch.setenv('REFSTAR_HOME', str(tmp_path))
-    for variable in ('REFSTAR_OFFLINE', 'REFSTAR_ACCEPT_LICENCES', 'http_proxy', 'HTTP_PROXY'):
+    for variable in ('REFSTAR_OFFLINE', 'http_proxy', 'HTTP_PROXY'):
         monkeypatch.delenv(variable, raising=False)
     yield state
     http.shutdown()
@@ -106,18 +105,10 @@ def test_offline_says_which_file_belongs_where(server, tmp_path, monkeypatch):
     assert get('known').read_bytes() == DATA and not server.seen
 
 
-def test_a_non_commercial_licence_has_to_be_accepted(server):
-    with pytest.raises(RefStarError, match=r'restricted: NON-COMMERCIAL\. If you may and do accept it'):
-        get('restricted')
-    assert not server.seen
-    assert get('restricted', accept=['restricted']).read_bytes() == DATA
-
-
 def test_the_table_is_sound():
     assert len({entry.path for entry in released().values()}) == len(released())
     for name, entry in released().items():
         assert entry.url.startswith('https://') and len(entry.sha256 or 'x' * 64) == 64, name
-        assert entry.commercial == ('NON-COMMERCIAL' not in entry.licence), name
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,147 @@
+"""How references reach CodeFormer's codes: by context, in the encoder before the codes, in the generator, or all three.
+
+    python benchmarks/codes.py PORTRAITS --weights WEIGHTS                  # goes on where it was stopped
+    python benchmarks/codes.py PORTRAITS --weights WEIGHTS --write docs     # table into docs/experiments.md
+
+Arguments as of benchmarks/backbones.py. CodeFormer's three stages, small and from nothing, as in
+`options/train/codeformer_stage*_64.yml`: stage I once for each kind of people, stages II and III for every way. Each is
+tested at w = 0, 0.5 and 1. The arm *none* of a way is its bare backbone, trained with references.
+"""
+
+import argparse
+import copy
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from backbones import ARMS, METRICS, Comparison, difference, mean, prepare, signed, table, vqgan
+from trainings import REPO, STRICT, Networks, write_between
+
+from refstar.evaluation.demo_steps import set_option
+from refstar.trainer.option_file import load_options
+
+BEGIN, END = '<!-- codes: written by benchmarks/codes.py -->', '<!-- /codes -->'
+STAGES = {stage: REPO / f'options/train/codeformer_{stage}_64.yml' for stage in ('stage2', 'stage3')}
+SHIPPED = load_options(STAGES['stage2'])['network_g']
+ENCODER, CONTEXT = SHIPPED['taps'], {key: SHIPPED[key] for key in ('context', 'context_taps')}
+GENERATOR = ['generator.blocks.7', 'generator.blocks.10']  # 16 and 32 pixels
+WAYS = {
+    'context': {'taps': [], **CONTEXT},
+    'encoder': {'taps': ENCODER},
+    'generator': {'taps': GENERATOR},
+    'all three': {'taps': [*ENCODER, *GENERATOR], **CONTEXT},
+}
+FIDELITIES = (0, 0.5, 1)
+
+
+class Codes(Comparison):
+    """All ways on one kind of people."""
+
+    def way(self, way: str) -> dict:
+        """Options of RefSTAR around CodeFormer."""
+        return {**self.network('CodeFormer'), **copy.deepcopy(WAYS[way])}
+
+    def stage(self, stage: str, way: str, refsel: str) -> dict:
+        """Options of the training of stage II or III."""
+        name = self.experiment(way, stage)
+        opt, old = self.training('refstar', name, {}), load_options(STAGES[stage])
+        if stage == 'stage3':  # lightly and heavily degraded faces
+            opt['datasets']['train']['degradation'] = old['datasets']['train']['degradation']
+        opt['network_g'] = self.way(way)
+        opt['network_vqgan'] = {**old['network_vqgan'], **vqgan(self.size)}
+        opt['path'], opt['train'] = dict(old['path']), dict(old['train'])
+        first = self.checkpoint(self.experiment('codes', 'stage1'))
+        opt['path']['pretrain_network_vqgan'] = first
+        if stage == 'stage2':
+            opt['path'].update(pretrain_network_backbone=first, pretrain_network_refsel=refsel)
+        else:
+            opt['path']['pretrain_network_g'] = self.checkpoint(self.experiment(way, 'stage2'))
+        total = self.iterations[stage]
+        set_option(opt, 'train.total_iter', total)
+        opt['train']['scheduler'] = {**opt['train']['scheduler'], 'periods': [total]}
+        return opt
+
+    def tested(self, way: str, w: float) -> dict:
+        """Options of the test of a way at a fidelity."""
+        network = self.way(way)
+        network['refsel']['person']['strictness'] = STRICT
+        path = {'pretrain_network_g': self.checkpoint(self.experiment(way, 'stage3')), 'param_key_g': 'params_ema'}
+        return self.test(self.experiment(way, 'stage3'), network, path, f'w{w}', {'backbone_kwargs': {'w': w}})
+
+    def first(self) -> str:
+        """Train stage I; return the text of its options."""
+        changes = {f'network_g.{key}': value for key, value in vqgan(self.size).items()}
+        changes['train.net_d_start'] = self.iterations['vqgan'] * 2 // 3
+        return self.call('train', self.training('vqgan', self.experiment('codes', 'stage1'), changes))
+
+    def run_way(self, way: str, refsel: str, of: str) -> None:
+        """Train stages II and III of a way, and test it."""
+        for stage in STAGES:
+            of = self.call('train', self.stage(stage, way, refsel), of)
+        for w in FIDELITIES:
+            self.call('test', self.tested(way, w), of)
+
+    def found(self) -> dict[str, dict[str, dict[str, dict]]]:
+        """Test set -> way and w -> arm -> photo -> metric -> value."""
+        result: dict = {}
+        for way in WAYS:
+            for w in FIDELITIES:
+                for dataset, arms in self.photos(f'{self.experiment(way, "stage3")}_w{w}').items():
+                    result.setdefault(dataset, {})[f'{way}, w = {w}'] = arms
+        return result
+
+
+def markdown(found: dict[str, dict[str, dict]]) -> str:
+    """Return the tables for people."""
+    lines, shown = [], ['detail', 'id_gt']
+    for dataset, ways in found.items():
+        metrics = [m for m in METRICS if all(m in row for row in next(iter(ways.values()))['right'].values())]
+        rows, gains = [], []
+        for name, arms in ways.items():
+            cells = (' / '.join(f'{mean(arms[arm], m):.{METRICS[m][1]}f}' for arm in ARMS) for m in metrics)
+            rows.append([name, *cells])
+            gains.append([name, *(signed(interval, 3) for interval in difference(arms, 'right', 'none', shown))])
+        lines += [f'**{dataset}**: right / none / wrong', '', *table(['', *(METRICS[m][0] for m in metrics)], rows)]
+        lines += ['Right minus none:', '', *table(['', 'detail', 'ID-GT'], gains)]
+    return '\n'.join(lines).rstrip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('portraits', type=Path, help='folder with identities/ and splits/')
+    parser.add_argument('--weights', type=Path, required=True, help='folder of the frozen networks')
+    parser.add_argument(
+        '--iterations',
+        type=int,
+        nargs=4,
+        default=[500, 1500, 1500, 1000],
+        metavar=('REFSEL', 'STAGE1', 'STAGE2', 'STAGE3'),
+        help='of the trainings (default: 500 1500 1500 1000)',
+    )
+    parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='trainings side by side, each on one core')
+    parser.add_argument('--out', type=Path, default=Path('results/codes'))
+    parser.add_argument('--write', type=Path, metavar='DOCS', help='write the tables into DOCS/experiments.md')
+    args = parser.parse_args()
+    iterations = dict(zip(('refsel', 'vqgan', 'stage2', 'stage3'), args.iterations, strict=True))
+    iterations['refstar'] = iterations['stage2']
+    networks = Networks.in_folder(args.weights.resolve())
+    kinds = prepare(args.portraits.resolve(), networks, args.out.resolve(), args.write)
+    cases = [Codes(kind, 0, args.out.resolve(), iterations) for kind in kinds]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        firsts = [(pool.submit(case.refsel, True), pool.submit(case.first)) for case in cases]
+        begun = [(refsel.result(), first.result()) for refsel, first in firsts]
+        tasks = [
+            (case, way, refsel[0], refsel[1] + first)
+            for way in WAYS
+            for case, (refsel, first) in zip(cases, begun, strict=True)
+        ]
+        list(pool.map(lambda task: task[0].run_way(*task[1:]), tasks))
+    text = markdown({dataset: ways for case in cases for dataset, ways in case.found().items()})
+    (args.out / 'table.md').write_text(text, encoding='utf-8')
+    print(text)
+    if args.write:
+        write_between(args.write / 'experiments.md', BEGIN, END, text)
+
+
+if __name__ == '__main__':
+    main()
