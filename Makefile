@@ -1,5 +1,6 @@
 # make demo         set up, then train, test and report on synthetic faces (about 13 minutes on two cores)
 # make test         set up, then run the tests (under 10 minutes on two cores)
+# make test-slow    the tests of half a minute and more: ONNX export of every backbone, benchmarks at toy size
 # make sweep       500 generated files through `refstar restore` (5 minutes on two cores)
 # make test-latest  the tests with the newest versions of everything, in an environment of its own
 # make lock         write constraints.txt anew: the newest versions of everything
@@ -15,7 +16,7 @@ PYTHON ?= python3.11
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.refstar-$(shell cat setup.py pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo experiment release test sweep test-latest lock kills architecture links lint format clean
+.PHONY: setup demo experiment release test test-slow sweep test-latest lock kills architecture links lint format clean
 
 setup: $(STAMP)
 
@@ -56,6 +57,9 @@ options/release/refsel.pth: | setup
 
 test: setup
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-slow: setup
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 sweep: setup
 	REFSTAR_SWEEP=500 $(BIN)/python -m pytest -n auto tests/restore/test_sweep.py

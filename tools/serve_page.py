@@ -7,7 +7,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ def check_serving_arguments(args: argparse.Namespace) -> None:
 def serve(make_page: Callable[[], Any], args: argparse.Namespace, notes: Sequence[str] = (), **more: Any) -> None:
     """Print notes, and serve a page until it is interrupted (Ctrl+C or SIGTERM). The rest is as of :func:`launched`."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with launched(make_page, args, **more) as page:
+    with suppress(KeyboardInterrupt), launched(make_page, args, **more) as page:
         for note in notes:
             print(f'note: {note}', flush=True)
         password = f'   user name: {USER}   password: {args.token}' if args.token else ''

@@ -46,6 +46,7 @@ def test_options_are_known_and_the_network_is_built(case, name):
     assert 0 < cost['added'] < 2 and cost['backbone'] > 0
 
 
+@pytest.mark.slow
 def test_codeformer_goes_all_the_way_and_is_not_done_twice(case, monkeypatch):
     """Its stage I, RefSel, three trainings, two tests."""
     commands = []

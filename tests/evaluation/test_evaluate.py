@@ -291,4 +291,4 @@ def test_report_sorts_and_shows_large_pictures(folder):
         assert page.locator('dialog .bar b').inner_text() == f'{worst_first[1]} (2 of 4)'
         page.keyboard.press('Escape')
         page.fill('#search', NAMES[2])
-        assert page.locator('.card > b').all_inner_texts() == [NAMES[2]]
+        assert page.locator('.card > b').all_text_contents() == [NAMES[2]]

@@ -19,6 +19,7 @@ from refstar.tools.export import main as export
 from refstar.tools.restore import main as restore
 
 TOLERANCE = 1e-3
+SLOW_TO_EXPORT = ['CodeFormer', 'RestoreFormer', 'SwinIR', 'RRDBNet x4', 'FlowRestorer']
 OPTIONS = {'size': SIZE, 'refsel': {'size': 32, 'channels': 8}, 'ref_channels': 8, 'structure_size': 8}
 
 
@@ -130,15 +131,13 @@ def test_exported_forms_equal_the_original(name):
     assert close(out, after)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    'name', ['GFPGANv1Clean', 'CodeFormer', 'RestoreFormer', 'SwinIR', 'RRDBNet x4', 'FlowRestorer']
+    'name', ['GFPGANv1Clean', *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_TO_EXPORT)]
 )
 def test_every_backbone_exports(name, tmp_path):
     assert_exports(make(name), tmp_path / 'net.onnx')
 
 
-@pytest.mark.slow
 def test_steps_and_noise_of_a_flow(tmp_path):
     net, path = make('FlowRestorer'), tmp_path / 'net.onnx'
     export_onnx(net, path, steps=1)

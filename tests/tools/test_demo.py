@@ -43,7 +43,6 @@ def finished(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_summary_holds_arms_checks_and_versions(finished):
     summary = json.loads((finished / OUT / 'summary.json').read_text())
     assert 0 <= summary['refsel']['iou'] <= 1
@@ -58,7 +57,6 @@ def test_summary_holds_arms_checks_and_versions(finished):
     assert set(summary['checks']['refsel.iou']) == {'value', 'wanted', 'reached'}
 
 
-@pytest.mark.slow
 def test_report_is_self_contained(finished):
     page = (finished / OUT / 'report.html').read_text()
     assert page.count('data:image/png;base64,') >= 12
@@ -67,7 +65,6 @@ def test_report_is_self_contained(finished):
     assert '://' not in page
 
 
-@pytest.mark.slow
 def test_only_the_unfinished_step_runs_again_and_resumes(finished):
     ledger = finished / OUT / 'steps.json'
     rows = json.loads(ledger.read_text())
@@ -83,7 +80,6 @@ def test_only_the_unfinished_step_runs_again_and_resumes(finished):
     assert not list(finished.glob('experiments/*_archived_*'))
 
 
-@pytest.mark.slow
 def test_failing_step_is_named_with_its_error(tmp_path):
     table = tiny_overrides()
     table['refsel']['train.total_itre'] = 3

@@ -143,7 +143,6 @@ def full_recipe(folder: Path) -> dict:
     return options
 
 
-@pytest.mark.slow
 def test_the_full_recipe_trains_and_resumes(tmp_path: Path) -> None:
     options = full_recipe(tmp_path)
     run = kill_resume.finish(tmp_path, options)
