@@ -1,4 +1,4 @@
-"""Look at a photo of a collection: alignment, landmarks, face area, sharpness, embedding."""
+"""Look at a photo of a collection: alignment, landmarks, sharpness, embedding."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -39,9 +39,10 @@ def read_photo(
     """Look at one photo; write the aligned photo into a folder.
 
     Args:
-        networks: files: `detector` (photos are aligned by it; without it they are aligned already), `landmarks` (a
-            network, or a file of landmarks, whose names are relative to `roots`); and `network`, `weights`, `prepare`
-            of `IdentityEncoder`. What is empty is not used. They are loaded once in every process.
+        networks: files: `detector` (photos are aligned by it; without it they are aligned already), `landmarks`
+            (points, `.npz`, whose names are relative to `roots`, or a network of 68 points, `.safetensors`); and
+            `network`, `weights`, `prepare` of `IdentityEncoder`. What is empty is not used. They are loaded once in
+            every process.
         size: side of aligned photos in pixels.
         folder, roots: see above.
         item: number, identity and file of the photo.

@@ -38,13 +38,14 @@ def add_arguments(p: CommandParser) -> None:
     where.add_argument('--split', metavar='NAME', help='which split of ROOT, where it has several: train')
     where.add_argument('--gt', metavar='FOLDER', help='folder of the images that a csv or meta_info file names')
     where.add_argument('--ref', metavar='FOLDER', help='folder of the references, where they are not in --gt')
-    nets = p.add_argument_group("networks, by file or by name of `refstar weights list`; '' for none")
-    nets.add_argument('--detector', default='', metavar='FILE', help='align photos; yunet ships (default: none)')
-    about = 'npz of points (default: by the network that ships)'
+    nets = p.add_argument_group("networks; '' for none")
+    about = 'align photos: a file, or a name of `refstar weights list`; yunet ships (default: none)'
+    nets.add_argument('--detector', default='', metavar='FILE', help=about)
+    about = 'points of the photos (.npz), or a network of 68 points (.safetensors; default: the one that ships)'
     nets.add_argument('--landmarks', metavar='FILE', help=about)
     about = 'identity network: edgeface_xxs, torchscript ... (default: dlib, which ships)'
     nets.add_argument('--network', metavar='NAME', help=about)
-    nets.add_argument('--weights', default='', metavar='FILE', help='of --network')
+    nets.add_argument('--weights', default='', metavar='FILE', help='of --network: a file or a name')
     nets.add_argument('--prepare', metavar='NAME', help='of --network, in place of its own')
     rules = p.add_argument_group('pairs and masks')
     rules.add_argument('--pairs', type=at_least(1), metavar='N', help='at most, evenly taken')
@@ -95,16 +96,21 @@ def _check(args: argparse.Namespace) -> None:
         raise RefStarError('--similarity LOW HIGH must be -1 <= LOW < HIGH <= 1')
     if (args.network not in (None, '', SHIPPED['network'])) != bool(args.weights):
         raise RefStarError('--network and --weights belong together')
+    points = Path(args.landmarks or '').suffix
+    if args.landmarks not in (None, '', SHIPPED['landmarks']) and points not in ('.npz', '.safetensors'):
+        raise RefStarError(
+            f'--landmarks {args.landmarks}: neither points (.npz, by benchmarks/landmarks.py) nor a network of 68 '
+            f'points (.safetensors); leave it out for {SHIPPED["landmarks"]}, which ships'
+        )
     for key in ('detector', 'landmarks', 'weights'):
         setattr(args, key, resolve(getattr(args, key)))
     for key in ('detector', 'landmarks', 'weights', 'opt'):
         if getattr(args, key) and not Path(getattr(args, key)).is_file():
             raise RefStarError(f'--{key} {getattr(args, key)}: no such file')
-    points = Path(args.landmarks or '').suffix
-    if points not in ('', '.npz', '.safetensors'):
-        raise RefStarError(f'--landmarks {args.landmarks}: expected points (.npz), see benchmarks/landmarks.py')
     if args.detector and points == '.npz':
-        raise RefStarError('--landmarks: points of photos that --detector is to align are of no use; give a network')
+        raise RefStarError(
+            '--landmarks: points of photos that --detector is to align are of no use; leave out one of the two'
+        )
     of_photos = ('pairs', 'split', 'splits', 'gt', 'ref', 'detector', 'landmarks', 'network')
     unused = [key for key in of_photos if getattr(args, key)]
     if args.synthetic and unused:

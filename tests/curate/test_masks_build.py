@@ -130,6 +130,26 @@ def test_wrong_input_is_named(change, named, whole, small, capsys) -> None:
     assert runs.files_under(whole) == before
 
 
+@pytest.mark.parametrize('name', ['points', 'points.onnx', 'points.pth', 'landmarks_wflw'])
+def test_landmarks_of_another_form_are_refused(name, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).touch()
+    assert main(['.', '-o', 'out', '--landmarks', name]) == 2
+    err = capsys.readouterr().err
+    assert f'--landmarks {name}: neither points (.npz' in err and len(err.splitlines()) == 1
+    assert not Path('out').exists()
+
+
+def test_points_and_a_detector_are_refused(tmp_path, capsys) -> None:
+    points = tmp_path / 'points.npz'
+    points.touch()
+    given = [str(tmp_path), '-o', str(tmp_path / 'out'), '--landmarks', str(points)]
+    assert main([*given, '--detector', 'yunet']) == 2
+    assert 'leave out one of the two' in capsys.readouterr().err
+    assert main(given) == 2  # taken: what is wrong is the empty folder
+    assert '--landmarks' not in capsys.readouterr().err
+
+
 def test_proposals_of_procedural_people() -> None:
     pairs = SyntheticPairs(16, 128, 5)
     found = []
