@@ -4,7 +4,7 @@ The folders have the form that `refstar evaluate --pred` takes, so they can be s
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from basicsr.utils import imwrite, mkdir_and_rename, tensor2img
 from torch import Tensor
 from tqdm import tqdm
 
+from refstar.data.degradation import Degradation
 from refstar.models.arms import selected_arms, test_settings
 from refstar.models.reference_mixin import ARMS, ReferenceMixin
 from refstar.models.refstar_model import RefSTARModel
@@ -25,7 +26,7 @@ from refstar.trainer.option_file import load_options, parse_options
 from refstar.utils.errors import RefStarError
 from refstar.utils.text_files import write_csv
 
-from .testset import Folders, TestSet, describe, read_testset
+from .testset import Folders, TestSet, read_testset
 
 DEGRADATION = 'ffhq_ref_severe'  # default of the data sets for tests
 
@@ -76,7 +77,7 @@ def run_model(
         testset = read_testset(folders_of(folder), block.get('num_refs', 1), block['name'])
         ready = block.get('dataroot_lq')
         degradation = block.get('degradation', DEGRADATION), block.get('seed', 0), block['gt_size']
-        testset.lq_source = f'files of {ready}' if ready else describe(*degradation)
+        testset.lq_source = f'files of {ready}' if ready else describe_degradation(*degradation)
         settings = settings_of(opt['val'])
         if not ready:
             settings.setdefault('down', dataset.degradation.max_factor)
@@ -126,6 +127,16 @@ def folders_of(folder: Path) -> Folders:
     """Return what was written into a data set's folder."""
     names = {'wrong': 'wrong_refs', 'people': 'people.csv'} | {key: key for key in ('gt', 'lq', 'refs', 'regions')}
     return Folders(**{key: folder / name for key, name in names.items() if (folder / name).exists()})
+
+
+def describe_degradation(degradation: str | Mapping[str, Any], seed: int, size: int) -> str:
+    """Name what degraded photos are: `synthesised, ffhq_ref_severe ranges, seed 0`."""
+    opt = {'preset': degradation} if isinstance(degradation, str) else dict(degradation)
+    changed = ', '.join(f'{k} {v}' for k, v in opt.items() if k != 'preset')
+    ranges = f'{opt["preset"]} ranges' if 'preset' in opt else 'own ranges'
+    made_for = Degradation.from_option(degradation, size).reference_size
+    scaled = '' if size == made_for else f', scaled from {made_for} to {size} px'
+    return f'synthesised, {ranges}{f" with {changed}" if changed else ""}, seed {seed}{scaled}'
 
 
 def settings_of(val: dict[str, Any]) -> dict[str, Any]:

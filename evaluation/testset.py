@@ -1,17 +1,15 @@
 """The test set of `refstar evaluate`: ground truth, references and people, by folders or a csv, and what is missing."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from refstar.data.collections.listing import inside
 from refstar.data.collections.reference_csv import read_reference_csv
-from refstar.data.degradation import Degradation
 from refstar.data.images import decode
 from refstar.utils.errors import RefStarError
 from refstar.utils.photo_files import folders_in, images_in, natural
@@ -196,13 +194,3 @@ def read_photo(path: Path, size: int | None = None) -> np.ndarray:
 def shape(img: np.ndarray) -> str:
     """Format width x height."""
     return f'{img.shape[1]}x{img.shape[0]}'
-
-
-def describe(degradation: str | Mapping[str, Any], seed: int, size: int) -> str:
-    """Name what degraded photos are: `synthesised, ffhq_ref_severe ranges, seed 0`."""
-    opt = {'preset': degradation} if isinstance(degradation, str) else dict(degradation)
-    changed = ', '.join(f'{k} {v}' for k, v in opt.items() if k != 'preset')
-    ranges = f'{opt["preset"]} ranges' if 'preset' in opt else 'own ranges'
-    made_for = Degradation.from_option(degradation, size).reference_size
-    scaled = '' if size == made_for else f', scaled from {made_for} to {size} px'
-    return f'synthesised, {ranges}{f" with {changed}" if changed else ""}, seed {seed}{scaled}'
