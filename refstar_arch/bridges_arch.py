@@ -59,7 +59,7 @@ def CodeFormer(
         latent_size (int): number of latent positions.
         connect_list (Sequence[str]): resolutions at which ``w`` mixes in encoder features.
         fix_modules (Sequence[str] | None): modules whose weights are frozen.
-        img_size, nf, ch_mult: as of :func:`VQAutoEncoder`. The default is the released network's.
+        img_size, nf, ch_mult: of :func:`VQAutoEncoder`. The defaults are the released network's.
 
     Raises:
         RefStarError: the codes of this autoencoder are no grid of 16 x 16, or it has no such resolution.
@@ -81,7 +81,11 @@ def CodeFormer(
     sized = type('CodeFormer', (_codeformer('codeformer_arch', 'CodeFormer'), Autoencoder), {})
     net = sized(dim_embd, n_head, **options, connect_list=[], fix_modules=fix_modules)
     fuse, net.connect_list = _codeformer('codeformer_arch', 'Fuse_sft_block'), list(connect_list)
-    for size in connect_list:  # each level has two residual blocks and one that changes the size, the last attention
+    # Encoder: a convolution, then levels of two residual blocks and one that halves the side; at the last level
+    # attention follows each residual block. Features are taken after the second residual block. Generator: a
+    # convolution and three blocks, then the levels backwards, the last one (blocks 4 to 8) with attention. Features are
+    # mixed in after a level's first residual block, at the last level after the second one (block 6).
+    for size in connect_list:
         level, width = levels[size], nf * ch_mult[levels[size]]
         net.fuse_encoder_block[size] = 2 + 3 * level + (level == len(ch_mult) - 1)
         net.fuse_generator_block[size] = 9 + 3 * (len(ch_mult) - 2 - level)
@@ -101,7 +105,21 @@ def VQAutoEncoder(
     emb_dim: int = 256,
     beta: float = 0.25,
 ) -> nn.Module:
-    """Build CodeFormer's stage I: image (b, 3, H, W) RGB in [-1, 1] -> (image, codebook loss, statistics)."""
+    """Build CodeFormer's stage I: image (b, 3, H, W) RGB in [-1, 1] -> (image, codebook loss, statistics).
+
+    Source: codeformer-pip, licence S-Lab 1.0, non-commercial.
+
+    Args:
+        img_size (int): side of the images in pixels; ``attn_resolutions`` are counted down from it.
+        nf (int): channels of the first level.
+        ch_mult (Sequence[int]): channels of every level, as multiples of ``nf``. Each level halves the side of the one
+            before, so the codes have ``img_size / 2 ** (levels - 1)`` pixels a side.
+        quantizer (str): how a feature finds its code: 'nearest' or 'gumbel'.
+        res_blocks (int): residual blocks of a level.
+        attn_resolutions (Sequence[int]): sides at which attention follows each residual block.
+        codebook_size, emb_dim (int): number of codes, and channels of one.
+        beta (float): weight of the term that moves codes towards features, in the codebook loss of 'nearest'.
+    """
     options = {'codebook_size': codebook_size, 'emb_dim': emb_dim, 'beta': beta}
     sizes = [img_size, nf, list(ch_mult), quantizer, res_blocks, list(attn_resolutions)]
     return _codeformer('vqgan_arch', 'VQAutoEncoder')(*sizes, **options)
