@@ -29,7 +29,7 @@ from .pictures import strip
 
 
 class ReferenceModel(SRModel):
-    """Base of :class:`RefSelModel` and :class:`RefSTARModel`.
+    """Base of :class:`RefSelModel`, and of the models with a discriminator, see :class:`AdversarialModel`.
 
     Subclasses define ``arms``, ``optimize_parameters`` and ``test_arm``.
     """
@@ -41,7 +41,7 @@ class ReferenceModel(SRModel):
         """Keys of option files, see :mod:`refstar.trainer.option_check`."""
 
         class Train(load_and_freeze.PartOptions.Train):
-            """Losses of both models."""
+            """Losses of what RefSel finds."""
 
             selection_opt: Built | None = Field(None, description='loss of the selection masks')
             correspondence_opt: Built | None = Field(None, description='loss of the correspondence')
