@@ -43,7 +43,7 @@ def test_detail_inside_the_selection_or_the_oval():
     )  # 32 of 512
 
 
-# ---------------------------------------------------------------- LPIPS, fLPIPS
+# ---------------------------------------------------------------- LPIPS
 def saved_backbone(model: lpips.LPIPS, path: Path) -> str:
     """The ImageNet backbone of an LPIPS network as torchvision's file has it."""
     torch.save({f'features.{k.split(".", 1)[1]}': v for k, v in model.net.state_dict().items()}, path)

@@ -25,7 +25,7 @@ def write_log(
 
     for i in iterations:
         validate(i - 1)
-        terms = f'l_pix: {factor / i:.4e} l_g_gan: {-factor:.4e} l_d: 1.3000e+00 images_per_s: 2.0000e+00 '
+        terms = f'l_pix: {factor / i:.4e} l_g_gan: {-factor:.4e} l_d: 1.3000e+00 grad_norm: 2.0000e+00 '
         lines.append(f'{STAMP}[a_run..][epoch:  0, iter:{i:8,d}, lr:(1.000e-03,)] [eta: 0:00:01, time] {terms}')
     validate(12)
     if ended:

@@ -25,7 +25,7 @@ def test_two_runs_become_one_picture(tmp_path, capsys):
         (['nowhere'], 'nowhere: no such folder'),
         (['empty'], 'empty: no train_*.log in it'),
         (['begun'], 'begun: its logs hold no iteration yet'),
-        (['run', '--terms', 'l_pixl'], '--terms l_pixl: not in these logs; they have images_per_s, l_d, l_'),
+        (['run', '--terms', 'l_pixl'], '--terms l_pixl: not in these logs; they have grad_norm, l_d, l_'),
         (['run', '-o', 'x.bmpp'], '-o x.bmpp: the ending says what to write'),
         (['run', '-o', 'no/x.png'], '-o no/x.png: cannot be written'),
     ],

@@ -54,7 +54,7 @@ def the_error_in(log: str) -> str:
     return errors[0]
 
 
-def test_a_run_logs_its_speed_and_keeps_the_last_and_best(folder: Path) -> None:
+def test_a_run_logs_its_losses_and_keeps_its_last_states(folder: Path) -> None:
     opt = recipe(8, save_checkpoint_freq=2, keep_last=2, use_tb_logger=True)
     run = kill_resume.finish(folder, opt)
     log = (folder / 'log.txt').read_text()
