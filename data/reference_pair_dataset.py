@@ -98,7 +98,7 @@ class ReferencePairDataset(TrainingPhotoDataset):
         for _ in range(rng.integers(o.min_refs, o.num_refs + 1)):
             wrong, own = rng.random(2) < (o.wrong_ref_prob, o.self_pair_prob)
             if wrong:
-                found.append(PairedReference.without_flow(self._other_person(entry, mirror, rng).img, known=True))
+                found.append(PairedReference.without_flow(self._other_person(entry, mirror, rng), known=True))
             elif own or (not others and o.self_pair_prob > 0):
                 found.append(self.self_pair(gt, rng))
             elif others:
@@ -106,7 +106,7 @@ class ReferencePairDataset(TrainingPhotoDataset):
                 found.append(replace(real, ref=self.shrink(real.ref, rng)))
         return found
 
-    def _other_person(self, entry: Entry, mirror: bool, rng: np.random.Generator) -> Face:
+    def _other_person(self, entry: Entry, mirror: bool, rng: np.random.Generator) -> np.ndarray:
         person = self.people[(self._number[entry.identity] + rng.integers(1, len(self.people))) % len(self.people)]
         photo = self.photos[person][rng.integers(len(self.photos[person]))]
-        return self.jitter(self.face(photo, mirror), rng)
+        return self.shrink(self.jitter(self.face(photo, mirror), rng).img, rng)

@@ -72,6 +72,27 @@ def check_needs(opt: dict[str, Any], needs: list[tuple[bool, bool, str, str]]) -
             raise RefStarError(f'{key} needs {wanted}')
 
 
+def refuse_unused(opt: dict[str, Any], model: str, losses: tuple[str, ...], unused: tuple[str, ...] = ()) -> None:
+    """Refuse options that a model shares with others and does not read.
+
+    Args:
+        opt: the options.
+        model: name of the model.
+        losses: keys of `train` that are its losses.
+        unused: other keys, with their block: 'network_d', 'train:backbone_kwargs'.
+
+    Raises:
+        RefStarError: names the key, and the losses there are.
+    """
+    for key, block in opt['train'].items():
+        if key.endswith('_opt') and block and key not in losses:
+            raise RefStarError(f'train:{key}: {model} has no such loss; it has {", ".join(losses)}')
+    for key in unused:
+        *block, name = key.split(':')
+        if (opt[block[0]] if block else opt).get(name):
+            raise RefStarError(f'{key}: {model} does not use it; leave it out')
+
+
 class AdversarialModel(ReferenceModel):
     """Base of models that may have a discriminator, ``network_d``.
 

@@ -11,11 +11,13 @@ from refstar.trainer.run_options import Built
 from refstar.utils.errors import RefStarError
 from refstar.utils.option_block import Natural
 
+from .adversarial import refuse_unused
 from .arms import training_strength
 from .auxiliary_losses import reference_losses, same_person
 from .refstar_model import RefSTARModel
 
 LOSSES = ('flow_opt', 'identity_opt', 'selection_opt', 'correspondence_opt', 'person_opt')
+UNUSED = ('network_d', 'network_vqgan', 'train:backbone_kwargs', 'path:pretrain_network_base')
 
 
 @MODEL_REGISTRY.register()
@@ -46,11 +48,8 @@ class FlowModel(RefSTARModel):
 
     def __init__(self, opt: dict) -> None:
         if opt['is_train']:
-            given = [key for key, block in opt['train'].items() if key.endswith('_opt') and block]
-            for key in given:
-                if key not in LOSSES:
-                    raise RefStarError(f'train:{key}: FlowModel has no such loss; it has {", ".join(LOSSES)}')
-            if 'flow_opt' not in given:
+            refuse_unused(opt, 'FlowModel', LOSSES, UNUSED)
+            if not opt['train'].get('flow_opt'):
                 raise RefStarError('train:flow_opt is missing: FlowModel needs it, e.g. {type: MSELoss}')
         super().__init__(opt)
         backbone = self.get_bare_model(self.net_g).backbone

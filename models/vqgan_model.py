@@ -13,8 +13,9 @@ from refstar.trainer.training_step import step_of
 from refstar.utils.option_block import IterationsFrom0, Number
 
 from . import replica_gradients
-from .adversarial import AdversarialModel, check_needs
+from .adversarial import AdversarialModel, check_needs, refuse_unused
 
+LOSSES = ('pixel_opt', 'lpips_opt', 'gan_opt')
 REVIVE_EVERY = 10  # iterations
 
 
@@ -41,6 +42,7 @@ class VQGANModel(AdversarialModel):
 
     def __init__(self, opt: dict) -> None:
         if opt['is_train']:
+            refuse_unused(opt, 'VQGANModel', LOSSES)
             losses = any(opt['train'].get(key) for key in ('pixel_opt', 'lpips_opt'))
             wants = bool(opt['train'].get('gan_adaptive'))
             check_needs(opt, [(wants, losses, 'train:gan_adaptive', 'pixel_opt or lpips_opt')])

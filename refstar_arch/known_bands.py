@@ -7,11 +7,13 @@ Axis letters: b batch, H W image size.
 """
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .layers import enlarge, resize
+from .multi_reference import image_of, with_image
 
 GRIDS = (128, 64, 32, 16, 8)  # cells a side: each octave is what its grid does not show and the one before does
 
@@ -29,24 +31,25 @@ def octave_strengths(image: Tensor, where: Tensor) -> Tensor:
     return torch.stack([(where * octave.square()).mean((1, 2, 3)) for octave in octaves]) + 1e-12
 
 
-def keep_known(restored: Tensor, plain: Tensor, alpha: Tensor, limits: tuple[float, float]) -> Tensor:
+def keep_known(restored: Any, plain: Any, alpha: Tensor, limits: tuple[float, float]) -> Any:
     """Keep the octaves that a photo, restored without references, has already.
 
     Args:
-        restored (Tensor): restored with references, (b, 3, H, W), RGB in any range.
-        plain (Tensor): the same without.
+        restored: a backbone's output with references: images (b, 3, S, S), RGB in any range, or a tuple that begins
+            with them.
+        plain: the same without. The backbone must draw no noise.
         alpha (Tensor): share of the references, (b, 1, H, W) in [0, 1]: where octaves are measured.
         limits (tuple): strength of an octave of ``plain``, relative to that of ``restored``, up to which it is taken
             from ``restored``, and from which it is that of ``plain``. Between them it is mixed.
 
     Returns:
-        Tensor: ``restored`` less what is known; ``plain``, bit for bit, where both are equal.
+        ``restored`` less what is known; bit for bit ``plain`` where both are equal.
     """
+    image, plain = image_of(restored), image_of(plain)
     low, high = limits
-    ratio = (octave_strengths(plain, alpha) / octave_strengths(restored, alpha)).sqrt()
+    ratio = (octave_strengths(plain, alpha) / octave_strengths(image, alpha)).sqrt()
     # An octave is known if the next finer one begins to be; the finest of all is noise as often as detail.
     ratio = torch.cat([ratio[1:2], ratio[1:2], (ratio[2:] + ratio[1:-1]) / 2]) if len(ratio) > 1 else ratio
     known = ((ratio - low) / (high - low)).clamp(0, 1)[:, :, None, None, None]
-    return restored - sum(
-        share * octave for share, octave in zip(known, split_octaves(restored - plain)[:-1], strict=True)
-    )
+    octaves = split_octaves(image - plain)[:-1]
+    return with_image(restored, image - sum(share * octave for share, octave in zip(known, octaves, strict=True)))

@@ -63,8 +63,7 @@ def average_images(
                 torch.cuda.set_rng_state(state, cuda)
             change = change + share * (image_of(run()) - image)
         found.append({key: aux[key] for key in ('mask', 'carried', 'flow', 'alpha')})
-    image = image + scale * change
-    return image if isinstance(out, Tensor) else (image, *out[1:]), found
+    return with_image(out, image + scale * change), found
 
 
 def average_velocities(
@@ -89,3 +88,8 @@ def average_velocities(
 def image_of(out: Any) -> Tensor:
     """Return the image in a backbone's output: the output itself, or the first of a tuple."""
     return out if isinstance(out, Tensor) else out[0]
+
+
+def with_image(out: Any, image: Tensor) -> Any:
+    """Return a backbone's output with another image in it."""
+    return image if isinstance(out, Tensor) else (image, *out[1:])

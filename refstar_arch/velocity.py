@@ -7,11 +7,10 @@ import math
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import ResBlock, act, enlarge
-from .light_arch import FOLD, Unfold, begin
+from .light_arch import FOLD, Unfold, begin, fold
 
 FREQUENCIES = 32  # of the embedded time: 1 to 1000 radians over [0, 1]
 
@@ -68,7 +67,7 @@ class VelocityNet(nn.Module):
         """Map images (b, planes, H, W) and a time (b,) in [0, 1] to (b, 3, H, W)."""
         angles = time[:, None] * torch.logspace(0, 3, FREQUENCIES, device=time.device)
         time = act(self.embed(torch.cat([angles.sin(), angles.cos()], 1)))
-        x, skips = self.stem(F.pixel_unshuffle(images, FOLD)), []
+        x, skips = self.stem(fold(images)), []
         for encode, down in zip(self.encode, [*self.down, None], strict=True):
             x = encode(x, time)
             if down is not None:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from refstar.backbones import fixed_arguments
 from refstar.blind_restorer import BlindRestorer
 from refstar.layers import resize, to_range
 from refstar.multi_reference import image_of
@@ -65,9 +66,10 @@ class TorchEngine:
 
     def backbone_arguments(self, settings: RestoreSettings) -> dict[str, object]:
         """Return the backbone's arguments: the controls that are asked for, and no random noise."""
-        kwargs: dict[str, object] = {'randomize_noise': False} if 'randomize_noise' in self.arguments else {}
         asked = {argument: getattr(settings, name) for name, (argument, _) in CONTROLS.items()}
-        return kwargs | {argument: value for argument, value in asked.items() if value is not None}
+        return fixed_arguments(self.net.backbone) | {
+            argument: value for argument, value in asked.items() if value is not None
+        }
 
     def check_base(self) -> None:
         """Raise RefStarError if the network takes no output of another restorer."""

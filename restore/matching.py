@@ -34,7 +34,11 @@ def match_people(
         likely = np.array([[verdict.probability or 0.0 for verdict in row] for row in table])
         odds = likely / np.maximum(1 - likely, 1e-9)
         pairs = dict(best_pairs(likely))
-        pairs |= {face: int(row.argmax()) for face, row in enumerate(likely) if row.max() >= TWICE}
+        pairs |= {
+            face: int(row.argmax())
+            for face, row in enumerate(likely)
+            if row.max() >= TWICE and (face not in pairs or row[pairs[face]] < 0.5)
+        }
         for face, person in pairs.items():
             if alone or likely[face, person] >= 0.5:
                 among = odds[face, person] / (1 + odds[face].sum()) if len(people) > 1 else 1.0

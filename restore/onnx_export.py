@@ -139,6 +139,7 @@ def export_onnx(net: nn.Module, path: str | Path, steps: int | None = None, fp16
     """
     try:
         import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise RefStarError(f"export needs the package {error.name}: pip install 'refstar[onnx]'") from error

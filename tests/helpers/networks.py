@@ -33,7 +33,7 @@ BACKBONES = {
 }
 BACKBONES['LightRestorer'] = {'type': 'LightRestorer', 'channels': [8, 16], 'blocks': 1, 'octave': 8}
 BACKBONES['FlowRestorer'] = {'type': 'FlowRestorer', 'mean': RRDB, 'channels': [8, 16], 'blocks': 1, 'steps': 2}
-KNOWN = {'LightRestorer': [0.5, 0.95]}  # what the photo shows stays its own
+KNOWN = {'LightRestorer': [0.5, 0.95], 'RestoreFormer': [0.5, 0.95]}  # what the photo shows stays its own
 PIXELS = {'LightRestorer': 4, 'FlowRestorer': 4}  # references as folded pixels
 # Backbones that enlarge: rows of their own, so that every test of all backbones sees them.
 BACKBONES['RRDBNet x4'] = {**RRDB, 'scale': 4}

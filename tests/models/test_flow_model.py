@@ -89,6 +89,7 @@ def test_guidance_in_validation(opt, tmp_path):
     [
         ('train', 'pixel_opt', {'type': 'L1Loss'}, 'train:pixel_opt: FlowModel has no such loss; it has flow_opt'),
         ('train', 'flow_opt', None, 'train:flow_opt is missing'),
+        ('train', 'backbone_kwargs', {'steps': 1}, 'train:backbone_kwargs: FlowModel does not use it'),
         ('network_g', 'backbone', None, 'must be a FlowRestorer, not RRDBNet'),
         ('path', 'pretrain_network_mean', 'mean.pth', 'pretrain_network_mean: RefSTAR has no mean'),
     ],

@@ -113,11 +113,12 @@ def test_dropped_strokes_let_the_pair_go(tab):
     name = name_of(tab)
     stroke(tab, (0.3, 0.2), (0.7, 0.2))
     tab.keyboard.press('x')
-    for _ in range(30):  # the editor hands its layers over with a delay
+    for _ in range(10):  # the editor hands its layers over with a delay
         tab.keyboard.press('n')
-        tab.wait_for_timeout(1500)
-        if name_of(tab) != name:
-            return
+        for _ in range(10):
+            tab.wait_for_timeout(500)
+            if name_of(tab) != name:
+                return
     pytest.fail('the strokes were not dropped')
 
 
