@@ -1,6 +1,6 @@
 # make demo         set up, then train, test and report on synthetic faces (about 13 minutes on two cores)
 # make test         set up, then run the tests (under 10 minutes on two cores)
-# make test-slow    the tests of half a minute and more: ONNX export of every backbone, benchmarks at toy size
+# make test-slow    the tests of half a minute and more: ONNX export of every backbone, twenty users at once ...
 # make sweep       500 generated files through `refstar restore` (5 minutes on two cores)
 # make test-latest  the tests with the newest versions of everything, in an environment of its own
 # make lock         write constraints.txt anew: the newest versions of everything
@@ -56,7 +56,7 @@ options/release/refsel.pth: | setup
 	cp experiments/release_refsel/models/net_g_latest.pth $@
 
 test: setup
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: setup
 	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
@@ -67,7 +67,7 @@ sweep: setup
 test-latest:
 	$(PYTHON) -m venv --clear .venv-latest
 	.venv-latest/bin/python -m pip install -q -e '.[dev]'
-	.venv-latest/bin/python -m pytest -n auto --dist loadfile
+	.venv-latest/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lock:
 	$(PYTHON) -m venv --clear .venv-latest

@@ -71,6 +71,7 @@ def test_the_files_are_triplets_that_train_refsel(whole) -> None:
     assert len(RefSelDataset(opt)) == len(accepted)
 
 
+@pytest.mark.slow
 def test_killed_twice_it_ends_with_the_same_files(whole, small, tmp_path) -> None:
     out = tmp_path / 'masks'
     states = out / 'build/train/experiments/masks/training_states'

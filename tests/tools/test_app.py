@@ -145,6 +145,7 @@ def restored_by(client, folder: Path, photo: np.ndarray, ref: np.ndarray, streng
     return pixels_of(Path(client.predict(api_name='/picture')).read_bytes())
 
 
+@pytest.mark.slow
 def test_twenty_users_at_once_get_their_own(url, tmp_path):
     def use(number: int) -> tuple:
         photo, ref = picture(100 + number, 72, ONE, number % 3), picture(200 + number, SIZE, SIZE, number % 3)
