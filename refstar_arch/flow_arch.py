@@ -82,6 +82,9 @@ class FlowRestorer(nn.Module):
             raise RefStarError(f'FlowRestorer: condition is {list(condition)}; known are lq, mean')
         if path not in ('flow', 'diffusion'):
             raise RefStarError(f'FlowRestorer: path is {path!r}; known are flow, diffusion')
+        if sigma < 0 or blocks < 1 or not channels or min(channels) < 1:
+            given = f'sigma {sigma}, channels {list(channels)}, blocks {blocks}'
+            raise RefStarError(f'FlowRestorer: {given}: sigma is at least 0, the others are whole numbers from 1')
         self.steps, self.condition, self.mean_range = check_steps(steps), tuple(condition), tuple(mean_range)
         self.mean = build_network(mean).requires_grad_(False).eval()
         self.mean_arguments = fixed_arguments(self.mean)

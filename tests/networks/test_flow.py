@@ -157,6 +157,8 @@ def test_the_velocity_learns():
         ({'steps': True}, 'steps is True'),
         ({'condition': ['lq', 'lqs']}, 'known are lq, mean'),
         ({'path': 'flows'}, 'known are flow, diffusion'),
+        ({'sigma': -0.1}, 'sigma is at least 0'),
+        ({'channels': []}, 'whole numbers from 1'),
     ],
 )
 def test_options_without_a_meaning_are_named(options, message):
