@@ -128,6 +128,14 @@ class AdversarialModel(ReferenceModel):
             self.optimizer_d = self.get_optimizer(opt.pop('type'), self.net_d.parameters(), **opt)
             self.optimizers.append(self.optimizer_d)
 
+    def truth_terms(self, image: Tensor) -> dict[str, Tensor]:
+        """Compute the losses `pixel_opt` and `lpips_opt` of images, (b, 3, H, W), by name."""
+        terms: dict[str, Tensor] = {}
+        for name in ('pixel', 'lpips'):
+            if name in self.criteria:
+                terms |= self.named(name, self.criteria[name](image, self.gt))
+        return terms
+
     def is_adversarial(self, current_iter: int) -> bool:
         """Return whether the discriminator takes part in this iteration."""
         return self.net_d is not None and current_iter > self.opt['train'].get('net_d_start', 0)

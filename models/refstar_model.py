@@ -144,10 +144,7 @@ class RefSTARModel(AdversarialModel):
 
     def image_terms(self, out: Output, current_iter: int) -> dict[str, Tensor]:
         """Compute the losses between the restored image and the ground truth."""
-        cri, opt, terms = self.criteria, self.opt['train'], {}
-        for name in ('pixel', 'lpips'):
-            if name in cri:
-                terms |= self.named(name, cri[name](out.image, self.gt))
+        cri, opt, terms = self.criteria, self.opt['train'], self.truth_terms(out.image)
         if 'pyramid' in cri and current_iter <= opt.get('pyramid_until', current_iter):
             if not out.pyramid:
                 raise RefStarError('train:pyramid_opt: the backbone gives no pyramid (GFPGAN: return_rgb)')

@@ -62,10 +62,7 @@ class VQGANModel(AdversarialModel):
     def optimize_parameters(self, current_iter: int) -> None:
         with step_of(self).autocast():
             self.output, codebook, found = self.net_g(self.gt)
-            terms: dict[str, Tensor] = {}
-            for name in ('pixel', 'lpips'):
-                if name in self.criteria:
-                    terms |= self.named(name, self.criteria[name](self.output, self.gt))
+            terms = self.truth_terms(self.output)
             image_loss = sum(terms.values())
             terms['l_codebook'] = self.opt['train'].get('codebook_weight', 1) * codebook
             terms |= self.adversarial_terms(self.output, image_loss, current_iter)

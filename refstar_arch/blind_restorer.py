@@ -11,6 +11,7 @@ from refstar.utils.checkpoint import load_fitting, read_state_dict
 from refstar.utils.errors import RefStarError
 from refstar.utils.released_weights import resolve
 
+from .backbones import fixed_arguments
 from .layers import from_range, resize, to_range
 from .multi_reference import image_of
 
@@ -34,7 +35,7 @@ FACE_RESTORERS = {
     'position_emb': {'type': 'CodeFormer'},
     'quantize.embedding.weight': {'type': 'RestoreFormer'},
 }
-ARGUMENTS = {'GFPGANv1Clean': {'return_rgb': False, 'randomize_noise': False}, 'CodeFormer': {'w': 0.5, 'adain': True}}
+ARGUMENTS = {'CodeFormer': {'w': 0.5, 'adain': True}}
 
 
 class BlindRestorer(nn.Module):
@@ -60,7 +61,8 @@ class BlindRestorer(nn.Module):
                 raise RefStarError(f'{path}: not of {KNOWN}') from error
             self.value_range, self.lq_size = (0, 1), SIDE // scale
         else:
-            net, self.arguments = build_network(options), ARGUMENTS.get(options['type'], {})
+            net = build_network(options)
+            self.arguments = fixed_arguments(net) | ARGUMENTS.get(options['type'], {})
         self.net = load_fitting(net, state, path).eval().requires_grad_(False)
 
     @torch.no_grad()

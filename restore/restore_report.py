@@ -29,12 +29,16 @@ def mask_names(references: list[str]) -> list[str]:
     return unique(names, [ATTRIBUTION], '{}_{}')
 
 
+def grey_picture(plane: np.ndarray) -> np.ndarray:
+    """Return a plane in [0, 1], (H, W), as a grey picture, uint8 (H, W, 3)."""
+    return np.repeat(np.rint(plane.clip(0, 1) * 255).astype(np.uint8)[..., None], 3, 2)
+
+
 def write_masks(folder: Path, face: AlignedFace) -> None:
     """Write the selection of every reference, an overlay of it, and the attribution map into the face's folder."""
     names = mask_names([ref.name for ref in face.references])
     for name, ref, mask in zip(names, face.references, face.mask, strict=True):
-        grey = np.repeat(np.rint(mask * 255).astype(np.uint8)[..., None], 3, 2)
-        write_picture(folder / f'{name}.png', Picture(grey, grey=True))
+        write_picture(folder / f'{name}.png', Picture(grey_picture(mask), grey=True))
         write_picture(folder / f'{name}_overlay.jpg', Picture(overlay(ref.crop, mask)))
     write_picture(folder / f'{ATTRIBUTION}.png', Picture(attribution_map(face.image, face.attribution)))
 

@@ -19,7 +19,7 @@ from refstar.restore.alignment import AREAS, for_scaled_crop, for_scaled_photo
 from refstar.restore.engine import PRECISIONS
 from refstar.restore.faces import POLICIES, AlignedFace, Person, RestoreSettings
 from refstar.restore.photo import PhotoSettings, put_back
-from refstar.restore.restore_report import face_record
+from refstar.restore.restore_report import face_record, grey_picture
 from refstar.restore.restorer import Restorer
 from refstar.tools.restore import names
 from refstar.utils.device import choose_device
@@ -40,11 +40,6 @@ def arrays(images: Tensor) -> list[np.ndarray]:
 def tensor(pictures: list[np.ndarray]) -> Tensor:
     """Convert pictures of one size, uint8 (H, W, ...), to float32 (b, H, W, ...) in [0, 1]."""
     return torch.from_numpy(np.stack(pictures)).float() / 255
-
-
-def grey(plane: np.ndarray) -> np.ndarray:
-    """Return a plane in [0, 1], (H, W), as a grey picture, uint8 (H, W, 3)."""
-    return np.repeat(np.rint(plane.clip(0, 1) * 255).astype(np.uint8)[..., None], 3, 2)
 
 
 class RefSTARLoadNetwork:
@@ -189,7 +184,7 @@ class RefSTARRestore:
             faces = network.prepare_photo(picture, bank or [], settings, photo_settings, f'image {number}')
             faces = [network.restore([face], settings)[0] for face in faces]
             photo = put_back(picture, faces, photo_settings)
-            maps = [replace(face, image=grey(face.attribution.sum(0))) for face in faces]
+            maps = [replace(face, image=grey_picture(face.attribution.sum(0))) for face in faces]
             shares.append(put_back(Picture(np.zeros_like(rgb)), maps, photo_settings).picture.rgb[..., 0])
             restored.append(photo.picture.rgb)
             changed.append(photo.area)
