@@ -20,8 +20,7 @@ from pathlib import Path
 
 from ablation_cases import Ablation
 from ablation_report import collect, markdown, write_docs
-from checks import check_needs
-from trainings import Kind, Networks, synthetic_networks
+from trainings import synthetic_and_real
 
 
 def main() -> None:
@@ -42,32 +41,22 @@ def main() -> None:
     parser.add_argument('--write', type=Path, metavar='DOCS', help='write tables and plots into DOCS/experiments.md')
     args = parser.parse_args()
     out = args.out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
-    faces, landmarks = args.faces and args.faces.resolve(), args.landmarks.resolve()
-    networks, real, files = None, [], [args.write / 'experiments.md'] if args.write else []
-    if faces:
-        networks = Networks.in_folder(faces / 'weights')
-        real = [Kind.real('real', faces, 'lfw_train', ['lfw_test', 'london_test'], landmarks, networks)]
-    for kind in real:
-        blocks, more = kind.needs()
-        check_needs(blocks, [*more, landmarks])
-    check_needs([], files)
-    synthetic = synthetic_networks(out, networks and networks.squeeze)
+    faces, docs = args.faces and args.faces.resolve(), [args.write / 'experiments.md'] if args.write else []
+    kinds = synthetic_and_real(faces, args.landmarks.resolve(), out, docs)
     iterations = dict(zip(('refsel', 'backbone', 'refstar'), args.iterations, strict=True))
-    kinds = [Kind.synthetic(synthetic), *real]
     cases = [Ablation(kind, seed, out, iterations) for seed in args.seeds for kind in kinds]
     with ThreadPoolExecutor(args.jobs) as pool:
         firsts = cases[: len(kinds)]
         made = zip(kinds, pool.map(Ablation.refsels, firsts), strict=True)
         refsels = {kind.name: checkpoints for kind, checkpoints in made}
         list(pool.map(lambda one: one.run(refsels[one.kind.name]), cases))
-    table = collect([case.results() for case in cases])
-    text = markdown(table)
-    (out / 'table.json').write_text(json.dumps(table, indent=2))
+    found = collect([case.results() for case in cases])
+    text = markdown(found)
+    (out / 'table.json').write_text(json.dumps(found, indent=2))
     (out / 'table.md').write_text(text, encoding='utf-8')
     print(text)
     if args.write:
-        write_docs(args.write, text, table)
+        write_docs(args.write, text, found)
 
 
 if __name__ == '__main__':

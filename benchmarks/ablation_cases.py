@@ -3,7 +3,7 @@
 import copy
 
 from ablation_report import BARE
-from trainings import STRICT, Case, Networks
+from trainings import STRICT, Case, Networks, slug
 
 from refstar.evaluation.demo_steps import set_option, shipped
 from refstar.trainer.option_file import load_options
@@ -60,16 +60,11 @@ class Ablation(Case):
         strict = copy.deepcopy(opt['network_g'])
         set_option(strict, 'refsel.person.strictness', STRICT)
         for row, (val, n) in IN_USE.items():
-            self.call('test', self.test(experiment, strict, path, suffix_of(row), val, n), made)
+            self.call('test', self.test(experiment, strict, path, slug(row), val, n), made)
 
     def results(self) -> dict[str, dict[str, dict]]:
         """Row of the table -> test set -> arm -> metric -> value."""
         last = len(VARIANTS) - 1
         rows = {BARE: f'{self.label}_bare_test'} | {v: f'{self.label}_{i}_test' for i, v in enumerate(VARIANTS)}
-        rows |= {row: f'{self.label}_{last}_{suffix_of(row)}' for row in IN_USE}
+        rows |= {row: f'{self.label}_{last}_{slug(row)}' for row in IN_USE}
         return {row: self.figures(test) for row, test in rows.items()}
-
-
-def suffix_of(row: str) -> str:
-    """A row's name as the end of an experiment's name."""
-    return row.replace(', ', '_').replace(' ', '_')

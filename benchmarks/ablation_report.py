@@ -3,54 +3,52 @@
 import statistics
 from pathlib import Path
 
+from tables import ARMS, TITLES, digits, table
 from trainings import write_between
 
 BEGIN, END = '<!-- ablation: written by benchmarks/ablation.py -->', '<!-- /ablation -->'
-METRICS = {'psnr': 2, 'ssim': 3, 'lpips': 3, 'detail': 3, 'detail_energy': 2, 'id_gt': 3, 'id_ref': 3}  # digits
-TITLES = {'psnr': 'PSNR ↑', 'ssim': 'SSIM ↑', 'lpips': 'LPIPS ↓', 'detail': 'detail ↑', 'id_gt': 'ID-GT ↑'}
-TITLES |= {'id_ref': 'ID-Ref', 'copied': 'copied', 'detail_energy': 'energy'}
+METRICS = ('psnr', 'ssim', 'lpips', 'detail', 'detail_energy', 'id_gt', 'id_ref')
 COLUMNS = (('psnr', 'ssim', 'lpips'), ('detail', 'id_gt', 'id_ref', 'copied'))
-ARMS = ('right', 'none', 'wrong')
 BARE = 'no reference'
 
 
 def collect(cases: list[dict[str, dict[str, dict]]]) -> dict:
     """Merge cases (row -> test set -> arm -> metric -> value) to test set -> row -> arm -> metric -> values."""
-    table: dict = {}
+    found: dict = {}
     for rows in cases:
         for row, datasets in rows.items():
             for dataset, arms in datasets.items():
                 for arm, figures in arms.items():
                     if arm == 'wrong':
                         figures['copied'] = figures['id_wrong'] - arms['none']['id_wrong']
-                    cell = table.setdefault(dataset, {}).setdefault(row, {}).setdefault(arm, {})
+                    cell = found.setdefault(dataset, {}).setdefault(row, {}).setdefault(arm, {})
                     for metric, value in figures.items():
                         cell.setdefault(metric, []).append(value)
-    return table
+    return found
 
 
-def number(values: list[float] | None, digits: int) -> str:
-    return f'{statistics.mean(values):.{digits}f}' if values and None not in values else '–'
+def number(row: dict, arm: str, metric: str) -> str:
+    values = row.get(arm, {}).get(metric)
+    return f'{statistics.mean(values):.{digits(metric)}f}' if values and None not in values else '–'
 
 
 def cell(row: dict, metric: str) -> str:
     """Format a metric of a row: the three arms, or what the wrong arm copied."""
     if metric == 'copied':
-        return number(row.get('wrong', {}).get('copied'), 3)
-    return ' / '.join(number(row.get(arm, {}).get(metric), METRICS[metric]) for arm in ARMS)
+        return number(row, 'wrong', metric)
+    return ' / '.join(number(row, arm, metric) for arm in ARMS)
 
 
-def markdown(table: dict, tables: tuple[tuple[str, ...], ...] = COLUMNS) -> str:
+def markdown(found: dict, tables: tuple[tuple[str, ...], ...] = COLUMNS) -> str:
     """Return tables for people: the mean over the seeds, and the largest half-range of the right arm under each."""
     lines = []
-    for dataset, rows in table.items():
+    for dataset, rows in found.items():
         metrics = [m for m in METRICS if any(row.get('right', {}).get(m) for row in rows.values())]
         lines += [f'**{dataset}**: right / none / wrong', '']
         for columns in tables:  # two tables, so that no line is too long
             shown = [m for m in columns if m in metrics or m == 'copied']
-            lines += ['| | ' + ' | '.join(TITLES[m] for m in shown) + ' |', '|---' * (len(shown) + 1) + '|']
-            lines += [f'| {name} | ' + ' | '.join(cell(row, m) for m in shown) + ' |' for name, row in rows.items()]
-            lines.append('')
+            values = [[name, *(cell(row, m) for m in shown)] for name, row in rows.items()]
+            lines += table(['', *(TITLES[m] for m in shown)], values)
         spread = {
             m: max((max(v) - min(v)) / 2 for r in rows.values() if (v := r.get('right', {}).get(m))) for m in metrics
         }
@@ -60,12 +58,12 @@ def markdown(table: dict, tables: tuple[tuple[str, ...], ...] = COLUMNS) -> str:
     return '\n'.join(lines)
 
 
-def plot(table: dict, folder: Path) -> list[Path]:
+def plot(found: dict, folder: Path) -> list[Path]:
     """Draw one picture per test set: detail and ID-GT of every variant in the three arms, a dot per seed."""
     from matplotlib.figure import Figure
 
     files = []
-    for dataset, rows in table.items():
+    for dataset, rows in found.items():
         figure = Figure((11, 4.8), layout='constrained')
         for axis, metric in zip(figure.subplots(1, 2), ('detail', 'id_gt'), strict=True):
             names = list(rows)
@@ -84,7 +82,7 @@ def plot(table: dict, folder: Path) -> list[Path]:
     return files
 
 
-def write_docs(docs: Path, text: str, table: dict) -> None:
+def write_docs(docs: Path, text: str, found: dict) -> None:
     """Put the tables and plots between the marks in experiments.md."""
-    pictures = '\n'.join(f'![{f.stem}](images/{f.name})' for f in plot(table, docs / 'images'))
+    pictures = '\n'.join(f'![{f.stem}](images/{f.name})' for f in plot(found, docs / 'images'))
     write_between(docs / 'experiments.md', BEGIN, END, f'{text}\n{pictures}')

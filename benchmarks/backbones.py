@@ -20,14 +20,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import torch
 from basicsr.archs import build_network
 from checks import check_needs
 from overhead import seconds
-from trainings import REPO, STRICT, Case, Kind, Networks, synthetic_networks, write_between
+from tables import ARMS, TITLES, difference, mean, table
+from trainings import REPO, STRICT, Case, Kind, Networks, slug, synthetic_networks, write_between
 
-from refstar.evaluation.bootstrap import Interval, bootstrap
 from refstar.trainer.option_file import load_options
 
 BEGIN, END = '<!-- backbones: written by benchmarks/backbones.py -->', '<!-- /backbones -->'
@@ -50,8 +49,7 @@ BACKBONES = {  # name -> network but for its size, learning rate
 }
 ARGUMENTS = {'GFPGANv1Clean': {'randomize_noise': False}, 'GFPGANBilinear': {'randomize_noise': False}}
 ARGUMENTS['CodeFormer'] = {'w': 1}
-METRICS = {'psnr': ('PSNR ↑', 2), 'lpips': ('LPIPS ↓', 3), 'detail': ('detail ↑', 3), 'id_gt': ('ID-GT ↑', 3)}
-ARMS = ('right', 'none', 'wrong')
+METRICS = ('psnr', 'lpips', 'detail', 'id_gt')
 
 
 def vqgan(size: int) -> dict:
@@ -83,7 +81,7 @@ class Comparison(Case):
         return {'type': 'RefSTAR', **sizes, 'refsel': refsel, 'backbone': backbone(name, self.size)}
 
     def experiment(self, name: str, part: str) -> str:
-        return f'{self.label}_{name.replace(" ", "_")}_{part}'
+        return f'{self.label}_{slug(name)}_{part}'
 
     def options(self, name: str, part: str, refsel: str) -> dict:
         """Options of the training of a part: 'backbone' (begins), 'bare' (goes on without references) or 'right'."""
@@ -152,53 +150,21 @@ class Comparison(Case):
         return {'backbone': count['backbone'], 'added': added, 'time': more / bare - 1}
 
 
-# ----------------------------------------------------------------- table
-def difference(rows: dict[str, dict], a: str, b: str, metrics: list[str]) -> list[Interval]:
-    """Return the mean difference of two arms in some metrics, with intervals; photos are named `<person>_<number>`."""
-    photos = sorted(rows[a])
-    values = np.array([[rows[a][photo][m] - rows[b][photo][m] for m in metrics] for photo in photos])
-    return bootstrap(values, [photo.rpartition('_')[0] for photo in photos])
-
-
-def mean(rows: dict[str, dict], metric: str) -> float:
-    return float(np.nanmean([row[metric] for row in rows.values()]))
-
-
-def signed(interval: Interval, digits: int) -> str:
-    return f'{interval.mean:+.{digits}f} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]'
-
-
-def table(header: list[str], rows: list[list[str]]) -> list[str]:
-    return ['| ' + ' | '.join(row) + ' |' for row in [header, ['---'] * len(header), *rows]] + ['']
-
-
 def markdown(found: dict[str, dict[str, dict]], costs: dict[str, dict[str, float]]) -> str:
     """Return the tables for people: test set -> backbone -> arm -> photo -> metric -> value, and costs by backbone."""
     lines = []
     for dataset, backbones in found.items():
-        count = len(next(iter(backbones.values()))['right'])
-        lines += [f'**{dataset}**, {count} photos: right / none / wrong / bare backbone', '']
         first = next(iter(backbones.values()))['right']
-        metrics = [m for m in METRICS if all(m in row for row in first.values())]
-        cells = {
-            name: [' / '.join(f'{mean(rows[arm], m):.{METRICS[m][1]}f}' for arm in (*ARMS, 'bare')) for m in metrics]
-            for name, rows in backbones.items()
-        }
-        lines += table(['', *(METRICS[m][0] for m in metrics)], [[name, *row] for name, row in cells.items()])
+        shown = [m for m in METRICS if all(m in row for row in first.values())]
+        rows, gains = [], []
+        for name, arms in backbones.items():
+            rows.append([name, *(' / '.join(mean(arms[arm], m) for arm in (*ARMS, 'bare')) for m in shown)])
+            gain = difference([arms['right']], [arms['bare']], ['detail', 'id_gt'])
+            gains.append([name, *gain, *difference([arms['wrong']], [arms['none']], ['id_wrong'])])
+        lines += [f'**{dataset}**, {len(first)} photos: right / none / wrong / bare backbone', '']
+        lines += table(['', *(TITLES[m] for m in shown)], rows)
         lines += ['Right minus bare, and what a stranger adds (ID-wrong, wrong minus none):', '']
-        shown = ['detail', 'id_gt']
-        rows = [
-            [
-                name,
-                *(
-                    signed(i, METRICS[m][1])
-                    for m, i in zip(shown, difference(arms, 'right', 'bare', shown), strict=True)
-                ),
-                signed(difference(arms, 'wrong', 'none', ['id_wrong'])[0], 3),
-            ]
-            for name, arms in backbones.items()
-        ]
-        lines += table(['', 'detail', 'ID-GT', 'ID-wrong'], rows)
+        lines += table(['', 'detail', 'ID-GT', 'ID-wrong'], gains)
     lines += ['Millions of parameters of the backbone, and added to it (most are RefSel and its person network);']
     lines += ['time added by one reference:', '']
     rows = [[n, f'{c["backbone"]:.2f}', f'{c["added"]:.2f}', f'{c["time"]:+.0%}'] for n, c in costs.items()]

@@ -14,7 +14,8 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from backbones import ARMS, METRICS, Comparison, difference, mean, prepare, signed, table, vqgan
+from backbones import METRICS, Comparison, prepare, vqgan
+from tables import ARMS, TITLES, difference, mean, table
 from trainings import REPO, STRICT, Networks, write_between
 
 from refstar.evaluation.demo_steps import set_option
@@ -93,15 +94,14 @@ class Codes(Comparison):
 
 def markdown(found: dict[str, dict[str, dict]]) -> str:
     """Return the tables for people."""
-    lines, shown = [], ['detail', 'id_gt']
+    lines = []
     for dataset, ways in found.items():
-        metrics = [m for m in METRICS if all(m in row for row in next(iter(ways.values()))['right'].values())]
+        shown = [m for m in METRICS if all(m in row for row in next(iter(ways.values()))['right'].values())]
         rows, gains = [], []
         for name, arms in ways.items():
-            cells = (' / '.join(f'{mean(arms[arm], m):.{METRICS[m][1]}f}' for arm in ARMS) for m in metrics)
-            rows.append([name, *cells])
-            gains.append([name, *(signed(interval, 3) for interval in difference(arms, 'right', 'none', shown))])
-        lines += [f'**{dataset}**: right / none / wrong', '', *table(['', *(METRICS[m][0] for m in metrics)], rows)]
+            rows.append([name, *(' / '.join(mean(arms[arm], m) for arm in ARMS) for m in shown)])
+            gains.append([name, *difference([arms['right']], [arms['none']], ['detail', 'id_gt'])])
+        lines += [f'**{dataset}**: right / none / wrong', '', *table(['', *(TITLES[m] for m in shown)], rows)]
         lines += ['Right minus none:', '', *table(['', 'detail', 'ID-GT'], gains)]
     return '\n'.join(lines).rstrip()
 

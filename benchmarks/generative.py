@@ -13,7 +13,6 @@ three hours for synthetic people and both seeds, by estimate; real ones take as 
 import argparse
 import json
 import os
-import re
 import statistics
 import time
 from collections.abc import Iterator
@@ -22,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 from ablation_cases import IDENTITY
-from ablation_report import TITLES, collect, markdown
-from checks import check_needs
-from trainings import Case, Kind, Networks, synthetic_networks, write_between
+from ablation_report import collect, markdown
+from tables import TITLES, difference, table
+from trainings import Case, slug, synthetic_and_real, write_between
 
 BEGIN, END = '<!-- tables: written by benchmarks/generative.py -->', '<!-- /tables -->'
 # Variant -> dotted keys of the training's options.
@@ -45,12 +44,7 @@ IN_USE |= {f'{n} references, one softmax': ({}, n) for n in (2, 4)}
 IN_USE |= {'1 reference, factor 1.5': ({'combine': 'guidance', 'guidance_scale': 1.5}, 1)}
 IN_USE |= {f'noise {seed}': ({'seed': seed}, 1) for seed in SEEDS[1:]}
 COLUMNS = (('psnr', 'lpips', 'detail'), ('detail_energy', 'id_gt', 'copied'))
-DIFFERENCES = {'psnr': 2, 'lpips': 3, 'detail': 3, 'detail_energy': 2, 'id_gt': 3}  # digits
-
-
-def slug(name: str) -> str:
-    """Return a name as part of the name of a folder."""
-    return re.sub(r'\W+', '_', name).strip('_')
+DIFFERENCES = ('psnr', 'lpips', 'detail', 'detail_energy', 'id_gt')
 
 
 class FlowCase(Case):
@@ -115,29 +109,19 @@ def datasets(cases: list[FlowCase]) -> dict[str, list[FlowCase]]:
 
 def differences(cases: list[FlowCase]) -> Iterator[str]:
     """Yield a table per test set: what steps and references change, with intervals over people, seeds averaged."""
-    from refstar.evaluation.bootstrap import bootstrap
-
     flow = (USED, 'none')
     pairs = {f'{USED}, none, less the mean': (flow, (MEAN, 'none'))}
     pairs |= {f'{arm} less none': ((USED, arm), flow) for arm in ('right', 'wrong')}
     for dataset, those in datasets(cases).items():
-        tables = {row: [case.measured(row)[dataset] for case in those] for row in (USED, MEAN)}
-        arms = tables[USED][0]
-        photos, metrics = sorted(arms['none']), [m for m in DIFFERENCES if m in next(iter(arms['none'].values()))]
-        values = {
-            (row, arm): np.mean([[[t[arm][photo][m] for m in metrics] for photo in photos] for t in tables[row]], 0)
-            for row, arm in {side for pair in pairs.values() for side in pair}
-        }
+        found = {row: [case.measured(row)[dataset] for case in those] for row in (USED, MEAN)}
+        first = next(iter(found[USED][0]['none'].values()))
+        metrics, rows = [m for m in DIFFERENCES if m in first], []
+        for title, sides in pairs.items():
+            a, b = ([seed[arm] for seed in found[row]] for row, arm in sides)
+            rows.append([title, *difference(a, b, metrics)])
         yield f'**{dataset}**: mean difference [95 % interval, people resampled]'
         yield ''
-        yield '| | ' + ' | '.join(TITLES[m] for m in metrics) + ' |'
-        yield '|---' * (len(metrics) + 1) + '|'
-        for title, (a, b) in pairs.items():
-            found = bootstrap(values[a] - values[b], [photo.rpartition('_')[0] for photo in photos])
-            digits = [DIFFERENCES[m] for m in metrics]
-            cells = [f'{i.mean:+.{d}f} [{i.low:+.{d}f}, {i.high:+.{d}f}]' for i, d in zip(found, digits, strict=True)]
-            yield f'| {title} | ' + ' | '.join(cells) + ' |'
-        yield ''
+        yield from table(['', *(TITLES[m] for m in metrics)], rows)
 
 
 def spread(cases: list[FlowCase]) -> Iterator[str]:
@@ -217,16 +201,9 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('results/generative'))
     parser.add_argument('--write', type=Path, metavar='DOCS', help='write tables and picture into DOCS/generative.md')
     args = parser.parse_args()
-    out, faces, landmarks = args.out.resolve(), args.faces and args.faces.resolve(), args.landmarks.resolve()
-    out.mkdir(parents=True, exist_ok=True)
-    networks, kinds = None, []
-    check_needs([], [args.write / 'generative.md'] if args.write else [])
-    if faces:
-        networks = Networks.in_folder(faces / 'weights')
-        kinds = [Kind.real('real', faces, 'lfw_train', ['lfw_test', 'london_test'], landmarks, networks)]
-        blocks, files = kinds[0].needs()
-        check_needs(blocks, [*files, landmarks])
-    kinds = [Kind.synthetic(synthetic_networks(out, networks and networks.squeeze)), *kinds]
+    out, faces = args.out.resolve(), args.faces and args.faces.resolve()
+    docs = [args.write / 'generative.md'] if args.write else []
+    kinds = synthetic_and_real(faces, args.landmarks.resolve(), out, docs)
     iterations = dict(zip(('refsel', 'backbone', 'flow'), args.iterations, strict=True))
     cases = [FlowCase(kind, seed, out, iterations) for seed in args.seeds for kind in kinds]
     with ThreadPoolExecutor(args.jobs) as pool:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import yaml
 from checks import check_needs
+from tables import ARMS, TITLES, digits, table
 
 from refstar.evaluation.demo_steps import set_option
 from refstar.trainer.option_file import load_options
@@ -39,8 +40,7 @@ OPTIONS = {
 SHARE = {'refsel': 0.12, 'refstar': 0.88}  # of the minutes
 TRIAL = 12  # iterations of the run that measures the speed
 STAMP = re.compile(r'^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) ')
-HIGHER = {'psnr': True, 'ssim': True, 'detail': True, 'lpips': False, 'id_gt': True, 'id_ref': True, 'id_wrong': False}
-ARMS = ('right', 'none', 'wrong')
+METRICS = ('psnr', 'ssim', 'detail', 'lpips', 'id_gt', 'id_ref', 'id_wrong')
 
 
 class Run:
@@ -161,7 +161,7 @@ class Run:
             self.call('test', opt, [])
             arms = json.loads((self.out / f'results/{opt["name"]}/metrics_lfw_val.json').read_text())['arms']
             for arm in ARMS:
-                figures = ', '.join(f'{metric} {arms[arm][metric]:.3f}' for metric in HIGHER)
+                figures = ', '.join(f'{metric} {arms[arm][metric]:.3f}' for metric in METRICS)
                 print(f'{key} {value} {arm}: {figures}', flush=True)
 
     def save(self) -> None:
@@ -191,38 +191,35 @@ def children_cpu() -> float:
 
 def collect(out: Path) -> dict:
     """All seeds' figures: test set -> arm (or difference of arms) -> metric -> value of every seed."""
-    table: dict = {}
+    seen: dict = {}
     for file in sorted(out.glob('results/test_s*/metrics_*.json')):
         found = json.loads(file.read_text())
         arms = found['arms']
         rows = {arm: arms[arm] for arm in ARMS}
         for other in ('none', 'wrong'):
-            rows[f'right - {other}'] = {m: arms['right'][m] - arms[other][m] for m in HIGHER}
-        rows['wrong - none'] = {m: arms['wrong'][m] - arms['none'][m] for m in HIGHER}
-        part = table.setdefault(found['dataset'], {'images': found['images'], 'rows': {}})
+            rows[f'right - {other}'] = {m: arms['right'][m] - arms[other][m] for m in METRICS}
+        rows['wrong - none'] = {m: arms['wrong'][m] - arms['none'][m] for m in METRICS}
+        part = seen.setdefault(found['dataset'], {'images': found['images'], 'rows': {}})
         for name, row in rows.items():
-            for metric in HIGHER:
+            for metric in METRICS:
                 part['rows'].setdefault(name, {}).setdefault(metric, []).append(round(row[metric], 4))
-    return table
+    return seen
 
 
-def markdown(table: dict) -> str:
+def markdown(seen: dict) -> str:
     """The table for people: mean over the seeds, and half of their range where there are several."""
     lines = []
-    for dataset, part in table.items():
+    for dataset, part in seen.items():
         seeds = len(part['rows']['right']['psnr'])
         lines += [f'**{dataset}**, {part["images"]} photos, {seeds} seed{"s" * (seeds > 1)}', '']
-        lines += ['| | ' + ' | '.join(f'{m} {"↑" if up else "↓"}' for m, up in HIGHER.items()) + ' |']
-        lines += ['|---' * (len(HIGHER) + 1) + '|']
-        for name, row in part['rows'].items():
-            lines.append(f'| {name} | ' + ' | '.join(cell(row[m], 2 if m == 'psnr' else 3) for m in HIGHER) + ' |')
-        lines.append('')
+        rows = [[name, *(cell(row[m], digits(m)) for m in METRICS)] for name, row in part['rows'].items()]
+        lines += table(['', *(TITLES[m] for m in METRICS)], rows)
     return '\n'.join(lines)
 
 
-def cell(values: list[float], digits: int) -> str:
-    text = f'{statistics.mean(values):.{digits}f}'
-    return text if len(values) < 2 else f'{text} ± {(max(values) - min(values)) / 2:.{digits}f}'
+def cell(values: list[float], d: int) -> str:
+    text = f'{statistics.mean(values):.{d}f}'
+    return text if len(values) < 2 else f'{text} ± {(max(values) - min(values)) / 2:.{d}f}'
 
 
 def main() -> None:
@@ -240,21 +237,21 @@ def main() -> None:
     faces, out = args.faces.resolve(), args.out.resolve()
     if not (faces / 'identities').is_dir():
         parser.error(f'{faces}/identities: not found')
-    out.mkdir(parents=True, exist_ok=True)
     if not args.table:
         refsel = args.refsel and args.refsel.resolve()
         run = Run(faces, out, args.seed, args.minutes, args.photos, refsel)
         run.check()
+        out.mkdir(parents=True, exist_ok=True)
         if args.sweep:
             run.sweep(args.sweep[0], args.sweep[1:])
             return
         run.run()
-    table = collect(out)
-    if not table:
+    found = collect(out)
+    if not found:
         parser.error(f'{out}: no seed is finished')
-    (out / 'table.json').write_text(json.dumps(table, indent=2))
-    (out / 'table.md').write_text(markdown(table), encoding='utf-8')
-    print(markdown(table))
+    (out / 'table.json').write_text(json.dumps(found, indent=2))
+    (out / 'table.md').write_text(markdown(found), encoding='utf-8')
+    print(markdown(found))
 
 
 if __name__ == '__main__':

@@ -12,7 +12,7 @@ people apart).
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -20,11 +20,12 @@ import numpy as np
 import torch
 from checks import check_needs
 from mouth import find_mouth
+from tables import digits, signed, table
 from torch import Tensor
 
 from refstar.data.face_region import face_oval
 from refstar.data.reference_test_dataset import ReferenceTestDataset
-from refstar.evaluation.bootstrap import Interval, bootstrap
+from refstar.evaluation.bootstrap import bootstrap
 from refstar.identity_arch import IdentityEncoder
 from refstar.layers import resize
 from refstar.lpips_network import load_lpips
@@ -135,29 +136,17 @@ def row_of(images: dict[str, Tensor], side: int | None = None) -> np.ndarray:
     return strip(panels)
 
 
-def table(rows: list[dict], title: str, sharp: bool) -> list[str]:
+def measured(rows: list[dict], title: str, sharp: bool) -> list[str]:
     """Lines of a table: the mean of every arm and, unless photos are sharp, differences with their 95 % intervals."""
     values = {arm: np.array([[row['scores'][arm][c] for c in COLUMNS] for row in rows]) for arm in ARMS}
-    people = [row['identity'] for row in rows]
-    about = f'{title}: {len(rows)} photos, {len(set(people))} people'
-    lines = [line(about, COLUMNS), line('---', ['---'] * len(COLUMNS))]
+    people, lines = [row['identity'] for row in rows], []
     for arm in ARMS[1:] if sharp else ARMS:
-        digits = [2 if c == 'psnr' else 3 for c in COLUMNS]
-        lines.append(line(arm, [f'{x:.{d}f}' for d, x in zip(digits, values[arm].mean(0), strict=True)]))
+        lines.append([arm, *(f'{x:.{digits(c)}f}' for c, x in zip(COLUMNS, values[arm].mean(0), strict=True))])
     for a, b in () if sharp else (('right', 'photo'), ('right', 'none'), ('none', 'photo'), ('wrong', 'none')):
         found = bootstrap(values[a] - values[b], people)
-        cells = [cell(c, i) for c, i in zip(COMPARED, found[: len(COMPARED)], strict=True)]
-        lines.append(line(f'{a} - {b}', [*cells, *[''] * (len(COLUMNS) - len(COMPARED))]))
-    return lines
-
-
-def line(first: str, cells: Sequence[str]) -> str:
-    return f'| {" | ".join([first, *cells])} |'
-
-
-def cell(column: str, found: Interval) -> str:
-    digits = 2 if column == 'psnr' else 3
-    return f'{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]'
+        cells = [signed(c, i) if c in COMPARED else '' for c, i in zip(COLUMNS, found, strict=True)]
+        lines.append([f'{a} - {b}', *cells])
+    return table([f'{title}: {len(rows)} photos, {len(set(people))} people', *COLUMNS], lines)
 
 
 def main() -> None:
@@ -193,7 +182,7 @@ def main() -> None:
                     pictures.append(row_of(images))
                 if args.pictures and stem in SHOWN:
                     shown.append(row_of({key: images[key] for key in SHOWN_ARMS}, 256))
-            text = [*table(rows, f'{name}, {degradation}', degradation == 'sharp'), '']
+            text = measured(rows, f'{name}, {degradation}', degradation == 'sharp')
             print('\n'.join(text), flush=True)
             text_of_all += text
             if pictures:

@@ -4,6 +4,7 @@ import copy
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import yaml
+from checks import check_needs
 
 from refstar.evaluation.demo_steps import set_option, shipped
 from refstar.trainer.option_file import load_options
@@ -201,6 +203,11 @@ class Case:
         return found
 
 
+def slug(name: str) -> str:
+    """Return a name as part of the name of a folder."""
+    return re.sub(r'\W+', '_', name).strip('_')
+
+
 def run_program(command: str, flags: list[str], folder: Path, log: str) -> int:
     """Run `basicsr <command>` in a folder on one core, with a log in it; return its exit code."""
     argv = [sys.executable, '-m', f'refstar.tools.{command}', *flags]
@@ -220,6 +227,28 @@ def synthetic_networks(out: Path, squeeze: Path | None) -> Networks:
             script = REPO / 'benchmarks/synthetic_identity.py'
             subprocess.run([sys.executable, script, file, '--seed', str(seed)], check=True)
     return Networks(('mobilefacenet', files[0]), ('mobilefacenet', files[1]), squeeze)
+
+
+def synthetic_and_real(faces: Path | None, landmarks: Path, out: Path, docs: list[Path]) -> list[Kind]:
+    """Check that all files are there, then make the networks of synthetic people; return them and, if given, real ones.
+
+    The program ends by one line, with nothing written, if a file or package is missing.
+
+    Args:
+        faces: as for benchmarks/real_faces.py.
+        landmarks: of these faces.
+        out: folder of the results, made if it is not there.
+        docs: documents that will be written to.
+    """
+    networks, real = None, []
+    check_needs([], docs)
+    if faces:
+        networks = Networks.in_folder(faces / 'weights')
+        real = [Kind.real('real', faces, 'lfw_train', ['lfw_test', 'london_test'], landmarks, networks)]
+        blocks, files = real[0].needs()
+        check_needs(blocks, [*files, landmarks])
+    out.mkdir(parents=True, exist_ok=True)
+    return [Kind.synthetic(synthetic_networks(out, networks and networks.squeeze)), *real]
 
 
 def write_between(file: Path, begin: str, end: str, text: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from basicsr.archs import build_network
 from helpers.networks import BACKBONES
+from trainings import Kind, Networks, slug
 
 from refstar.trainer.option_check import check_options
 
@@ -19,7 +20,7 @@ SMALL |= {'backbone': BACKBONES['FlowRestorer']}
 @pytest.fixture
 def case(tmp_path, identity_weights, squeeze_weights) -> generative.FlowCase:
     network = ('mobilefacenet', Path(identity_weights))
-    kind = generative.Kind.synthetic(generative.Networks(network, network, Path(squeeze_weights)))
+    kind = Kind.synthetic(Networks(network, network, Path(squeeze_weights)))
     return generative.FlowCase(kind, 0, tmp_path, {'refsel': 3, 'backbone': 4, 'flow': 5})
 
 
@@ -91,7 +92,7 @@ def test_tables(case):
 
 
 def test_picture(case, tmp_path):
-    name = f'synthetic_s0_{generative.slug(generative.FULL)}'
+    name = f'synthetic_s0_{slug(generative.FULL)}'
     file = case.out / case.checkpoint(name)
     file.parent.mkdir(parents=True)
     torch.save({'params_ema': build_network(json.loads(json.dumps(SMALL))).state_dict()}, file)
