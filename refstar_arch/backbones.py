@@ -92,7 +92,7 @@ def fixed_arguments(net: nn.Module) -> dict[str, bool]:
     return {name: value for name, value in FIXED.items() if name in known}
 
 
-def default_taps(name: str, net: nn.Module, size: int, key: str, given: list[str] | None) -> list[str]:
+def chosen_taps(name: str, net: nn.Module, size: int, key: str, given: list[str] | None) -> list[str]:
     """Return the module paths that are given, or else those of a backbone by its registered name.
 
     Raises:

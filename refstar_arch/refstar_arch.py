@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from refstar.utils.archs import build_network, register_arch
 from refstar.utils.errors import RefStarError
 
-from .backbones import copy_to_measure, default_taps, measure_context_taps, measure_taps, replaced_outputs
+from .backbones import copy_to_measure, chosen_taps, measure_context_taps, measure_taps, replaced_outputs
 from .composite_context_arch import CompositeContext, ContextAttention
 from .identity_arch import IdentityEncoder
 from .input_checks import check_photos, check_ranges, check_references, check_settings
@@ -86,14 +86,16 @@ class RefSTAR(nn.Module):
     ) -> None:
         super().__init__()
         check_ranges(value_range, known)
-        if context_taps and context is None:
-            raise RefStarError('RefSTAR: context_taps without context has no effect; add context: {}, or leave it out')
+        if context_taps is not None and bool(context_taps) != (context is not None):
+            raise RefStarError(
+                'RefSTAR: context and context_taps have no effect without each other; leave context_taps out'
+            )
         self.size, self.value_range, self.known = size, tuple(value_range), known
         self.backbone = build_network(backbone)
         measured, self.scale = copy_to_measure(self.backbone, size)
         self.lq_size = size // self.scale
         place = backbone['type'], self.backbone, size
-        taps, inputs = default_taps(*place, 'taps', taps), default_taps(*place, 'inputs', inputs)
+        taps, inputs = chosen_taps(*place, 'taps', taps), chosen_taps(*place, 'inputs', inputs)
         if not taps and not inputs and context is None:
             raise RefStarError('RefSTAR: without taps, inputs and context no reference has an effect; give one of them')
         shapes = measure_taps(measured, [*taps, *inputs], self.lq_size)
@@ -103,7 +105,7 @@ class RefSTAR(nn.Module):
         self.context, self.context_taps = None, []
         if context is not None:
             self.context = CompositeContext(**context)
-            self.context_taps = default_taps(*place, 'context_taps', context_taps or None)
+            self.context_taps = chosen_taps(*place, 'context_taps', context_taps)
             if set(self.taps) & set(self.context_taps):
                 raise RefStarError('RefSTAR: a module cannot be both in taps and in context_taps')
             layouts = measure_context_taps(measured, self.context_taps, self.lq_size)

@@ -51,5 +51,6 @@ def test_a_wrong_call_is_refused(net, case):
 def test_options_without_a_meaning_are_refused():
     with pytest.raises(RefStarError, match=r'value_range is \[0, 0\]'):
         RefSTAR(BACKBONES['RRDBNet'], SIZE, value_range=[0, 0])
-    with pytest.raises(RefStarError, match='context_taps without context'):
-        RefSTAR(BACKBONES['RRDBNet'], SIZE, context_taps=['conv_first'])
+    for context, taps in ((None, ['conv_first']), ({}, [])):
+        with pytest.raises(RefStarError, match='context and context_taps have no effect without each other'):
+            RefSTAR(BACKBONES['RRDBNet'], SIZE, context=context, context_taps=taps)
