@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from refstar.utils.archs import build_network, register_arch
 from refstar.utils.errors import RefStarError
 
-from .backbones import copy_to_measure, chosen_taps, measure_context_taps, measure_taps, replaced_outputs
+from .backbones import chosen_taps, copy_to_measure, measure_context_taps, measure_taps, replaced_outputs
 from .composite_context_arch import CompositeContext, ContextAttention
 from .identity_arch import IdentityEncoder
 from .input_checks import check_photos, check_ranges, check_references, check_settings

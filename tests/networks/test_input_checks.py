@@ -52,5 +52,5 @@ def test_options_without_a_meaning_are_refused():
     with pytest.raises(RefStarError, match=r'value_range is \[0, 0\]'):
         RefSTAR(BACKBONES['RRDBNet'], SIZE, value_range=[0, 0])
     for context, taps in ((None, ['conv_first']), ({}, [])):
-        with pytest.raises(RefStarError, match='context and context_taps have no effect without each other'):
+        with pytest.raises(RefStarError, match='context_taps and context have no effect without each other'):
             RefSTAR(BACKBONES['RRDBNet'], SIZE, context=context, context_taps=taps)
