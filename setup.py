@@ -49,6 +49,7 @@ EXTRAS = {
     'app': ['gradio>=6'],
     'evaluate': ['timm'],  # EdgeFace
     'heic': ['pillow-heif'],
+    'latent': ['diffusers'],
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
     'video': ['av'],
 }

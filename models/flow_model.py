@@ -64,7 +64,8 @@ class FlowModel(RefSTARModel):
         terms = self.named('flow', cri['flow'](sample.prediction, sample.target))
         if 'identity' in cri:
             share = sample.share if opt.get('identity_by_time', True) else None
-            found = cri['identity'](sample.end, self.gt, data['refs'], same_person(data), share)
+            end = self.get_bare_model(self.net_g).backbone.latent.decode(sample.end)
+            found = cri['identity'](end, self.gt, data['refs'], same_person(data), share)
             terms |= self.named('identity', found)
         return terms | reference_losses(self.net_g.refsel, cri, aux, data)
 

@@ -8,7 +8,8 @@ from torch import nn
 from refstar.utils.errors import RefStarError, nearest
 from refstar.utils.option_block import Names, OptionBlock
 
-PARTS = {'backbone': 'backbone', 'mean': 'backbone.mean', 'refsel': 'refsel'}  # of net_g: name in options -> module
+# Of net_g: name in options -> module.
+PARTS = {'backbone': 'backbone', 'mean': 'backbone.mean', 'latent': 'backbone.latent.net', 'refsel': 'refsel'}
 
 
 class PartOptions(OptionBlock):
@@ -26,6 +27,8 @@ class PartOptions(OptionBlock):
         )
         pretrain_network_mean: str | None = Field(None, description="weights of FlowRestorer's mean")
         param_key_mean: str | None = Field('params_ema', description='key in that file; ~ for a bare state dict')
+        pretrain_network_latent: str | None = Field(None, description="weights of FlowRestorer's autoencoder")
+        param_key_latent: str | None = Field('params_ema', description='key in that file; ~ for a bare state dict')
         pretrain_network_refsel: str | None = Field(
             None, description='weights of a trained RefSel, loaded into net_g.refsel'
         )
@@ -61,7 +64,12 @@ def load_parts(model: BaseModel, net: nn.Module) -> None:
         if module not in modules:
             raise RefStarError(f'path:pretrain_network_{part}: {type(net).__name__} has no {part}')
         strict = path.get(f'strict_load_{part}', True)
-        model.load_network(modules[module], file, strict, path.get(f'param_key_{part}', 'params_ema'))
+        model.load_network(
+            modules[module],
+            file,
+            strict,
+            path.get(f'param_key_{part}', 'params_ema'),
+        )
 
 
 def freeze_parts(model: BaseModel, net: nn.Module) -> None:

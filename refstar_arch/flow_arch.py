@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from refstar.utils.archs import build_network, register_arch
 from refstar.utils.errors import RefStarError
 
+from .autoencoder_arch import Pixels
 from .backbones import fixed_arguments
 from .diffusion_path import DiffusionPath
 from .euler import euler
 from .flow_path import StraightPath
 from .layers import from_range, to_range
+from .light_arch import FOLD
 from .multi_reference import image_of
 from .velocity import VelocityNet
 
@@ -28,8 +30,8 @@ class FlowSample:
     """What a training compares.
 
     Attributes:
-        prediction, target (Tensor): of the velocity, (b, 3, H, W).
-        end (Tensor): photo that the prediction leads to, (b, 3, H, W).
+        prediction, target (Tensor): of the velocity, (b, c, h, w), in the latent space if there is one.
+        end (Tensor): where the prediction leads to, (b, c, h, w): a photo, or its latents.
         share (Tensor): how much of the state was photo already, (b,) in [0, 1].
     """
 
@@ -39,10 +41,10 @@ class FlowSample:
     share: Tensor
 
 
-def draw_noise(seed: int, height: int, width: int) -> Tensor:
-    """Draw the noise of a photo, the same on every machine: (1, 3, H, W)."""
+def draw_noise(seed: int, shape: tuple[int, ...]) -> Tensor:
+    """Draw the noise of a photo, the same on every machine: (1, *shape)."""
     generator = torch.Generator(device='cpu').manual_seed(seed)
-    return torch.randn(1, 3, height, width, generator=generator, device='cpu')
+    return torch.randn(1, *shape, generator=generator, device='cpu')
 
 
 @register_arch
@@ -52,7 +54,8 @@ class FlowRestorer(nn.Module):
     Untrained, one step of a flow returns the mean.
 
     Args:
-        mean (dict): option block of any registered restorer that keeps the size; it is never trained.
+        mean (dict | None): option block of any registered restorer that keeps the size; it is never trained. Default:
+            None, the photo itself.
         channels (list[int]): width of every level of :class:`~refstar.velocity.VelocityNet`. Default: [96, 192].
         blocks (int): residual blocks of a level. Default: 2.
         path (str): 'flow', or 'diffusion': from pure noise, by noise prediction and DDIM; untrained it draws noise.
@@ -61,6 +64,9 @@ class FlowRestorer(nn.Module):
         steps (int): steps of a restoration; 0: the mean itself. Default: 4.
         condition (list[str]): what the network sees besides the state: 'lq', 'mean'. Default: both.
         mean_range (tuple | list): black and white of the mean's images. Default: (-1, 1); BasicSR's: (0, 1).
+        latent (dict | None): option block of a registered autoencoder with the methods and attributes of
+            :class:`~refstar.autoencoder_arch.DiffusersAutoencoder`; it is never trained. Path, noise and network then
+            live in its latents. None: in pixels, of which the network folds 4 x 4 into a cell.
 
     Raises:
         RefStarError: a value has no meaning.
@@ -68,7 +74,7 @@ class FlowRestorer(nn.Module):
 
     def __init__(
         self,
-        mean: dict,
+        mean: dict | None = None,
         channels: tuple[int, ...] | list[int] = (96, 192),
         blocks: int = 2,
         path: str = 'flow',
@@ -76,6 +82,7 @@ class FlowRestorer(nn.Module):
         steps: int = 4,
         condition: tuple[str, ...] | list[str] = ('lq', 'mean'),
         mean_range: tuple[float, float] | list[float] = (-1, 1),
+        latent: dict | None = None,
     ) -> None:
         super().__init__()
         if set(condition) - {'lq', 'mean'}:
@@ -86,16 +93,23 @@ class FlowRestorer(nn.Module):
             given = f'sigma {sigma}, channels {list(channels)}, blocks {blocks}'
             raise RefStarError(f'FlowRestorer: {given}: sigma is at least 0, the others are whole numbers from 1')
         self.steps, self.condition, self.mean_range = check_steps(steps), tuple(condition), tuple(mean_range)
-        self.mean = build_network(mean).requires_grad_(False).eval()
-        self.mean_arguments = fixed_arguments(self.mean)
+        self.mean = build_network(mean).requires_grad_(False).eval() if mean else None
+        self.mean_arguments = fixed_arguments(self.mean) if mean else {}
+        self.latent = build_network(latent).requires_grad_(False).eval() if latent else Pixels()
         self.path = StraightPath(sigma) if path == 'flow' else DiffusionPath()
-        self.velocity = VelocityNet(3 + 3 * len(condition), list(channels), blocks)
+        planes, side = self.latent.channels, 1 if latent else FOLD
+        self.velocity = VelocityNet(planes * (1 + len(condition)), list(channels), blocks, planes, side)
 
     def train(self, mode: bool = True) -> 'FlowRestorer':
-        """Set the mode; the mean stays in evaluation mode."""
+        """Set the mode; mean and autoencoder stay in evaluation mode."""
         super().train(mode)
-        self.mean.eval()
+        for frozen in filter(None, (self.mean, self.latent)):
+            frozen.eval()
         return self
+
+    def noise_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Return the shape of the noise of a photo of this size, (c, h, w)."""
+        return self.latent.channels, height // self.latent.factor, width // self.latent.factor
 
     @torch.no_grad()
     def restore_mean(self, lq: Tensor) -> Tensor:
@@ -104,6 +118,8 @@ class FlowRestorer(nn.Module):
         Raises:
             RefStarError: it is of another size.
         """
+        if self.mean is None:
+            return lq
         out = image_of(self.mean(to_range(lq, self.mean_range), **self.mean_arguments))
         if out.shape[-2:] != lq.shape[-2:]:
             sizes = [f'{x.shape[-1]}x{x.shape[-2]}' for x in (out, lq)]
@@ -122,9 +138,9 @@ class FlowRestorer(nn.Module):
         """Restore photos, or compute what a training compares.
 
         Args:
-            lq (Tensor): photos, (b, 3, H, W), RGB in [-1, 1]; H and W as for the mean, and multiples of 4 times two to
-                the number of levels less one.
-            noise (Tensor | None): (b, 3, H, W). None: that of the seed, the same for all photos of the batch.
+            lq (Tensor): photos, (b, 3, H, W), RGB in [-1, 1]; H and W as for the mean, and multiples of 4 (with
+                ``latent``: its factor) times two to the number of levels less one.
+            noise (Tensor | None): (b, *:meth:`noise_shape`). None: that of the seed, the same for all photos.
             steps (int | None): 0 (the mean) or more. None: as the network was made.
             seed (int): of the noise. Default: 0.
             photo (Tensor | None): ground truth (b, 3, H, W): compute a training sample, with noise and times drawn at
@@ -135,24 +151,31 @@ class FlowRestorer(nn.Module):
             Restored photos (b, 3, H, W), or a :class:`FlowSample`.
         """
         mean, velocity = self.restore_mean(lq), velocity or self.velocity
-        given = [{'lq': lq, 'mean': mean}[name] for name in self.condition]
+        steps = self.steps if steps is None else check_steps(steps)
+        if steps == 0 and photo is None:
+            return mean
+        start = self.encode(mean)
+        given = [start if name == 'mean' or self.mean is None else self.encode(lq) for name in self.condition]
 
         def predict(state: Tensor, t: Tensor) -> Tensor:
             seen, time = self.path.seen(state, t)
             out = velocity(torch.cat([seen, *given], 1), time)
-            return self.path.guess(state, mean, t) + out.type_as(state)
+            return self.path.guess(state, start, t) + out.type_as(state)
 
         if photo is not None:
+            photo = self.encode(photo)
             t, noise = self.path.draw(lq.shape[0], lq.device), torch.randn_like(photo)
-            state, target = self.path.sample(photo, mean, noise, t)
+            state, target = self.path.sample(photo, start, noise, t)
             prediction = predict(state, t)
             return FlowSample(prediction, target, self.path.end(state, prediction, t), self.path.share(t))
-        steps = self.steps if steps is None else check_steps(steps)
-        if steps == 0:
-            return mean
         if noise is None:
-            noise = draw_noise(seed, *lq.shape[-2:]).to(lq).expand(lq.shape[0], -1, -1, -1)
-        return euler(predict, self.path.source(mean, noise), self.path.times(steps))
+            noise = draw_noise(seed, self.noise_shape(*lq.shape[-2:])).to(lq).expand(lq.shape[0], -1, -1, -1)
+        return self.latent.decode(euler(predict, self.path.source(start, noise), self.path.times(steps)))
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the latents of images (b, 3, H, W), in the type of the images."""
+        return self.latent.encode(images).type_as(images)
 
 
 def check_steps(steps: int) -> int:

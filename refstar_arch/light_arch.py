@@ -19,9 +19,9 @@ from .layers import ResBlock, act, enlarge
 FOLD = 4  # FOLD x FOLD pixels become channels
 
 
-def fold(x: Tensor) -> Tensor:
+def fold(x: Tensor, side: int = FOLD) -> Tensor:
     """Fold pixels (b, c, H, W) into channels; as `F.pixel_unshuffle`, which leaves a batch of none as it is."""
-    return rearrange(x, 'b c (h i) (w j) -> b (c i j) h w', i=FOLD, j=FOLD)
+    return rearrange(x, 'b c (h i) (w j) -> b (c i j) h w', i=side, j=side)
 
 
 def begin(net: nn.Module) -> None:
@@ -38,14 +38,14 @@ def begin(net: nn.Module) -> None:
 
 
 class Unfold(nn.Sequential):
-    """Turn features (b, c, H / FOLD, W / FOLD) into planes (b, planes, H, W) in steps of two, so that no grid shows.
+    """Turn features (b, c, H / side, W / side) into planes (b, planes, H, W) in steps of two, so that no grid shows.
 
     Untrained, they are zero.
     """
 
-    def __init__(self, channels: int, planes: int = 3) -> None:
+    def __init__(self, channels: int, planes: int = 3, side: int = FOLD) -> None:
         steps, unfold = [], Rearrange('b (c i j) h w -> b c (h i) (w j)', i=2, j=2)  # as nn.PixelShuffle
-        for c in (max(channels // 4, 8), max(channels // 16, 8)):
+        for c in [max(channels >> 2 * level, 8) for level in range(1, side.bit_length())]:
             steps += [nn.LeakyReLU(0.2), nn.Conv2d(channels, 4 * c, 3, padding=1), unfold]
             channels = c
         super().__init__(*steps, nn.LeakyReLU(0.2), nn.Conv2d(channels, planes, 3, padding=1))

@@ -46,28 +46,31 @@ class VelocityNet(nn.Module):
 
     Args:
         planes (int): planes of the images that it sees.
-        channels (list[int]): width of every level, fine to coarse; the first has H / 4 x W / 4 cells, each further
-            one half as many along a side.
+        channels (list[int]): width of every level, fine to coarse; the first has H / side x W / side cells, each
+            further one half as many along a side.
         blocks (int): residual blocks of every level, on the way down and on the way up.
+        out (int): planes of the velocity. Default: 3.
+        side (int): pixels along a side of a cell of the first level, a power of two. Default: 4.
     """
 
-    def __init__(self, planes: int, channels: list[int], blocks: int) -> None:
+    def __init__(self, planes: int, channels: list[int], blocks: int, out: int = 3, side: int = FOLD) -> None:
         super().__init__()
+        self.side = side
         dim = 2 * channels[0]
         self.embed = nn.Sequential(nn.Linear(2 * FREQUENCIES, dim), nn.LeakyReLU(0.2), nn.Linear(dim, dim))
-        self.stem = nn.Conv2d(planes * FOLD**2, channels[0], 3, padding=1)
+        self.stem = nn.Conv2d(planes * side**2, channels[0], 3, padding=1)
         self.encode = nn.ModuleList([TimeBlocks(blocks, c, dim) for c in channels])
         self.down = nn.ModuleList([nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(channels)])
         self.merge = nn.ModuleList([nn.Conv2d(a + b, a, 3, padding=1) for a, b in pairwise(channels)])
         self.decode = nn.ModuleList([TimeBlocks(blocks, a, dim) for a in channels[:-1]])
-        self.out = Unfold(channels[0])
+        self.out = Unfold(channels[0], out, side)
         begin(self)
 
     def forward(self, images: Tensor, time: Tensor) -> Tensor:
-        """Map images (b, planes, H, W) and a time (b,) in [0, 1] to (b, 3, H, W)."""
+        """Map images (b, planes, H, W) and a time (b,) in [0, 1] to (b, out, H, W)."""
         angles = time[:, None] * torch.logspace(0, 3, FREQUENCIES, device=time.device)
         time = act(self.embed(torch.cat([angles.sin(), angles.cos()], 1)))
-        x, skips = self.stem(fold(images)), []
+        x, skips = self.stem(fold(images, self.side)), []
         for encode, down in zip(self.encode, [*self.down, None], strict=True):
             x = encode(x, time)
             if down is not None:

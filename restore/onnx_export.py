@@ -122,7 +122,9 @@ def example(net: Exportable, batch: int, count: int, seed: int = 0) -> dict[str,
     }
     inputs['ref_valid'][0, 1:][-1:] = False
     inputs |= {'w': torch.rand(batch, generator=random)} if net.has_w else {}
-    return inputs | ({'noise': torch.randn(batch, *small, generator=random)} if net.has_noise else {})
+    if net.has_noise:
+        inputs['noise'] = torch.randn(batch, *net.net.backbone.noise_shape(*small[1:]), generator=random)
+    return inputs
 
 
 def export_onnx(net: nn.Module, path: str | Path, steps: int | None = None, fp16: bool = False) -> None:

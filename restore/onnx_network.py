@@ -35,7 +35,8 @@ class OnnxNetwork:
     Attributes:
         size, lq_size (int): side H = W of references and restored image, and side of the degraded photo.
         value_range (tuple): values of a black and of a white pixel.
-        has_w, has_noise (bool): the backbone has CodeFormer's fidelity w; FlowRestorer's noise.
+        has_w (bool): the backbone has CodeFormer's fidelity w.
+        noise_shape (tuple | None): (c, h, w) of the noise of FlowRestorer.
         steps (int | None): steps that the file was written for, of FlowRestorer.
 
     Raises:
@@ -53,7 +54,8 @@ class OnnxNetwork:
             raise RefStarError(f'{path}: was not written by `refstar export`') from None
         if version != VERSION:
             raise RefStarError(f'{path}: of version {version}, this program reads {VERSION}: export the network again')
-        self.has_w, self.has_noise = (name in {x.name for x in self.session.get_inputs()} for name in ('w', 'noise'))
+        shapes = {x.name: tuple(x.shape[1:]) for x in self.session.get_inputs()}
+        self.has_w, self.noise_shape = 'w' in shapes, shapes.get('noise')
 
     def __call__(
         self,
@@ -67,9 +69,9 @@ class OnnxNetwork:
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Restore faces (b, 3, h, w) with references (b, n, 3, H, W), RGB in ``value_range``; ``ref_valid``: (b, n).
 
-        ``strength`` and CodeFormer's fidelity ``w`` are 0 to 1, for all or as (b,). FlowRestorer's ``noise`` (b, 3, h,
-        w) is that of seed 0 by default. Returns the images (b, 3, H, W), on the device of ``lq``; with ``return_aux``
-        also a dict of the other OUTPUTS.
+        ``strength`` and CodeFormer's fidelity ``w`` are 0 to 1, for all or as (b,). FlowRestorer's ``noise`` (b,
+        *noise_shape) is that of seed 0 by default. Returns the images (b, 3, H, W), on the device of ``lq``; with
+        ``return_aux`` also a dict of the other OUTPUTS.
 
         Raises:
             RefStarError: another image size than the file's, or a w or noise that the file does not take.
@@ -81,22 +83,23 @@ class OnnxNetwork:
             what = f'lq is {tuple(lq.shape)} and refs is {tuple(refs.shape)}'
             wanted = f'(b, 3, {self.lq_size}, {self.lq_size}) and (b, n, 3, {self.size}, {self.size})'
             raise RefStarError(f'{what}; this network takes {wanted}')
-        for name, value, has in (('w', w, self.has_w), ('noise', noise, self.has_noise)):
+        for name, value, has in (('w', w, self.has_w), ('noise', noise, self.noise_shape)):
             if value is not None and not has:
                 raise RefStarError(f'{name}: the backbone in this ONNX file has none')
         valid = torch.ones(refs.shape[:2], dtype=torch.bool) if ref_valid is None else ref_valid.bool()
         feed = {'lq': lq.float(), 'refs': refs.float(), 'ref_valid': valid, 'strength': per_photo(strength, b)}
         if self.has_w:
             feed['w'] = per_photo(0.0 if w is None else w, b)
-        if self.has_noise:
-            feed['noise'] = draw_noise(0, *lq.shape[-2:]).expand(lq.shape) if noise is None else noise.float()
+        if self.noise_shape:
+            noise = draw_noise(0, self.noise_shape).expand(b, -1, -1, -1) if noise is None else noise
+            feed['noise'] = noise.float()
         found = self.session.run(list(OUTPUTS), {name: value.cpu().numpy() for name, value in feed.items()})
         image, *rest = (torch.from_numpy(value).to(lq.device) for value in found)
         return (image, dict(zip(OUTPUTS[1:], rest, strict=True))) if return_aux else image
 
     # ----------------------------------------------------------------- as an engine of a Restorer
     def check(self, settings: RestoreSettings) -> None:
-        taken = [*(['w'] if self.has_w else []), *(['steps', 'seed'] if self.has_noise else [])]
+        taken = [*(['w'] if self.has_w else []), *(['steps', 'seed'] if self.noise_shape else [])]
         check_controls(settings, taken, 'the backbone in this ONNX file')
         if settings.steps not in (None, self.steps):
             raise RefStarError(f'steps: this ONNX file was written for {self.steps} steps (`refstar export --steps`)')
@@ -121,7 +124,9 @@ class OnnxNetwork:
             for j, ref in enumerate(face.references):
                 refs[i, j], valid[i, j] = to_tensor(ref.crop), True
         lq, refs = (to_range(x, self.value_range) for x in (lq, refs))
-        noise = None if settings.seed is None else draw_noise(settings.seed, *lq.shape[-2:]).expand(lq.shape)
+        noise = None
+        if settings.seed is not None:
+            noise = draw_noise(settings.seed, self.noise_shape).expand(len(faces), -1, -1, -1)
         out, aux = self(lq, refs, valid, settings.strength, settings.fidelity, noise, return_aux=True)
         used = bool(valid.any()) and settings.strength > 0
         return from_range(out, self.value_range), aux if used else None

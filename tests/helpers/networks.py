@@ -33,8 +33,12 @@ BACKBONES = {
 }
 BACKBONES['LightRestorer'] = {'type': 'LightRestorer', 'channels': [8, 16], 'blocks': 1, 'octave': 8}
 BACKBONES['FlowRestorer'] = {'type': 'FlowRestorer', 'mean': RRDB, 'channels': [8, 16], 'blocks': 1, 'steps': 2}
+AUTOENCODER = {'block_out_channels': [8, 8], 'down_block_types': ['DownEncoderBlock2D'] * 2, 'norm_num_groups': 8}
+AUTOENCODER |= {'up_block_types': ['UpDecoderBlock2D'] * 2, 'latent_channels': 4, 'num_vq_embeddings': 16}
+LATENT = {'type': 'DiffusersAutoencoder', 'name': 'VQModel', 'config': AUTOENCODER | {'scaling_factor': 1}}
+BACKBONES['FlowRestorer, latent'] = {**BACKBONES['FlowRestorer'], 'latent': LATENT}
 KNOWN = {'LightRestorer': [0.5, 0.95], 'RestoreFormer': [0.5, 0.95]}  # what the photo shows stays its own
-PIXELS = {'LightRestorer': 4, 'FlowRestorer': 4}  # references as folded pixels
+PIXELS = {'LightRestorer': 4, 'FlowRestorer': 4, 'FlowRestorer, latent': 2}  # references as folded pixels
 # Backbones that enlarge: rows of their own, so that every test of all backbones sees them.
 BACKBONES['RRDBNet x4'] = {**RRDB, 'scale': 4}
 BACKBONES['SwinIR x2'] = {**SWINIR, 'img_size': SIZE // 2, 'upscale': 2, 'upsampler': 'pixelshuffle'}

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import torch
 from basicsr.archs.rrdbnet_arch import RRDBNet
+from helpers.networks import AUTOENCODER
 from torchvision.models import squeezenet1_1
 
 from refstar.backbones import TAPS
@@ -35,6 +36,7 @@ NETWORKS = {
     'CodeFormer': {'dim_embd': 32, 'n_head': 2, 'n_layers': 2, 'connect_list': [str(SIZE)]},
     'VQAutoEncoder': {'img_size': SIZE, 'nf': 32, 'ch_mult': [1, 1], 'codebook_size': 16},
     'VQGANDiscriminator': {'ndf': 4, 'n_layers': 2},
+    'DiffusersAutoencoder': {'name': 'VQModel', 'config': AUTOENCODER},
     'CompositeContext': {'dim': 16, 'channels': 8, 'grid': 2},
 }
 NETWORKS['CodeFormer'] |= NETWORKS['VQAutoEncoder']
@@ -123,8 +125,8 @@ def shrink_network(block: dict) -> None:
             block['context'].update(NETWORKS['CompositeContext'])
         if block['backbone']['type'] in TAPS:  # a small network has other modules, but for the first ones
             block['taps'] = [tap for tap in block.get('taps') or [] if tap.startswith('encoder.')] or None
-    for part in ('backbone', 'mean'):
-        if part in block:
+    for part in ('backbone', 'mean', 'latent'):
+        if block.get(part):
             shrink_network(block[part])
 
 

@@ -1,15 +1,16 @@
 """The generative backbone: identities of path, solver and mean; what references change in its velocity."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from basicsr.archs import build_network
-from helpers.networks import BACKBONES, SIZE, bare, images, make, run
+from helpers.networks import AUTOENCODER, BACKBONES, LATENT, SIZE, bare, images, make, run
 from helpers.recipes import OPTIONS
 
-from refstar import FlowRestorer, RefSTAR, RefStarError
+from refstar import DiffusersAutoencoder, FlowRestorer, RefSTAR, RefStarError
 from refstar.diffusion_path import DiffusionPath
 from refstar.euler import euler
 from refstar.flow_path import StraightPath, stratified
@@ -171,6 +172,65 @@ def test_a_mean_that_enlarges_is_named():
         flow(mean=BACKBONES['RRDBNet x4'])(images(1))
 
 
+def test_without_a_mean_it_starts_at_the_photo():
+    net, lq = flow(mean=None, steps=1), images(2, seed=1)
+    with torch.no_grad():
+        assert torch.equal(net(lq, steps=0), lq)
+        torch.testing.assert_close(net(lq), lq, atol=1e-5, rtol=0)
+
+
+# ------------------------------------------------------------------ in a latent space
+@pytest.mark.parametrize('path', ['flow', 'diffusion'])
+def test_path_noise_and_network_live_in_the_latents(path):
+    net, lq, photo = flow(latent=LATENT, path=path, steps=1), images(2, seed=1), images(2, seed=3)
+    torch.nn.init.normal_(net.velocity.out[-1].weight, std=0.1)
+    assert net.noise_shape(SIZE, SIZE) == (4, SIZE // 2, SIZE // 2)
+    out = net.train()(lq, photo=photo)
+    assert out.prediction.shape == out.target.shape == out.end.shape == (2, 4, SIZE // 2, SIZE // 2)
+    net.latent.decode(out.end).square().mean().backward()
+    assert all(p.grad is None for part in (net.mean, net.latent) for p in part.parameters())
+    assert not net.latent.training and net.velocity.stem.weight.grad.any()
+    with torch.no_grad():
+        assert torch.equal(net(lq, steps=0), net.mean(lq))
+        assert net(lq).shape == lq.shape and torch.equal(net(lq, seed=1), net(lq, seed=1))
+        assert not torch.equal(net(lq), net(lq, seed=1))
+
+
+def test_an_untrained_step_in_the_latents_decodes_the_mean():
+    net, lq = flow(latent=LATENT, steps=1), images(2, seed=1)
+    with torch.no_grad():
+        torch.testing.assert_close(net(lq), net.latent(net.mean(lq)), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize('name', ['VQModel', 'AutoencoderKL', 'AutoencoderTiny'])
+def test_latents_are_scaled_and_back(name):
+    config = {'scaling_factor': 0.5, **({} if name == 'VQModel' else {'shift_factor': 0.1})}
+    if name == 'AutoencoderTiny':
+        config |= {f'{part}_block_out_channels': [8, 8] for part in ('encoder', 'decoder')}
+        config |= {f'num_{part}_blocks': [1, 1] for part in ('encoder', 'decoder')}
+    else:
+        blocks = ('block_out_channels', 'down_block_types', 'up_block_types', 'norm_num_groups', 'latent_channels')
+        config |= {key: AUTOENCODER[key] for key in blocks}
+    net, photo = DiffusersAutoencoder(name, {'_class_name': name, **config}).eval(), images(1)
+    assert (net.channels, net.factor) == (4, 2)
+    with torch.no_grad():
+        found = net.net.encode(photo)
+        raw = found.latent_dist.mode() if name == 'AutoencoderKL' else found.latents
+        latents = net.encode(photo)
+        torch.testing.assert_close(latents, (raw - config.get('shift_factor', 0)) * 0.5)
+        torch.testing.assert_close(net.decode(latents), net.net.decode(raw).sample, atol=1e-5, rtol=1e-5)
+
+
+def test_an_autoencoder_without_a_meaning_is_named(monkeypatch):
+    with pytest.raises(RefStarError, match="name is 'VAE'; known are VQModel"):
+        DiffusersAutoencoder('VAE', {})
+    with pytest.raises(RefStarError, match=r'config of VQModel: .*channels_of_blocks'):
+        DiffusersAutoencoder('VQModel', {'channels_of_blocks': [8]})
+    monkeypatch.setitem(sys.modules, 'diffusers', None)
+    with pytest.raises(RefStarError, match=re.escape("pip install 'refstar[latent]'")):
+        DiffusersAutoencoder('VQModel', AUTOENCODER)
+
+
 # ------------------------------------------------------------------ references
 def test_untrained_references_change_nothing():
     torch.manual_seed(0)
@@ -245,3 +305,20 @@ def test_shipped_512_network_builds_on_the_meta_device():
     assert net.taps == {'velocity.stem': 512} and net.scale == 1
     assert net.context_taps == ['velocity.encode.3', 'velocity.decode.2']
     assert sum(p.numel() for p in net.backbone.velocity.parameters()) > 10e6
+
+
+def test_shipped_diffusion_has_the_published_shapes():
+    """Latents of ReF-LDM: 8 planes of 64 x 64, beside those of the photo; grids of 64 to 8 cells."""
+    network = load_options(OPTIONS / 'train/refstar_diffusion_512.yml')['network_g']
+    network['refsel'].pop('person'), network['context'].pop('identity')  # weights that do not ship
+    with torch.device('meta'):
+        net = build_network(network)
+        flow = net.backbone
+        latents = flow.latent.encode(torch.empty(1, 3, 512, 512))
+        grids = []
+        for level in flow.velocity.encode:
+            level.register_forward_hook(lambda *args: grids.append(args[2].shape[1:]))
+        out = flow.velocity(torch.cat([latents, latents], 1), torch.empty(1))
+    assert latents.shape == out.shape == (1, 8, 64, 64) and flow.noise_shape(512, 512) == (8, 64, 64)
+    assert grids == [(160, 64, 64), (320, 32, 32), (320, 16, 16), (640, 8, 8)]
+    assert not net.taps and net.context_taps == ['velocity.encode.3', 'velocity.decode.2'] and flow.mean is None

@@ -144,7 +144,7 @@ def test_steps_and_noise_of_a_flow(tmp_path):
     file, lq, refs = OnnxNetwork(path), images(1, seed=1), images(1, 1, seed=2)
     with torch.no_grad():
         for seed in (0, 7):
-            noise = draw_noise(seed, SIZE, SIZE)
+            noise = draw_noise(seed, (3, SIZE, SIZE))
             assert close(file(lq, refs, noise=noise), net(lq, refs, seed=seed, steps=1))
         assert close(file(lq, refs), net(lq, refs, steps=1))
     file.check(RestoreSettings(steps=1, seed=3))
