@@ -43,12 +43,16 @@ IN_USE |= {f'{n} references, averaged velocities': ({'combine': 'guidance'}, n) 
 IN_USE |= {f'{n} references, one softmax': ({}, n) for n in (2, 4)}
 IN_USE |= {'1 reference, factor 1.5': ({'combine': 'guidance', 'guidance_scale': 1.5}, 1)}
 IN_USE |= {f'noise {seed}': ({'seed': seed}, 1) for seed in SEEDS[1:]}
+# Row without references -> steps of the pass before, whose result serves as reference.
+PREVIEWS = {'the mean as reference': 0, 'a sample as reference': 4}
 COLUMNS = (('psnr', 'lpips', 'detail'), ('detail_energy', 'id_gt', 'copied'))
 DIFFERENCES = ('psnr', 'lpips', 'detail', 'detail_energy', 'id_gt')
 
 
 class FlowCase(Case):
     """All variants on one kind of people with one seed; ``iterations`` are of 'refsel', 'backbone' and 'flow'."""
+
+    modules = ('preview_networks',)
 
     def parts(self) -> dict[str, str]:
         """Trains RefSel and the mean: key of `path` -> checkpoint, and under '' the text of their options."""
@@ -82,10 +86,13 @@ class FlowCase(Case):
             rows = IN_USE if name == FULL else {name: ({'arms': ['none']} if name == 'neither' else {}, 1)}
             for row, (val, n) in rows.items():
                 self.call('test', self.sampling(name, opt['network_g'], row, val, n), made)
+            for row, steps in PREVIEWS.items() if name == FULL else ():
+                network = {**opt['network_g'], 'type': 'RefSTARPreview', 'preview': steps}
+                self.call('test', self.sampling(name, network, row, {'arms': ['none']}), made)
 
     def rows(self) -> dict[str, str]:
         """Row of the tables -> name of its test."""
-        rows = {row: f'{self.label}_{slug(FULL)}_{slug(row)}' for row in IN_USE}
+        rows = {row: f'{self.label}_{slug(FULL)}_{slug(row)}' for row in (*IN_USE, *PREVIEWS)}
         rows |= {FULL: rows[USED]}
         return rows | {v: f'{self.label}_{slug(v)}_{slug(v)}' for v in VARIANTS if v != FULL}
 

@@ -5,12 +5,14 @@ import json
 from pathlib import Path
 
 import generative
+import preview_networks  # noqa: F401  (registers its arch)
 import pytest
 import torch
 from basicsr.archs import build_network
-from helpers.networks import BACKBONES
+from helpers.networks import BACKBONES, images
 from trainings import Kind, Networks, slug
 
+from refstar import RefSTAR
 from refstar.trainer.option_check import check_options
 
 SMALL = {'type': 'RefSTAR', 'size': 64, 'pixels': 4, 'refsel': {'size': 32, 'channels': 8}}
@@ -40,7 +42,14 @@ def test_every_row_has_valid_options_and_a_name(case):
         opt['path']['pretrain_network_g'] = None
         check_options(opt, is_train=False)
         names.append(opt['name'])
-    assert len(set(names)) == len(generative.IN_USE) and set(names) <= set(case.rows().values())
+    for row, steps in generative.PREVIEWS.items():
+        opt = case.sampling(generative.FULL, {**network, 'type': 'RefSTARPreview', 'preview': steps}, row, {})
+        opt['path']['pretrain_network_g'] = None
+        check_options(opt, is_train=False)
+        names.append(opt['name'])
+    assert len(set(names)) == len(generative.IN_USE) + len(generative.PREVIEWS) and set(names) <= set(
+        case.rows().values()
+    )
 
 
 def test_parts_rest_on_each_other(case, monkeypatch):
@@ -98,3 +107,16 @@ def test_picture(case, tmp_path):
     torch.save({'params_ema': build_network(json.loads(json.dumps(SMALL))).state_dict()}, file)
     generative.picture(case, SMALL, tmp_path / 'images/x.png')
     assert (tmp_path / 'images/x.png').stat().st_size > 1000
+
+
+def test_a_preview_is_the_reference():
+    torch.manual_seed(0)
+    net = build_network({**SMALL, 'size': 32, 'type': 'RefSTARPreview', 'preview': 0}).eval()
+    for p in net.parameters():
+        if not p.any():
+            torch.nn.init.normal_(p, std=0.05)
+    lq = images(1, seed=1)
+    with torch.no_grad():
+        mean = net.backbone(lq, steps=0)[:, None]
+        out = net(lq)
+        assert torch.equal(out, RefSTAR.forward(net, lq, mean)) and not torch.equal(out, RefSTAR.forward(net, lq))
