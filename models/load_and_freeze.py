@@ -64,12 +64,7 @@ def load_parts(model: BaseModel, net: nn.Module) -> None:
         if module not in modules:
             raise RefStarError(f'path:pretrain_network_{part}: {type(net).__name__} has no {part}')
         strict = path.get(f'strict_load_{part}', True)
-        model.load_network(
-            modules[module],
-            file,
-            strict,
-            path.get(f'param_key_{part}', 'params_ema'),
-        )
+        model.load_network(modules[module], file, strict, path.get(f'param_key_{part}', 'params_ema'))
 
 
 def freeze_parts(model: BaseModel, net: nn.Module) -> None:

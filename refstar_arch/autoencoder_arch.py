@@ -49,11 +49,9 @@ class DiffusersAutoencoder(nn.Module):
             import diffusers
         except ImportError:
             raise RefStarError("DiffusersAutoencoder needs diffusers: pip install 'refstar[latent]'") from None
-        known = {
-            key: value for key, value in config.items() if not key.startswith('_')
-        }  # _class_name, _diffusers_version
+        arguments = {key: value for key, value in config.items() if key[0] != '_'}  # without _class_name
         try:
-            self.net = getattr(diffusers, name)(**known)
+            self.net = getattr(diffusers, name)(**arguments)
         except (TypeError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
             raise RefStarError(f'DiffusersAutoencoder: config of {name}: {error}') from error
         config = self.net.config
