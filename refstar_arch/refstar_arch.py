@@ -87,9 +87,7 @@ class RefSTAR(nn.Module):
         super().__init__()
         check_ranges(value_range, known)
         if context_taps is not None and bool(context_taps) != (context is not None):
-            raise RefStarError(
-                'RefSTAR: context and context_taps have no effect without each other; leave context_taps out'
-            )
+            raise RefStarError('RefSTAR: context_taps and context have no effect without each other')
         self.size, self.value_range, self.known = size, tuple(value_range), known
         self.backbone = build_network(backbone)
         measured, self.scale = copy_to_measure(self.backbone, size)
