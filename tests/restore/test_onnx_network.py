@@ -19,7 +19,7 @@ from refstar.tools.export import main as export
 from refstar.tools.restore import main as restore
 
 TOLERANCE = 1e-3
-SLOW_TO_EXPORT = ['CodeFormer', 'RestoreFormer', 'SwinIR', 'RRDBNet x4', 'FlowRestorer']
+SLOW_TO_EXPORT = ['CodeFormer', 'RestoreFormer', 'SwinIR', 'RRDBNet x4', 'FlowRestorer', 'FlowRestorer, latent']
 OPTIONS = {'size': SIZE, 'refsel': {'size': 32, 'channels': 8}, 'ref_channels': 8, 'structure_size': 8}
 
 
