@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ablation_cases import Ablation
 from ablation_report import collect, markdown, write_docs
-from trainings import synthetic_and_real
+from trainings import Kind, synthetic_and_real
 
 
 def main() -> None:
@@ -40,9 +40,10 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('results/ablation'))
     parser.add_argument('--write', type=Path, metavar='DOCS', help='write tables and plots into DOCS/experiments.md')
     args = parser.parse_args()
-    out = args.out.resolve()
-    faces, docs = args.faces and args.faces.resolve(), [args.write / 'experiments.md'] if args.write else []
-    kinds = synthetic_and_real(faces, args.landmarks.resolve(), out, docs)
+    out, landmarks = args.out.resolve(), args.landmarks.resolve()
+    files = [args.write / 'experiments.md'] if args.write else []
+    real = Kind.lfw(args.faces.resolve(), landmarks) if args.faces else None
+    kinds = synthetic_and_real(real, out, [*files, landmarks] if real else files)
     iterations = dict(zip(('refsel', 'backbone', 'refstar'), args.iterations, strict=True))
     cases = [Ablation(kind, seed, out, iterations) for seed in args.seeds for kind in kinds]
     with ThreadPoolExecutor(args.jobs) as pool:

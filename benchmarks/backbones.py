@@ -21,13 +21,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from basicsr.archs import build_network
-from checks import check_needs
 from overhead import seconds
 from tables import ARMS, TITLES, difference, mean, table
-from trainings import REPO, STRICT, Case, Kind, Networks, slug, synthetic_networks, write_between
+from trainings import REPO, STRICT, Case, Kind, Networks, slug, synthetic_and_real, write_between
 
 from refstar.trainer.option_file import load_options
+from refstar.utils.archs import build_network
 
 BEGIN, END = '<!-- backbones: written by benchmarks/backbones.py -->', '<!-- /backbones -->'
 GFPGAN = {'type': 'GFPGANv1Clean', 'num_style_feat': 128, 'channel_multiplier': 1, 'narrow': 0.25, 'num_mlp': 4}
@@ -178,14 +177,12 @@ def prepare(portraits: Path, networks: Networks, out: Path, docs: Path | None) -
     """
     landmarks = out / 'landmarks.npz'
     real = Kind.real('portraits', portraits, 'portraits_train', ['portraits_test'], landmarks, networks)
-    blocks, files = real.needs()
-    check_needs(blocks, [*files, *([docs / 'experiments.md'] if docs else [])])
-    out.mkdir(parents=True, exist_ok=True)
+    kinds = synthetic_and_real(real, out, [docs / 'experiments.md'] if docs else [])
     if not landmarks.is_file():
         print(landmarks.name, flush=True)
         script = REPO / 'benchmarks/landmarks.py'
         subprocess.run([sys.executable, script, portraits / 'identities', landmarks], check=True)
-    return [real, Kind.synthetic(synthetic_networks(out, networks.squeeze))]
+    return kinds
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ import numpy as np
 from ablation_cases import IDENTITY
 from ablation_report import collect, markdown
 from tables import TITLES, difference, table
-from trainings import Case, slug, synthetic_and_real, write_between
+from trainings import Case, Kind, slug, synthetic_and_real, write_between
 
 BEGIN, END = '<!-- tables: written by benchmarks/generative.py -->', '<!-- /tables -->'
 # Variant -> dotted keys of the training's options.
@@ -208,9 +208,10 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('results/generative'))
     parser.add_argument('--write', type=Path, metavar='DOCS', help='write tables and picture into DOCS/generative.md')
     args = parser.parse_args()
-    out, faces = args.out.resolve(), args.faces and args.faces.resolve()
-    docs = [args.write / 'generative.md'] if args.write else []
-    kinds = synthetic_and_real(faces, args.landmarks.resolve(), out, docs)
+    out, landmarks = args.out.resolve(), args.landmarks.resolve()
+    files = [args.write / 'generative.md'] if args.write else []
+    real = Kind.lfw(args.faces.resolve(), landmarks) if args.faces else None
+    kinds = synthetic_and_real(real, out, [*files, landmarks] if real else files)
     iterations = dict(zip(('refsel', 'backbone', 'flow'), args.iterations, strict=True))
     cases = [FlowCase(kind, seed, out, iterations) for seed in args.seeds for kind in kinds]
     with ThreadPoolExecutor(args.jobs) as pool:

@@ -212,12 +212,13 @@ def markdown(seen: dict) -> str:
     for dataset, part in seen.items():
         seeds = len(part['rows']['right']['psnr'])
         lines += [f'**{dataset}**, {part["images"]} photos, {seeds} seed{"s" * (seeds > 1)}', '']
-        rows = [[name, *(cell(row[m], digits(m)) for m in METRICS)] for name, row in part['rows'].items()]
+        rows = [[name, *(cell(row[m], m) for m in METRICS)] for name, row in part['rows'].items()]
         lines += table(['', *(TITLES[m] for m in METRICS)], rows)
     return '\n'.join(lines)
 
 
-def cell(values: list[float], d: int) -> str:
+def cell(values: list[float], metric: str) -> str:
+    d = digits(metric)
     text = f'{statistics.mean(values):.{d}f}'
     return text if len(values) < 2 else f'{text} ± {(max(values) - min(values)) / 2:.{d}f}'
 

@@ -76,6 +76,12 @@ class Kind:
         unseen = {test: {'type': 'ReferenceTestDataset', **people(test), 'max_images': 100} for test in tests}
         return cls(name, seen, unseen, networks)
 
+    @classmethod
+    def lfw(cls, faces: Path, landmarks: Path) -> 'Kind':
+        """Return people of a folder as for benchmarks/real_faces.py, tested on LFW and London."""
+        networks = Networks.in_folder(faces / 'weights')
+        return cls.real('real', faces, 'lfw_train', ['lfw_test', 'london_test'], landmarks, networks)
+
     def needs(self) -> tuple[list[dict], list[Path]]:
         """Return options and files that must be there, for `check_needs`."""
         networks = self.networks
@@ -229,26 +235,20 @@ def synthetic_networks(out: Path, squeeze: Path | None) -> Networks:
     return Networks(('mobilefacenet', files[0]), ('mobilefacenet', files[1]), squeeze)
 
 
-def synthetic_and_real(faces: Path | None, landmarks: Path, out: Path, docs: list[Path]) -> list[Kind]:
-    """Check that all files are there, then make the networks of synthetic people; return them and, if given, real ones.
+def synthetic_and_real(real: Kind | None, out: Path, files: list[Path]) -> list[Kind]:
+    """Check that all files are there, make the networks of synthetic people; return these and, if given, real ones.
 
     The program ends by one line, with nothing written, if a file or package is missing.
 
     Args:
-        faces: as for benchmarks/real_faces.py.
-        landmarks: of these faces.
         out: folder of the results, made if it is not there.
-        docs: documents that will be written to.
+        files: what must be there besides the needs of the real people.
     """
-    networks, real = None, []
-    check_needs([], docs)
-    if faces:
-        networks = Networks.in_folder(faces / 'weights')
-        real = [Kind.real('real', faces, 'lfw_train', ['lfw_test', 'london_test'], landmarks, networks)]
-        blocks, files = real[0].needs()
-        check_needs(blocks, [*files, landmarks])
+    blocks, needed = real.needs() if real else ([], [])
+    check_needs(blocks, [*needed, *files])
     out.mkdir(parents=True, exist_ok=True)
-    return [Kind.synthetic(synthetic_networks(out, networks and networks.squeeze)), *real]
+    synthetic = Kind.synthetic(synthetic_networks(out, real.networks.squeeze if real else None))
+    return [synthetic, *filter(None, [real])]
 
 
 def write_between(file: Path, begin: str, end: str, text: str) -> None:

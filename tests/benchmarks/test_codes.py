@@ -1,5 +1,7 @@
 """benchmarks/codes.py: every option is known, references enter where the way says, the table."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import codes
@@ -45,3 +47,11 @@ def test_the_table_has_a_row_for_every_way_and_w():
     text = codes.markdown(found)
     assert '0.700 / 0.500 / 0.500' in text
     assert '| context, w = 0 | +0.000 [+0.000, +0.000] | +0.200 [+0.200, +0.200] |' in text
+
+
+def test_as_a_program_a_missing_file_is_one_line(tmp_path):
+    """A process of its own, in which nothing imported refstar before."""
+    argv = [sys.executable, codes.__file__, str(tmp_path), '--weights', str(tmp_path), '--out', str(tmp_path / 'out')]
+    ended = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1 and ended.stderr.count('\n') == 1 and 'not there' in ended.stderr
+    assert not (tmp_path / 'out').exists()
