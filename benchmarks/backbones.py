@@ -15,15 +15,13 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 from overhead import seconds
 from tables import ARMS, TITLES, difference, mean, table
-from trainings import REPO, STRICT, Case, Kind, Networks, slug, synthetic_and_real, write_between
+from trainings import REPO, STRICT, Case, Kind, Networks, make_landmarks, slug, synthetic_and_real, write_between
 
 from refstar.trainer.option_file import load_options
 from refstar.utils.archs import build_network
@@ -178,10 +176,7 @@ def prepare(portraits: Path, networks: Networks, out: Path, docs: Path | None) -
     landmarks = out / 'landmarks.npz'
     real = Kind.real('portraits', portraits, 'portraits_train', ['portraits_test'], landmarks, networks)
     kinds = synthetic_and_real(real, out, [docs / 'experiments.md'] if docs else [])
-    if not landmarks.is_file():
-        print(landmarks.name, flush=True)
-        script = REPO / 'benchmarks/landmarks.py'
-        subprocess.run([sys.executable, script, portraits / 'identities', landmarks], check=True)
+    make_landmarks(portraits / 'identities', landmarks)
     return kinds
 
 

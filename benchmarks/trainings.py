@@ -154,32 +154,8 @@ class Case:
 
     # ------------------------------------------------------------- steps
     def call(self, command: str, opt: dict, of: str = '') -> str:
-        """`basicsr <command>` in the output folder, on one core; nothing if it was done before with these options.
-
-        Args:
-            of (str): what the result rests on besides the options: text of the training that made the weights.
-
-        Returns:
-            str: text of these options and all that they rest on.
-        """
-        file = self.out / 'options' / f'{opt["name"]}.yml'
-        done, text = file.with_suffix('.done'), yaml.safe_dump(opt, sort_keys=False)
-        whole = f'{text}\n# after:\n{of}'
-        if done.is_file() and done.read_text() == whole:
-            return whole
-        begun = file.with_suffix('.begun')
-        if not begun.is_file() or begun.read_text() != whole:  # another network: nothing of it may be gone on with
-            shutil.rmtree(self.out / 'experiments' / opt['name'], ignore_errors=True)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding='utf-8')
-        begun.write_text(whole)
-        print(opt['name'], command, flush=True)
-        flags = [flag for module in self.modules for flag in ('--import', module)]
-        flags += ['-opt', str(file), *(['--auto_resume'] if command == 'train' else [])]
-        if run_program(command, flags, self.out, f'{opt["name"]}.log'):
-            sys.exit(f'{opt["name"]} failed; see {self.out}/{opt["name"]}.log')
-        done.write_text(whole)
-        return whole
+        """As `run_once`, in the folder of this case."""
+        return run_once(self.out, command, opt, of, self.modules)
 
     def checkpoint(self, experiment: str) -> str:
         return f'experiments/{experiment}/models/net_g_latest.pth'
@@ -212,6 +188,36 @@ class Case:
 def slug(name: str) -> str:
     """Return a name as part of the name of a folder."""
     return re.sub(r'\W+', '_', name).strip('_')
+
+
+def run_once(out: Path, command: str, opt: dict, of: str = '', modules: tuple[str, ...] = ()) -> str:
+    """`basicsr <command>` in an output folder, on one core; nothing if it was done before with these options.
+
+    Args:
+        of (str): what the result rests on besides the options: text of the training that made the weights.
+        modules: of this folder, that register what the options name.
+
+    Returns:
+        str: text of these options and all that they rest on.
+    """
+    file = out / 'options' / f'{opt["name"]}.yml'
+    done, text = file.with_suffix('.done'), yaml.safe_dump(opt, sort_keys=False)
+    whole = f'{text}\n# after:\n{of}'
+    if done.is_file() and done.read_text() == whole:
+        return whole
+    begun = file.with_suffix('.begun')
+    if not begun.is_file() or begun.read_text() != whole:  # another network: nothing of it may be gone on with
+        shutil.rmtree(out / 'experiments' / opt['name'], ignore_errors=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding='utf-8')
+    begun.write_text(whole)
+    print(opt['name'], command, flush=True)
+    flags = [flag for module in modules for flag in ('--import', module)]
+    flags += ['-opt', str(file), *(['--auto_resume'] if command == 'train' else [])]
+    if run_program(command, flags, out, f'{opt["name"]}.log'):
+        sys.exit(f'{opt["name"]} failed; see {out}/{opt["name"]}.log')
+    done.write_text(whole)
+    return whole
 
 
 def run_program(command: str, flags: list[str], folder: Path, log: str) -> int:
@@ -249,6 +255,13 @@ def synthetic_and_real(real: Kind | None, out: Path, files: list[Path]) -> list[
     out.mkdir(parents=True, exist_ok=True)
     synthetic = Kind.synthetic(synthetic_networks(out, real.networks.squeeze if real else None))
     return [synthetic, *filter(None, [real])]
+
+
+def make_landmarks(faces: Path, file: Path) -> None:
+    """Make the landmarks of a folder of aligned faces unless they are there."""
+    if not file.is_file():
+        print(file.name, flush=True)
+        subprocess.run([sys.executable, REPO / 'benchmarks/landmarks.py', faces, file], check=True)
 
 
 def write_between(file: Path, begin: str, end: str, text: str) -> None:
