@@ -1,7 +1,8 @@
-"""What a photo still shows stays its own: references give only the detail that the photo alone does not.
+"""What a photo still shows stays its own, octave by octave.
 
-Detail is split into octaves. Without references, a network that does not invent draws an octave as strongly as with
-them where the photo shows it, and weakly where it does not. This project's own.
+`keep_photo`: an octave that a restorer hardly changes is the photo's; the photo knows it better. `keep_known`:
+references give only the detail that the photo alone does not. Without references, a network that does not invent draws
+an octave as strongly as with them where the photo shows it, and weakly where it does not. This project's own.
 
 Axis letters: b batch, H W image size.
 """
@@ -19,9 +20,9 @@ GRIDS = (128, 64, 32, 16, 8)  # cells a side: each octave is what its grid does 
 
 
 def split_octaves(x: Tensor) -> list[Tensor]:
-    """Split images (b, c, S, S) into octaves that sum to them, fine to coarse; the last one is the rest."""
-    side = x.shape[-1]
-    shown = [x, *(enlarge(resize(x, (grid, grid)), (side, side)) for grid in GRIDS if grid < side)]
+    """Split images (b, c, H, W) into octaves that sum to them, fine to coarse; the last one is the rest."""
+    size = x.shape[-2:]
+    shown = [x, *(enlarge(resize(x, (grid, grid)), size) for grid in GRIDS if grid < min(size))]
     return [fine - coarse for fine, coarse in pairwise(shown)] + shown[-1:]
 
 
@@ -29,6 +30,27 @@ def octave_strengths(image: Tensor, where: Tensor) -> Tensor:
     """Measure each octave of images (b, 3, H, W) under weights (b, 1, H, W): squares, shape (octaves, b)."""
     octaves = split_octaves(image.float().mean(1, keepdim=True))[:-1]
     return torch.stack([(where * octave.square()).mean((1, 2, 3)) for octave in octaves]) + 1e-12
+
+
+def keep_photo(restored: Tensor, photo: Tensor, limits: tuple[float, float]) -> Tensor:
+    """Leave away corrections of octaves that are small: they change what the photo shows, and mend next to nothing.
+
+    Args:
+        restored (Tensor): images (b, 3, H, W), RGB in [-1, 1].
+        photo (Tensor): what they were made of, the same shape and range.
+        limits (tuple): root mean square at which half of a correction is left away: the smaller of a share of the
+            photo's in this octave, and a value, in units of the range [0, 1].
+
+    Returns:
+        Tensor: ``photo`` with the rest of the correction; bit for bit ``photo`` where nothing was corrected.
+    """
+    share, value = limits
+    kept = torch.zeros_like(photo)
+    for change, seen in zip(split_octaves(restored.float() - photo), split_octaves(photo.float()), strict=True):
+        power, shown = (octave.square().mean((1, 2, 3), keepdim=True) for octave in (change, seen))
+        limit = (share**2 * shown).clamp_max((2 * value) ** 2)
+        kept = kept + power / (power + limit + 1e-12) * change
+    return photo + kept.type_as(photo)
 
 
 def keep_known(restored: Any, plain: Any, alpha: Tensor, limits: tuple[float, float]) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from refstar.utils.archs import register_arch
 from refstar.utils.errors import RefStarError
 
+from .known_bands import keep_photo
 from .layers import ResBlock, act, enlarge
 
 FOLD = 4  # FOLD x FOLD pixels become channels
@@ -107,6 +108,11 @@ class LightRestorer(nn.Module):
         octave (int): width of a further stage: the U-Net then works on the photo at half its size, and this stage
             adds the finest octave. 0: none. Default: 0.
         base (int): width of a last stage, which fuses the output with that of another restorer. 0: none. Default: 0.
+        keep (tuple | list | None): limits of :func:`~refstar.known_bands.keep_photo`, used in evaluation mode. None:
+            every correction is made. Default: (0.5, 0.006), chosen on validation people (docs/experiments.md).
+
+    Raises:
+        RefStarError: the limits are not two values of 0 or more.
     """
 
     def __init__(
@@ -115,8 +121,12 @@ class LightRestorer(nn.Module):
         blocks: int = 2,
         octave: int = 0,
         base: int = 0,
+        keep: tuple[float, float] | list[float] | None = (0.5, 0.006),
     ) -> None:
         super().__init__()
+        if keep is not None and not (len(keep) == 2 and min(keep) >= 0):
+            raise RefStarError(f'LightRestorer: keep is {keep}; give two limits of 0 or more, [0.5, 0.006], or null')
+        self.keep = keep
 
         def body(c: int) -> nn.Sequential:
             return nn.Sequential(*(ResBlock(c) for _ in range(blocks)))
@@ -146,7 +156,9 @@ class LightRestorer(nn.Module):
             restored = lq + self.correct(lq)[0]
         else:
             restored = lq + self.octave(lq, *self.correct(F.avg_pool2d(lq, 2)))
-        return restored if base is None else self.fuse(lq, restored, base)
+        if base is not None:
+            restored = self.fuse(lq, restored, base)
+        return restored if self.training or not self.keep else keep_photo(restored, lq, self.keep)
 
     def correct(self, lq: Tensor) -> tuple[Tensor, Tensor]:
         """Return the correction of a photo, (b, 3, H, W), and the features (b, c, H/4, W/4) that it is made of."""

@@ -34,7 +34,7 @@ def test_other_weights_are_named(tmp_path):
 
 
 def test_the_base_enters_by_its_own_stage_alone():
-    net = LightRestorer([8, 16], 1, octave=8, base=8).eval()
+    net = LightRestorer([8, 16], 1, octave=8, base=8, keep=None).eval()
     torch.nn.init.normal_(net.out[-1].weight, std=0.1)
     photo, base = images(2, seed=1)
     photo, base = photo[None], base[None]
@@ -42,7 +42,7 @@ def test_the_base_enters_by_its_own_stage_alone():
         assert torch.equal(net(photo, base=base), net(photo))  # untrained
         net.fuse.out[-1].bias[3] = 1
         torch.testing.assert_close(net(photo, base=base), base)
-        before = LightRestorer([8, 16], 1, octave=8).eval()
+        before = LightRestorer([8, 16], 1, octave=8, keep=None).eval()
         before.load_state_dict({k: v for k, v in net.state_dict().items() if not k.startswith('fuse.')})
         assert torch.equal(net(photo), before(photo))
     with pytest.raises(RefStarError, match='takes no output of another restorer'):

@@ -1,6 +1,6 @@
 import torch
 
-from refstar.known_bands import GRIDS, keep_known, octave_strengths, split_octaves
+from refstar.known_bands import GRIDS, keep_known, keep_photo, octave_strengths, split_octaves
 
 LIMITS = (0.75, 0.95)
 SIDE = 128
@@ -53,3 +53,25 @@ def test_photos_of_a_batch_are_judged_alone():
 def test_without_a_change_the_plain_photo_comes_back():
     plain = torch.rand(1, 3, SIDE, SIDE)
     assert torch.equal(keep_known(plain.clone(), plain, torch.zeros(1, 1, SIDE, SIDE), LIMITS), plain)
+
+
+def test_small_corrections_are_left_away_and_large_ones_made():
+    photo = stripes(12, 0.0)
+    small, large = photo + 0.002 * torch.randn_like(photo), photo + 0.3 * torch.randn_like(photo)
+    kept, made = (keep_photo(restored, photo, (0.5, 0.006)) for restored in (small, large))
+    assert (kept - photo).abs().mean() < 0.1 * (small - photo).abs().mean()
+    torch.testing.assert_close(made, large, atol=0.05, rtol=0)
+
+
+def test_a_weak_octave_is_judged_by_its_own_strength():
+    """A correction that would be small for a strong octave is made where the photo has nothing."""
+    restored = stripes(12, 0.0) * 0.02
+    empty, full = torch.zeros_like(restored), stripes(12, 1.0)
+    made, kept = (keep_photo(photo + restored, photo, (0.5, 0.006)) - photo for photo in (empty, full))
+    torch.testing.assert_close(made, restored, atol=1e-4, rtol=0)
+    assert kept.abs().mean() < 0.7 * restored.abs().mean()
+
+
+def test_without_a_correction_the_photo_comes_back():
+    photo = torch.rand(2, 3, 24, 40)
+    assert torch.equal(keep_photo(photo.clone(), photo, (0.5, 0.006)), photo)

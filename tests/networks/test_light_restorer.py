@@ -5,12 +5,30 @@ import torch
 from helpers.networks import images, make, run
 
 from refstar.light_arch import LightRestorer
+from refstar.utils.errors import RefStarError
 
 
 @pytest.mark.parametrize(('octave', 'shape'), [(0, (16, 24)), (8, (32, 48))])
 def test_untrained_it_returns_the_photo(octave, shape):
     photo = torch.rand(2, 3, *shape) * 2 - 1
-    assert torch.equal(LightRestorer([8, 16], 1, octave)(photo), photo)
+    net = LightRestorer([8, 16], 1, octave)
+    assert torch.equal(net(photo), photo)
+    assert torch.equal(net.eval()(photo), photo)
+
+
+def test_limits_that_have_no_meaning_are_refused():
+    for keep in ([0.5], [0.5, -1], [1, 2, 3]):
+        with pytest.raises(RefStarError, match='LightRestorer: keep is'):
+            LightRestorer([8, 16], 1, keep=keep)
+
+
+def test_small_corrections_are_left_away_in_use():
+    net = LightRestorer([8, 16], 1)
+    torch.nn.init.normal_(net.out[-1].weight, std=1e-3)
+    photo = images(1, size=64)[0][None]
+    with torch.no_grad():
+        learned, used = (net.train(mode)(photo) - photo for mode in (True, False))
+    assert 0 < used.abs().mean() < 0.2 * learned.abs().mean()
 
 
 def test_the_octave_goes_on_from_half_the_size():
