@@ -15,7 +15,7 @@ from refstar.restore.restorer import Restorer
 from refstar.utils.image_files import Picture, read_picture
 from refstar.utils.network_file import save_network
 
-LIGHT = {'type': 'LightRestorer', 'channels': [8, 16], 'blocks': 1, 'base': 8}
+LIGHT = {'type': 'LightRestorer', 'channels': [8, 16], 'blocks': 1, 'base': 8, 'keep': None}
 OPTIONS = {'type': 'RefSTAR', 'size': SIZE, 'pixels': PIXELS['LightRestorer'], 'backbone': LIGHT}
 OPTIONS |= {'refsel': {'size': 32, 'channels': 8}, 'structure_size': 8}
 
