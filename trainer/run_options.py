@@ -89,7 +89,10 @@ class Train(OptionBlock):
         'loss; only models of this project have it',
     )
     tf32: bool | None = Field(None, description='float32 products of CUDA devices in TF32; `~`: as torch has it')
-    channels_last: Networks | None = Field(None, description='networks in the memory format that convolutions prefer')
+    channels_last: Networks | None = Field(
+        None,
+        description='networks in the memory format that convolutions prefer (not GFPGAN: its forward takes no other)',
+    )
     compile: Networks | None = Field(None, description='networks, or modules of them (g.refsel), for torch.compile')
     compile_kwargs: Block | None = Field(None, description='arguments of torch.compile, e.g. {mode: max-autotune}')
     grad_clip: Size | None = Field(
