@@ -86,7 +86,7 @@ class Comparison(Case):
         changes = {'network_g': self.network(name), 'scale': block.get('scale') or block.get('upscale') or 1}
         changes |= {'train.optim_g.lr': rate, 'train.backbone_kwargs': ARGUMENTS.get(name)}
         if name.startswith('GFPGAN'):  # its forward takes no other memory format
-            changes['channels_last'] = False
+            changes['train.channels_last'] = False
         if name == 'CodeFormer':  # stages II and III at once: codes are predicted, and the photo is let in
             file = self.checkpoint(self.experiment(name, 'vqgan'))
             changes['network_vqgan'] = {**CODEFORMER['network_vqgan'], **vqgan(self.size)}
