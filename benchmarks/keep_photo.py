@@ -2,7 +2,7 @@
 
     python benchmarks/keep_photo.py FACES PORTRAITS [--photos 24]
 
-Arguments as of benchmarks/real_photos.py. The network that ships, with the right reference; six minutes on two cores.
+Arguments as of benchmarks/real_photos.py. The network that ships, with the right reference; five minutes on two cores.
 """
 
 import argparse
@@ -10,10 +10,9 @@ from pathlib import Path
 
 import torch
 from checks import check_needs
-from real_photos import DEGRADATIONS, Judge, restored, test_sets
+from real_photos import DEGRADATIONS, Judge, build_test_set, restored, test_sets
 from tables import TITLES, mean, table
 
-from refstar.data.reference_test_dataset import ReferenceTestDataset
 from refstar.restore.restorer import Restorer
 from refstar.utils.released_weights import SHIPPED
 
@@ -33,15 +32,14 @@ def main() -> None:
         'portraits_test': args.portraits / 'splits/portraits_val.txt',
         'lfw_test': args.faces / 'splits/lfw_val.txt',
     }
-    check_needs([{'network': 'edgeface_xxs', 'weights': str(weights / 'edgeface_xxs_q.pt')}], lists.values())
+    files = [weights / 'squeezenet1_1_features.pth', *lists.values()]
+    check_needs([{'network': 'edgeface_xxs', 'weights': str(weights / 'edgeface_xxs_q.pt')}], files)
     restorer, judge = Restorer.from_pretrained(SHIPPED, detector=None), Judge(weights)
     sets = test_sets(args.faces, args.portraits)
     for name, people in lists.items():
         for degradation in ('severe', 'moderate'):
-            options = {**sets[name], 'split_file': people, 'degradation': DEGRADATIONS[degradation]}
-            options = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
-            found: dict[str, dict] = {}
-            for sample in ReferenceTestDataset({**options, 'resize': True, 'max_images': args.photos}):
+            options, found = {**sets[name], 'split_file': people}, {}
+            for sample in build_test_set(options, DEGRADATIONS[degradation], args.photos):
                 lq, gt, right = (sample[key].reshape(1, 3, *sample['gt'].shape[1:]) for key in ('lq', 'gt', 'refs'))
                 images: dict[str, torch.Tensor] = {'photo': lq}
                 for limits in LIMITS:

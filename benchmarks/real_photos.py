@@ -105,13 +105,17 @@ def restored(restorer: Restorer, lq: Tensor, ref: Tensor | None) -> tuple[Tensor
     return ((resize(image, lq.shape[-2:]) + 1) * 127.5).round() / 127.5 - 1, bool(face.chosen)
 
 
+def build_test_set(options: dict, degradation: str | dict, photos: int | None) -> ReferenceTestDataset:
+    """Build a test set whose photos are degraded: all of them, or so many, evenly spread."""
+    values = {'degradation': degradation, 'resize': True, 'max_images': photos}
+    return ReferenceTestDataset({key: str(v) if isinstance(v, Path) else v for key, v in (options | values).items()})
+
+
 def run(
     restorer: Restorer, judge: Judge, options: dict, degradation: str | dict, photos: int | None
 ) -> Iterator[tuple[str, str, dict, dict]]:
     """Yield (identity, name, images by arm, scores by arm) of every photo of a test set."""
-    values = {'degradation': degradation, 'resize': True, 'max_images': photos}
-    dataset = ReferenceTestDataset({key: str(v) if isinstance(v, Path) else v for key, v in (options | values).items()})
-    for sample in dataset:
+    for sample in build_test_set(options, degradation, photos):
         lq, gt, right, wrong = (
             sample[key].reshape(1, 3, *sample['gt'].shape[1:]) for key in ('lq', 'gt', 'refs', 'wrong_refs')
         )
