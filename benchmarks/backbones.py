@@ -115,13 +115,15 @@ class Comparison(Case):
         opt = self.test(self.experiment(name, part), network, path, 'test', val)
         return opt | {'scale': self.options(name, part, '')['scale']}
 
+    def stage1(self) -> str:
+        """Train the VQGAN of CodeFormer; return the text of its options."""
+        changes = {f'network_g.{key}': value for key, value in vqgan(self.size).items()}
+        changes |= dict.fromkeys(('train.net_d_start', 'train.revive_until'), self.iterations['vqgan'] * 2 // 3)
+        return self.call('train', self.training('vqgan', self.experiment('CodeFormer', 'vqgan'), changes))
+
     def run(self, name: str, refsel: tuple[str, str]) -> None:
         """Train and test one backbone; `refsel` as of the method."""
-        made = refsel[1]
-        if name == 'CodeFormer':
-            changes = {f'network_g.{key}': value for key, value in vqgan(self.size).items()}
-            changes['train.net_d_start'] = self.iterations['vqgan'] * 2 // 3
-            made += self.call('train', self.training('vqgan', self.experiment(name, 'vqgan'), changes))
+        made = refsel[1] + (self.stage1() if name == 'CodeFormer' else '')
         begun = self.call('train', self.options(name, 'backbone', refsel[0]), made)
         for part in ('bare', 'right'):
             made = self.call('train', self.options(name, part, refsel[0]), begun)
@@ -190,10 +192,10 @@ def main() -> None:
     parser.add_argument(
         '--iterations',
         type=int,
-        nargs=3,
-        default=[500, 400, 300],
-        metavar=('REFSEL', 'BACKBONE', 'LONGER'),
-        help='of the trainings (default: 500 400 300)',
+        nargs=4,
+        default=[500, 2400, 400, 300],
+        metavar=('REFSEL', 'VQGAN', 'BACKBONE', 'LONGER'),
+        help='of the trainings (default: 500 2400 400 300)',
     )
     parser.add_argument('--size', type=int, choices=(32, 64, 128), default=64, help='pixels (default: 64)')
     parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='trainings side by side, each on one core')
@@ -201,8 +203,7 @@ def main() -> None:
     parser.add_argument('--write', type=Path, metavar='DOCS', help='write the tables into DOCS/experiments.md')
     args = parser.parse_args()
     out, networks = args.out.resolve(), Networks.in_folder(args.weights.resolve())
-    iterations = dict(zip(('refsel', 'backbone', 'refstar'), args.iterations, strict=True))
-    iterations['vqgan'] = iterations['backbone']
+    iterations = dict(zip(('refsel', 'vqgan', 'backbone', 'refstar'), args.iterations, strict=True))
     kinds = prepare(args.portraits.resolve(), networks, out, args.write)
     cases = [Comparison(kind, 0, out, iterations, args.size) for kind in kinds]
     costs = {name: cases[0].cost(name) for name in args.backbones}  # builds every network before anything is trained

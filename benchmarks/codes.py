@@ -3,9 +3,10 @@
     python benchmarks/codes.py PORTRAITS --weights WEIGHTS                  # goes on where it was stopped
     python benchmarks/codes.py PORTRAITS --weights WEIGHTS --write docs     # table into docs/experiments.md
 
-Arguments as of benchmarks/backbones.py. CodeFormer's three stages, small and from nothing, as in
-`options/train/codeformer_stage*_64.yml`: stage I once for each kind of people, stages II and III for every way. Each is
-tested at w = 0, 0.5 and 1. The arm *none* of a way is its bare backbone, trained with references.
+Arguments as of benchmarks/backbones.py, whose RefSel and stage I are used where they are there. CodeFormer's three
+stages, small and from nothing, as in `options/train/codeformer_stage*_64.yml`: stage I once, stages II and III for
+every way. Each is tested at w = 0, 0.5 and 1. The arm *none* of a way is its bare backbone, trained with references.
+Two cores take about an hour and a half.
 """
 
 import argparse
@@ -36,7 +37,7 @@ FIDELITIES = (0, 0.5, 1)
 
 
 class Codes(Comparison):
-    """All ways on one kind of people."""
+    """All ways by which references reach the codes."""
 
     def way(self, way: str) -> dict:
         """Options of RefSTAR around CodeFormer."""
@@ -51,7 +52,7 @@ class Codes(Comparison):
         opt['network_g'] = self.way(way)
         opt['network_vqgan'] = {**old['network_vqgan'], **vqgan(self.size)}
         opt['path'], opt['train'] = dict(old['path']), dict(old['train'])
-        first = self.checkpoint(self.experiment('codes', 'stage1'))
+        first = self.checkpoint(self.experiment('CodeFormer', 'vqgan'))
         opt['path']['pretrain_network_vqgan'] = first
         if stage == 'stage2':
             opt['path'].update(pretrain_network_backbone=first, pretrain_network_refsel=refsel)
@@ -68,12 +69,6 @@ class Codes(Comparison):
         network['refsel']['person']['strictness'] = STRICT
         path = {'pretrain_network_g': self.checkpoint(self.experiment(way, 'stage3')), 'param_key_g': 'params_ema'}
         return self.test(self.experiment(way, 'stage3'), network, path, f'w{w}', {'backbone_kwargs': {'w': w}})
-
-    def first(self) -> str:
-        """Train stage I; return the text of its options."""
-        changes = {f'network_g.{key}': value for key, value in vqgan(self.size).items()}
-        changes['train.net_d_start'] = self.iterations['vqgan'] * 2 // 3
-        return self.call('train', self.training('vqgan', self.experiment('codes', 'stage1'), changes))
 
     def run_way(self, way: str, refsel: str, of: str) -> None:
         """Train stages II and III of a way, and test it."""
@@ -114,30 +109,27 @@ def main() -> None:
         '--iterations',
         type=int,
         nargs=4,
-        default=[500, 1500, 1500, 1000],
-        metavar=('REFSEL', 'STAGE1', 'STAGE2', 'STAGE3'),
-        help='of the trainings (default: 500 1500 1500 1000)',
+        default=[500, 2400, 600, 400],
+        metavar=('REFSEL', 'VQGAN', 'STAGE2', 'STAGE3'),
+        help='of the trainings (default: 500 2400 600 400)',
     )
     parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='trainings side by side, each on one core')
-    parser.add_argument('--out', type=Path, default=Path('results/codes'))
+    parser.add_argument('--out', type=Path, default=Path('results/backbones'))
     parser.add_argument('--write', type=Path, metavar='DOCS', help='write the tables into DOCS/experiments.md')
     args = parser.parse_args()
     iterations = dict(zip(('refsel', 'vqgan', 'stage2', 'stage3'), args.iterations, strict=True))
     iterations['refstar'] = iterations['stage2']
     networks = Networks.in_folder(args.weights.resolve())
-    kinds = prepare(args.portraits.resolve(), networks, args.out.resolve(), args.write)
-    cases = [Codes(kind, 0, args.out.resolve(), iterations) for kind in kinds]
+    out = args.out.resolve()
+    _, portraits = prepare(args.portraits.resolve(), networks, out, args.write)
+    case = Codes(portraits, 0, out, iterations)
     with ThreadPoolExecutor(args.jobs) as pool:
-        firsts = [(pool.submit(case.refsel, True), pool.submit(case.first)) for case in cases]
-        begun = [(refsel.result(), first.result()) for refsel, first in firsts]
-        tasks = [
-            (case, way, refsel[0], refsel[1] + first)
-            for way in WAYS
-            for case, (refsel, first) in zip(cases, begun, strict=True)
-        ]
-        list(pool.map(lambda task: task[0].run_way(*task[1:]), tasks))
-    text = markdown({dataset: ways for case in cases for dataset, ways in case.found().items()})
-    (args.out / 'table.md').write_text(text, encoding='utf-8')
+        refsel, first = pool.submit(case.refsel, True), pool.submit(case.stage1)
+        file, text = refsel.result()
+        of = text + first.result()
+        list(pool.map(lambda way: case.run_way(way, file, of), WAYS))
+    text = markdown(case.found())
+    (out / 'codes.md').write_text(text, encoding='utf-8')
     print(text)
     if args.write:
         write_between(args.write / 'experiments.md', BEGIN, END, text)
