@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from overhead import seconds
 from tables import ARMS, TITLES, difference, mean, table
-from trainings import REPO, STRICT, Case, Kind, Networks, make_landmarks, slug, synthetic_and_real, write_between
+from trainings import REPO, STRICT, Case, Networks, slug, synthetic_and_portraits, write_between
 
 from refstar.trainer.option_file import load_options
 from refstar.utils.archs import build_network
@@ -172,18 +172,6 @@ def markdown(found: dict[str, dict[str, dict]], costs: dict[str, dict[str, float
     return '\n'.join(lines + table(['', 'backbone', 'added', 'time'], rows)).rstrip()
 
 
-def prepare(portraits: Path, networks: Networks, out: Path, docs: Path | None) -> list[Kind]:
-    """Check that all files are there, make landmarks and the networks of synthetic people; return both kinds of people.
-
-    The program ends by one line if a file or package is missing.
-    """
-    landmarks = out / 'landmarks.npz'
-    real = Kind.real('portraits', portraits, 'portraits_train', ['portraits_test'], landmarks, networks)
-    kinds = synthetic_and_real(real, out, [docs / 'experiments.md'] if docs else [])
-    make_landmarks(portraits / 'identities', landmarks)
-    return kinds
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('portraits', type=Path, help='folder with identities/ and splits/')
@@ -202,9 +190,10 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('results/backbones'))
     parser.add_argument('--write', type=Path, metavar='DOCS', help='write the tables into DOCS/experiments.md')
     args = parser.parse_args()
-    out, networks = args.out.resolve(), Networks.in_folder(args.weights.resolve())
+    out = args.out.resolve()
     iterations = dict(zip(('refsel', 'vqgan', 'backbone', 'refstar'), args.iterations, strict=True))
-    kinds = prepare(args.portraits.resolve(), networks, out, args.write)
+    document = args.write / 'experiments.md' if args.write else None
+    kinds = synthetic_and_portraits(args.portraits.resolve(), args.weights.resolve(), out, document)
     cases = [Comparison(kind, 0, out, iterations, args.size) for kind in kinds]
     costs = {name: cases[0].cost(name) for name in args.backbones}  # builds every network before anything is trained
     with ThreadPoolExecutor(args.jobs) as pool:
@@ -220,8 +209,8 @@ def main() -> None:
     text = markdown(found, costs)
     (out / 'table.md').write_text(text, encoding='utf-8')
     print(text)
-    if args.write:
-        write_between(args.write / 'experiments.md', BEGIN, END, text)
+    if document:
+        write_between(document, BEGIN, END, text)
 
 
 if __name__ == '__main__':

@@ -15,9 +15,9 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from backbones import METRICS, Comparison, prepare, vqgan
+from backbones import METRICS, Comparison, vqgan
 from tables import ARMS, TITLES, difference, mean, table
-from trainings import REPO, STRICT, Networks, write_between
+from trainings import REPO, STRICT, synthetic_and_portraits, write_between
 
 from refstar.evaluation.demo_steps import set_option
 from refstar.trainer.option_file import load_options
@@ -119,9 +119,8 @@ def main() -> None:
     args = parser.parse_args()
     iterations = dict(zip(('refsel', 'vqgan', 'stage2', 'stage3'), args.iterations, strict=True))
     iterations['refstar'] = iterations['stage2']
-    networks = Networks.in_folder(args.weights.resolve())
-    out = args.out.resolve()
-    _, portraits = prepare(args.portraits.resolve(), networks, out, args.write)
+    out, document = args.out.resolve(), args.write / 'experiments.md' if args.write else None
+    _, portraits = synthetic_and_portraits(args.portraits.resolve(), args.weights.resolve(), out, document)
     case = Codes(portraits, 0, out, iterations)
     with ThreadPoolExecutor(args.jobs) as pool:
         refsel, first = pool.submit(case.refsel, True), pool.submit(case.stage1)
@@ -131,8 +130,8 @@ def main() -> None:
     text = markdown(case.found())
     (out / 'codes.md').write_text(text, encoding='utf-8')
     print(text)
-    if args.write:
-        write_between(args.write / 'experiments.md', BEGIN, END, text)
+    if document:
+        write_between(document, BEGIN, END, text)
 
 
 if __name__ == '__main__':

@@ -1,20 +1,16 @@
 """What the generative backbone and its references bring: trains options/train/flow_64.yml with and without its parts.
 
-    python benchmarks/generative.py                               # synthetic people, two seeds
-    python benchmarks/generative.py --faces FACES                 # and real ones, at 64 px; LPIPS needs FACES too
-    python benchmarks/generative.py --faces FACES --write docs    # tables and a picture into docs/generative.md
+    python benchmarks/generative.py PORTRAITS --weights WEIGHTS # goes on where it was stopped
+    python benchmarks/generative.py PORTRAITS --weights WEIGHTS --write docs # also into docs/generative.md
 
-FACES as for benchmarks/real_faces.py, whose landmarks are used (`--landmarks`). The same command goes on where it was
-stopped. RefSel and the mean are trained once for each kind of people; from them every variant is trained, once for
-every seed, all equally long. Identity is reported by another network than the one in the losses. Two cores take about
-three hours for synthetic people and both seeds, by estimate; real ones take as long again.
+Arguments and people as of benchmarks/backbones.py: synthetic ones and portraits. RefSel and the mean are trained once
+for each kind of people; from them every variant is trained, once for every seed, all equally long. Identity is reported
+by another network than the one in the losses. Two cores take about four hours for both seeds, by estimate.
 """
 
 import argparse
 import json
 import os
-import statistics
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +19,7 @@ import numpy as np
 from ablation_cases import IDENTITY
 from ablation_report import collect, markdown
 from tables import TITLES, difference, table
-from trainings import Case, Kind, slug, synthetic_and_real, write_between
+from trainings import Case, slug, synthetic_and_portraits, write_between
 
 BEGIN, END = '<!-- tables: written by benchmarks/generative.py -->', '<!-- /tables -->'
 # Variant -> dotted keys of the training's options.
@@ -145,22 +141,6 @@ def spread(cases: list[FlowCase]) -> Iterator[str]:
         yield f'{means["right"]} with the right one.'
 
 
-def cost(network: dict, rounds: int = 5) -> str:
-    """Time four steps with a reference (encoding included) and without, in turn; a line with the ratio of medians."""
-    import torch
-    from basicsr.archs import build_network
-
-    net, size = build_network(json.loads(json.dumps(network))).eval(), network['size']
-    lq, refs, seconds = torch.rand(1, 3, size, size), torch.rand(1, 1, 3, size, size), {False: [], True: []}
-    with torch.no_grad():
-        for with_refs in [True, False] * (rounds + 1):
-            start = time.perf_counter()
-            net(lq, refs if with_refs else None, steps=4)
-            seconds[with_refs].append(time.perf_counter() - start)
-    ratio = statistics.median(seconds[True][1:]) / statistics.median(seconds[False][1:])
-    return f'Four steps with one reference take {ratio:.2f} times as long as without (one photo, {size} px).'
-
-
 def picture(case: FlowCase, network: dict, file: Path) -> None:
     """Draw for a few people: photo, mean, three noises without, three with the reference, truth."""
     import cv2
@@ -191,27 +171,25 @@ def picture(case: FlowCase, network: dict, file: Path) -> None:
     cv2.imwrite(str(file), cv2.resize(np.vstack(rows), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST))
 
 
-def report(cases: list[FlowCase], network: dict) -> str:
+def report(cases: list[FlowCase]) -> str:
     """Return all tables."""
     text = markdown(collect([case.results() for case in cases]), COLUMNS)
-    return '\n'.join([text, *differences(cases), *spread(cases), '', cost(network)])
+    return '\n'.join([text, *differences(cases), *spread(cases)])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--faces', type=Path, help='folder with identities/, splits/ and weights/; default: none')
-    parser.add_argument('--landmarks', type=Path, default=Path('results/real_faces/landmarks.npz'))
+    parser.add_argument('portraits', type=Path, help='folder with identities/ and splits/')
+    parser.add_argument('--weights', type=Path, required=True, help='folder of the frozen networks')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1])
     names = ('REFSEL', 'MEAN', 'FLOW')
-    parser.add_argument('--iterations', type=int, nargs=3, default=[700, 850, 1500], metavar=names, help='of trainings')
+    parser.add_argument('--iterations', type=int, nargs=3, default=[500, 400, 1000], metavar=names, help='of trainings')
     parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='trainings side by side, each on one core')
     parser.add_argument('--out', type=Path, default=Path('results/generative'))
     parser.add_argument('--write', type=Path, metavar='DOCS', help='write tables and picture into DOCS/generative.md')
     args = parser.parse_args()
-    out, landmarks = args.out.resolve(), args.landmarks.resolve()
-    files = [args.write / 'generative.md'] if args.write else []
-    real = Kind.lfw(args.faces.resolve(), landmarks) if args.faces else None
-    kinds = synthetic_and_real(real, out, [*files, landmarks] if real else files)
+    out, document = args.out.resolve(), args.write / 'generative.md' if args.write else None
+    kinds = synthetic_and_portraits(args.portraits.resolve(), args.weights.resolve(), out, document)
     iterations = dict(zip(('refsel', 'backbone', 'flow'), args.iterations, strict=True))
     cases = [FlowCase(kind, seed, out, iterations) for seed in args.seeds for kind in kinds]
     with ThreadPoolExecutor(args.jobs) as pool:
@@ -219,12 +197,12 @@ def main() -> None:
         parts = {kind.name: part for kind, part in made}
         list(pool.map(lambda one: one.run(parts[one.kind.name]), cases))
     network = cases[0].variant(FULL, parts['synthetic'])['network_g']
-    text = report(cases, network)
+    text = report(cases)
     (out / 'tables.md').write_text(text, encoding='utf-8')
     print(text)
-    if args.write:
+    if document:
         picture(cases[0], network, args.write / 'images/generative.png')
-        write_between(args.write / 'generative.md', BEGIN, END, f'{text}\n\n![seeds](images/generative.png)')
+        write_between(document, BEGIN, END, f'{text}\n\n![seeds](images/generative.png)')
 
 
 if __name__ == '__main__':

@@ -257,6 +257,20 @@ def synthetic_and_real(real: Kind | None, out: Path, files: list[Path]) -> list[
     return [synthetic, *filter(None, [real])]
 
 
+def synthetic_and_portraits(portraits: Path, weights: Path, out: Path, document: Path | None) -> list[Kind]:
+    """As `synthetic_and_real` for the people of PORTRAITS (see backbones.py), with landmarks made if there are none.
+
+    Args:
+        weights: folder of the frozen networks.
+        document: what the tables will be written into.
+    """
+    landmarks, networks = out / 'landmarks.npz', Networks.in_folder(weights)
+    real = Kind.real('portraits', portraits, 'portraits_train', ['portraits_test'], landmarks, networks)
+    kinds = synthetic_and_real(real, out, [document] if document else [])
+    make_landmarks(portraits / 'identities', landmarks)
+    return kinds
+
+
 def make_landmarks(faces: Path, file: Path) -> None:
     """Make the landmarks of a folder of aligned faces unless they are there."""
     if not file.is_file():
