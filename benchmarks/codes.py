@@ -109,9 +109,9 @@ def main() -> None:
         '--iterations',
         type=int,
         nargs=4,
-        default=[500, 2400, 600, 400],
+        default=[500, 2400, 500, 300],
         metavar=('REFSEL', 'VQGAN', 'STAGE2', 'STAGE3'),
-        help='of the trainings (default: 500 2400 600 400)',
+        help='of the trainings (default: 500 2400 500 300)',
     )
     parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='trainings side by side, each on one core')
     parser.add_argument('--out', type=Path, default=Path('results/backbones'))
