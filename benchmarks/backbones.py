@@ -8,7 +8,7 @@ that are named if they are not there. Landmarks of the portraits are made if the
 there are synthetic people. Every backbone is trained without references first; from there once more without, and once
 with references, equally long. Then the arms right, none and wrong are tested, and the bare backbone. Intervals are of
 95 %, paired by photo, people resampled. Identity in tests is another network's than the person check's. Two cores take
-some three hours (reckoned from the seconds of an iteration).
+some two and a half hours.
 """
 
 import argparse
