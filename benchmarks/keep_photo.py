@@ -16,7 +16,7 @@ from tables import TITLES, mean, table
 from refstar.restore.restorer import Restorer
 from refstar.utils.released_weights import SHIPPED
 
-LIMITS = (None, (0.3, 0.005), (0.5, 0.005), (0.5, 0.006), (0.5, 0.0075), (0.2, 1))
+LIMITS = (None, *((0.5, 0.006, factor) for factor in (1, 2, 3)), (0.3, 0.005, 1), (0.5, 0.0075, 1), (0.2, 1, 1))
 METRICS = ('psnr', 'lpips', 'detail', 'id_gt')
 
 

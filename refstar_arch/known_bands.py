@@ -32,23 +32,26 @@ def octave_strengths(image: Tensor, where: Tensor) -> Tensor:
     return torch.stack([(where * octave.square()).mean((1, 2, 3)) for octave in octaves]) + 1e-12
 
 
-def keep_photo(restored: Tensor, photo: Tensor, limits: tuple[float, float]) -> Tensor:
+def keep_photo(restored: Tensor, photo: Tensor, limits: tuple[float, float, float]) -> Tensor:
     """Leave away corrections of octaves that are small: they change what the photo shows, and mend next to nothing.
 
     Args:
         restored (Tensor): images (b, 3, H, W), RGB in [-1, 1].
         photo (Tensor): what they were made of, the same shape and range.
         limits (tuple): root mean square at which half of a correction is left away: the smaller of a share of the
-            photo's in this octave, and a value, in units of the range [0, 1].
+            photo's in this octave, and a value, in units of the range [0, 1]. The third number is a factor on both in
+            the octave between 64 and 32 cells a side: there small corrections cost a face most of its identity.
 
     Returns:
         Tensor: ``photo`` with the rest of the correction; bit for bit ``photo`` where nothing was corrected.
     """
-    share, value = limits
-    kept = torch.zeros_like(photo)
-    for change, seen in zip(split_octaves(restored.float() - photo), split_octaves(photo.float()), strict=True):
+    share, value, factor = limits
+    kept, octaves = torch.zeros_like(photo), [split_octaves(x) for x in (restored.float() - photo, photo.float())]
+    for number, (change, seen) in enumerate(zip(*octaves, strict=True)):
         power, shown = (octave.square().mean((1, 2, 3), keepdim=True) for octave in (change, seen))
         limit = (share**2 * shown).clamp_max((2 * value) ** 2)
+        if number == len(octaves[0]) - 4:
+            limit = factor**2 * limit
         kept = kept + power / (power + limit + 1e-12) * change
     return photo + kept.type_as(photo)
 

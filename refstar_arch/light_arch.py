@@ -109,10 +109,10 @@ class LightRestorer(nn.Module):
             adds the finest octave. 0: none. Default: 0.
         base (int): width of a last stage, which fuses the output with that of another restorer. 0: none. Default: 0.
         keep (tuple | list | None): limits of :func:`~refstar.known_bands.keep_photo`, used in evaluation mode. None:
-            every correction is made. Default: (0.5, 0.006), chosen on validation people (docs/experiments.md).
+            every correction is made. Default: (0.5, 0.006, 2), chosen on validation people (docs/experiments.md).
 
     Raises:
-        RefStarError: the limits are not two values of 0 or more.
+        RefStarError: the limits are not three values of 0 or more.
     """
 
     def __init__(
@@ -121,11 +121,11 @@ class LightRestorer(nn.Module):
         blocks: int = 2,
         octave: int = 0,
         base: int = 0,
-        keep: tuple[float, float] | list[float] | None = (0.5, 0.006),
+        keep: tuple[float, float, float] | list[float] | None = (0.5, 0.006, 2),
     ) -> None:
         super().__init__()
-        if keep is not None and not (len(keep) == 2 and min(keep) >= 0):
-            raise RefStarError(f'LightRestorer: keep is {keep}; give two limits of 0 or more, [0.5, 0.006], or null')
+        if keep is not None and not (len(keep) == 3 and min(keep) >= 0):
+            raise RefStarError(f'LightRestorer: keep is {keep}; give three values from 0, [0.5, 0.006, 2], or null')
         self.keep = keep
 
         def body(c: int) -> nn.Sequential:
