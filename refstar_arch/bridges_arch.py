@@ -50,8 +50,8 @@ def CodeFormer(
 ) -> nn.Module:
     """Build CodeFormer: lq (b, 3, H, H) RGB in [-1, 1] -> (image, code logits (b, 256, k), lq features).
 
-    The fidelity weight ``w`` in [0, 1] is an argument of its ``forward`` (default 0). Source: codeformer-pip,
-    licence S-Lab 1.0, non-commercial.
+    The fidelity weight ``w`` in [0, 1] is an argument of its ``forward`` (default 0). Untrained, it changes nothing:
+    unlike CodeFormer's own, which begins at random. Source: codeformer-pip, licence S-Lab 1.0, non-commercial.
 
     Args:
         dim_embd, n_head, n_layers (int): width, heads and layers of the transformer.
@@ -90,6 +90,9 @@ def CodeFormer(
         net.fuse_encoder_block[size] = 2 + 3 * level + (level == len(ch_mult) - 1)
         net.fuse_generator_block[size] = 9 + 3 * (len(ch_mult) - 2 - level)
         net.fuse_convs_dict[size] = fuse(width, width)
+        for branch in (net.fuse_convs_dict[size].scale, net.fuse_convs_dict[size].shift):
+            for parameter in branch[-1].parameters():
+                nn.init.zeros_(parameter)
     return net
 
 

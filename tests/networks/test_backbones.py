@@ -99,8 +99,10 @@ def test_sizes_of_codeformer_that_do_not_fit_are_named(changes, message):
 def test_codeformer_at_64_px_lets_the_encoder_in_everywhere():
     """Every connected resolution of a small one changes the image, as `w` says."""
     block = {**BACKBONES['CodeFormer'], 'img_size': 64, 'ch_mult': [1, 2, 2], 'connect_list': ['16', '32', '64']}
-    net, lq = randomised(build_network(block)).eval(), images(1, size=64)
+    net, lq = build_network(block).eval(), images(1, size=64)
     with torch.no_grad():
+        assert torch.equal(net(lq, w=1)[0], net(lq)[0]), 'untrained, w changes nothing'
+        randomised(net)
         none, half, full = (net(lq, w=w)[0] for w in (0, 0.5, 1))
         for place in block['connect_list']:
             net.connect_list = [place]
