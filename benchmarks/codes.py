@@ -6,7 +6,7 @@
 Arguments as of benchmarks/backbones.py, whose RefSel and stage I are used where they are there. CodeFormer's three
 stages, small and from nothing, as in `options/train/codeformer_stage*_64.yml`: stage I once, stages II and III for
 every way. Each is tested at w = 0, 0.5 and 1. The arm *none* of a way is its bare backbone, trained with references.
-Two cores take about an hour and a half.
+Two cores take about an hour.
 """
 
 import argparse
