@@ -124,9 +124,9 @@ def main() -> None:
     case = Codes(portraits, 0, out, iterations)
     with ThreadPoolExecutor(args.jobs) as pool:
         refsel, first = pool.submit(case.refsel, True), pool.submit(case.stage1)
-        file, text = refsel.result()
-        of = text + first.result()
-        list(pool.map(lambda way: case.run_way(way, file, of), WAYS))
+        file, made = refsel.result()
+        made += first.result()
+        list(pool.map(lambda way: case.run_way(way, file, made), WAYS))
     text = markdown(case.found())
     (out / 'codes.md').write_text(text, encoding='utf-8')
     print(text)
