@@ -1,7 +1,7 @@
 """What the generative backbone and its references bring: trains options/train/flow_64.yml with and without its parts.
 
-    python benchmarks/generative.py PORTRAITS --weights WEIGHTS # goes on where it was stopped
-    python benchmarks/generative.py PORTRAITS --weights WEIGHTS --write docs # also into docs/generative.md
+    python benchmarks/generative.py PORTRAITS --weights WEIGHTS                 # goes on where it was stopped
+    python benchmarks/generative.py PORTRAITS --weights WEIGHTS --write docs    # also into docs/generative.md
 
 Arguments and people as of benchmarks/backbones.py: synthetic ones and portraits. RefSel and the mean are trained once
 for each kind of people; from them every variant is trained, once for every seed, all equally long. Identity is reported

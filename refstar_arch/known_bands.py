@@ -50,7 +50,7 @@ def keep_photo(restored: Tensor, photo: Tensor, limits: tuple[float, float, floa
     for number, (change, seen) in enumerate(zip(*octaves, strict=True)):
         power, shown = (octave.square().mean((1, 2, 3), keepdim=True) for octave in (change, seen))
         limit = (share**2 * shown).clamp_max((2 * value) ** 2)
-        if number == len(octaves[0]) - 4:
+        if number == len(octaves[0]) - 4:  # after it come two octaves and the rest
             limit = factor**2 * limit
         kept = kept + power / (power + limit + 1e-12) * change
     return photo + kept.type_as(photo)
